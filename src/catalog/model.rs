@@ -1,0 +1,93 @@
+//! What a catalogue holds, as plain public data: nodes, instances and their health.
+//!
+//! A source (Consul, a catalogue file) speaks in these words. They carry no index, no encoding
+//! and no time; what is made of them for the answers is the builder's.
+
+use std::net::IpAddr;
+
+/// A machine of the catalogue.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Node {
+    /// As registered; names are compared without regard to case.
+    pub name: String,
+    pub address: Address,
+}
+
+/// One instance of a service, with the node that it runs on.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Instance {
+    /// The service's ID, unique on its node.
+    pub id: String,
+    pub node: Node,
+    /// The service's own address; `None` is the node's.
+    pub address: Option<Address>,
+    /// 0 where none is registered, as for services known by name only.
+    pub port: u16,
+    /// As registered; compared without regard to case.
+    pub tags: Vec<String>,
+    pub weights: Weights,
+    pub health: Health,
+}
+
+impl Instance {
+    /// Where clients should connect: the service's own address, else the node's.
+    pub fn effective_address(&self) -> &Address {
+        self.address.as_ref().unwrap_or(&self.node.address)
+    }
+}
+
+/// An address as registered.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Address {
+    /// Anything that is no IP literal; the name of an external host.
+    Host(String),
+    Ip(IpAddr),
+}
+
+impl Address {
+    /// Reads an address as Consul stores it. `None` for the empty string, which is "not set".
+    pub fn from_text(text: &str) -> Option<Self> {
+        match text.parse() {
+            _ if text.is_empty() => None,
+            Ok(ip) => Some(Self::Ip(ip)),
+            Err(_) => Some(Self::Host(text.to_owned())),
+        }
+    }
+}
+
+/// The worst of an instance's checks, its node's included.
+///
+/// Ordered from best to worst. No checks at all is `Passing`; maintenance is a critical check.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Health {
+    Passing,
+    /// A status that Consul does not define. Kept as a warning is, with weight 1.
+    Unknown,
+    Warning,
+    Critical,
+}
+
+impl Health {
+    /// Reads the status of one check.
+    pub fn from_status(status: &str) -> Self {
+        match status {
+            "passing" => Self::Passing,
+            "warning" => Self::Warning,
+            "critical" | "maintenance" => Self::Critical,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// SRV weights by health. Consul's default is 1 for both.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Weights {
+    pub passing: u16,
+    pub warning: u16,
+}
+
+impl Default for Weights {
+    fn default() -> Self {
+        Self { passing: 1, warning: 1 }
+    }
+}

@@ -1,0 +1,201 @@
+//! The configuration, from file, environment and flags to types that cannot be wrong.
+//!
+//! Two layers. A draft is what people write, key by key, each with the place it came from.
+//! [`Config`] is what the program runs on: no option is missing, no value is out of range, and
+//! nothing downstream checks it again. The table in `keys` is the only list of keys: the file,
+//! the environment, `config/example.toml` and the README are all held against it.
+//!
+//! Precedence: flag > environment > file > default.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A complete, valid configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The zone we are authoritative for, lower case, without a trailing dot.
+    pub domain: String,
+    pub dns: DnsConfig,
+    pub answers: AnswersConfig,
+    pub admin: AdminConfig,
+    pub consul: ConsulConfig,
+    pub cache: CacheConfig,
+    /// A catalogue file to serve instead of a Consul; `None` asks Consul.
+    pub catalog_file: Option<PathBuf>,
+    pub log: LogConfig,
+    pub metrics: MetricsConfig,
+    /// How long a shutdown may take before what is still in flight is dropped.
+    pub shutdown_grace: Duration,
+}
+
+/// `[dns]`: the sockets and their limits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DnsConfig {
+    /// Each is served over UDP and TCP. Never empty. Port 0 lets the system choose.
+    pub listen: Vec<SocketAddr>,
+    /// UDP threads per address; 0 is one per core. At most 256.
+    pub workers: usize,
+    /// The largest UDP reply, and the size in our OPT. Between 512 and 4096 bytes.
+    pub udp_payload_max: u16,
+    /// Addresses that `ns.<domain>` resolves to; empty means the listeners' own.
+    pub advertise: Vec<IpAddr>,
+    /// TCP connections open at once, over all addresses. At least 1.
+    pub tcp_connections_max: usize,
+    /// TCP queries of one connection being answered at once. At least 1.
+    pub tcp_pipeline_max: usize,
+    /// How long a TCP connection may stay without a complete query.
+    pub tcp_idle: Duration,
+    /// Queries that may wait for something not yet in memory. At least 1.
+    pub waiting_max: usize,
+}
+
+/// `[dns_config]`: what is in the answers, spelled as in Consul.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AnswersConfig {
+    /// Leaves out instances whose worst check is `warning`.
+    pub only_passing: bool,
+    /// The TTL of node, NS, glue and `.addr` records, in seconds.
+    pub node_ttl_secs: u32,
+    /// Service name, prefix ending in `*`, or `*`, and the TTL in seconds; keys lower case.
+    pub service_ttl_secs: Vec<(String, u32)>,
+    /// Most A and AAAA records in one answer, over any transport; 0 is no limit.
+    pub a_record_limit: usize,
+    /// Most records in an answer over UDP without EDNS, effective up to 8; at least 1.
+    pub udp_answer_limit: usize,
+    pub soa: SoaConfig,
+}
+
+/// `[dns_config.soa]`, all in seconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SoaConfig {
+    pub refresh_secs: u32,
+    pub retry_secs: u32,
+    pub expire_secs: u32,
+    /// Also the TTL of the SOA itself, and so of negative answers.
+    pub min_ttl_secs: u32,
+}
+
+/// `[admin]`: the operator's HTTP port.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdminConfig {
+    pub listen: SocketAddr,
+}
+
+/// `[consul]`: where Consul is and how it is asked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConsulConfig {
+    /// Tried in order; the next when one fails. Never empty.
+    pub addresses: Vec<ConsulAddress>,
+    /// The datacenter to ask for; `None` is the agent's own.
+    pub datacenter: Option<String>,
+    pub token: Option<Secret>,
+    /// Wins over `token` when both are given. Read at start, and again when it changes.
+    pub token_file: Option<PathBuf>,
+    /// User and password for HTTP basic authentication, as `user:password`.
+    pub http_auth: Option<Secret>,
+    pub ca_file: Option<PathBuf>,
+    /// A folder of PEM files.
+    pub ca_path: Option<PathBuf>,
+    /// Given together with `key_file`, or not at all.
+    pub cert_file: Option<PathBuf>,
+    pub key_file: Option<PathBuf>,
+    /// The name checked in Consul's certificate instead of the address's.
+    pub tls_server_name: Option<String>,
+    /// False accepts any certificate of Consul's.
+    pub tls_verify: bool,
+    /// Enterprise only.
+    pub namespace: Option<String>,
+    /// Enterprise only.
+    pub partition: Option<String>,
+    /// How long Consul may hold a blocking query. Between 1 s and 10 min, as Consul allows.
+    pub wait: Duration,
+    /// How long Consul may take to answer a query that does not block.
+    pub timeout: Duration,
+    /// Requests to Consul open at once, blocking ones included. Between 8 and 10,000.
+    pub connections_max: usize,
+    /// Of these, kept free for queries that do not block. At least 1, less than the whole.
+    pub connections_spare: usize,
+    /// The largest reply of Consul's that is read, in bytes.
+    pub response_bytes_max: usize,
+    /// The first pause after a failure; it doubles up to `backoff_max`.
+    pub backoff_min: Duration,
+    pub backoff_max: Duration,
+}
+
+/// Where a Consul listens.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ConsulAddress {
+    /// `http://host:port` or `https://host:port`, without a trailing slash.
+    Http(String),
+    /// The path of a unix socket.
+    Unix(PathBuf),
+}
+
+/// `[cache]`: services beyond the watches.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CacheConfig {
+    /// How long a service fetched on demand is answered without asking again.
+    pub kept: Duration,
+    /// How long such a service stays in memory without being asked for.
+    pub idle: Duration,
+    /// Such services in memory at most.
+    pub services_max: usize,
+    /// How long a question waits for Consul before it is SERVFAIL.
+    pub patience: Duration,
+}
+
+/// `[log]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LogConfig {
+    pub level: LogLevel,
+    pub format: LogFormat,
+}
+
+/// What is logged.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum LogFormat {
+    Json,
+    Text,
+}
+
+/// `[metrics]`: bounds on labels that come from the catalogue.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MetricsConfig {
+    /// Services with series of their own; the rest are `other`.
+    pub services_max: usize,
+    /// Series of `fingerpost_service_health` at most.
+    pub health_series_max: usize,
+}
+
+/// A value that must not be shown: its `Debug` is `Secret(…)`.
+#[derive(Clone, PartialEq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes charge of `value`.
+    pub fn new(value: String) -> Self {
+        Self(value)
+    }
+
+    /// The value itself, for the one place that sends it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
