@@ -1,4 +1,7 @@
 //! fingerpost: an authoritative DNS server for `*.consul` that answers from memory.
 
+pub mod answer;
 pub mod catalog;
 pub mod config;
+pub mod name;
+pub mod wire;

@@ -1,4 +1,23 @@
-//! What was last heard of Consul's catalogue.
+//! What was last heard of the catalogue, and the records that were made of it.
+//!
+//! ```text
+//!   Change --> Builder (rules: policy) --> Snapshot: datacenters > services > RRsets
+//! ```
+//! A source reports [`change::Change`]s in the words of [`model`]; the [`Builder`] makes the next
+//! [`Snapshot`]. Nothing here knows where changes come from, or what time it is.
 
+pub mod builder;
 pub mod change;
 pub mod model;
+pub mod rrsets;
+pub mod selection;
+pub mod shards;
+pub mod snapshot;
+pub mod usage;
+
+pub use builder::Builder;
+pub use change::{Change, Held};
+pub use rrsets::{RRsets, Selection};
+pub use selection::Rules;
+pub use snapshot::{Datacenter, Found, Service, Snapshot};
+pub use usage::{CacheResult, Usage};

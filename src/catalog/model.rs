@@ -37,7 +37,7 @@ impl Instance {
 }
 
 /// An address as registered.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Address {
     /// Anything that is no IP literal; the name of an external host.
     Host(String),

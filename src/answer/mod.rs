@@ -1,0 +1,284 @@
+//! From a question and a [`Snapshot`] to the bytes of a reply.
+//!
+//! ```text
+//!   bytes --> Query --> Labels --> Lookup --> Finding --> Reply
+//!             wire       name       name      catalog      wire
+//! ```
+//! Everything here is a function of its arguments: no clock, no randomness, no socket, no lock,
+//! no log line. The seed that spreads load and the time come in with the question, so a test can
+//! pin them. Counting and logging are the caller's, from the [`Outcome`] it gets back.
+//!
+//! **Invariant:** no function in this module can fail. A question we cannot answer has an answer
+//! too: NXDOMAIN, NODATA, SERVFAIL or REFUSED. NXDOMAIN is said only of what the catalogue's own
+//! lists lack, never of what was not heard yet.
+//!
+//! **Hot.** Nothing allocates once the buffers have grown.
+
+mod apex;
+mod find;
+mod negative;
+mod node;
+mod pick;
+mod service;
+
+use std::net::IpAddr;
+
+use crate::answer::find::Finding;
+use crate::catalog::{CacheResult, Snapshot, Usage};
+use crate::name::{Labels, Zone};
+use crate::wire::{CLASS_IN, Edns, Head, Opt, Query, Refusal, Reply, ede, rcode, rtype};
+
+pub use pick::{Picks, Random};
+
+/// What decides an answer besides the catalogue: the configuration, as far as it concerns one.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    pub zone: Zone,
+    /// The largest reply over UDP, and the size in our OPT. At least 512.
+    pub udp_payload_max: u16,
+    /// Most records over UDP without EDNS, at most 8 as in Consul.
+    pub udp_answer_limit: usize,
+    /// Most addresses of a service in one reply; 0 is no limit.
+    pub a_record_limit: usize,
+    pub node_ttl_secs: u32,
+    pub soa: Soa,
+    /// What `ns.<zone>` resolves to; empty means the address that was asked.
+    pub advertise: Vec<IpAddr>,
+}
+
+/// The timers of the zone's SOA record, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Soa {
+    pub refresh_secs: u32,
+    pub retry_secs: u32,
+    pub expire_secs: u32,
+    /// The TTL of the SOA and of negative answers (RFC 2308 §4).
+    pub min_ttl_secs: u32,
+}
+
+/// One question, and all that varies from one to the next.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'q> {
+    /// The message as it came.
+    pub bytes: &'q [u8],
+    pub transport: Transport,
+    /// The address that was asked, where the listener knows it.
+    pub local: Option<IpAddr>,
+    /// Drawn anew for each query: which records, in which order.
+    pub seed: u64,
+    /// The program's clock, in milliseconds since its start.
+    pub now_ms: u64,
+    pub turn: Turn,
+}
+
+/// How the reply travels.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Transport {
+    Tcp,
+    Udp,
+}
+
+/// Whether something may still be fetched for this question.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Turn {
+    /// What is not in memory is wanted.
+    First,
+    /// What is not in memory now will not be.
+    Last,
+}
+
+/// Buffers that a worker reuses from query to query.
+#[derive(Clone, Debug, Default)]
+pub struct Draft {
+    /// The reply. Empty where nothing is to be sent.
+    pub reply: Vec<u8>,
+    picks: Picks,
+    placed: service::Placed,
+}
+
+/// What was decided.
+#[derive(Clone, Copy, Debug)]
+pub enum Outcome<'s> {
+    /// The reply is in the draft.
+    Replied(Replied<'s>),
+    /// Nothing is sent.
+    Silence,
+    /// Something is to be fetched first; then the question comes again, on its last turn.
+    Wants(Want<'s>),
+}
+
+/// Enough of a reply for the metrics and the query log.
+#[derive(Clone, Copy, Debug)]
+pub struct Replied<'s> {
+    pub rcode: u16,
+    /// `None` where no question could be read.
+    pub qtype: Option<u16>,
+    pub truncated: bool,
+    /// What the cache had, and the counts of the service it was had for; no counts for names of
+    /// no service. `None` for replies that need no catalogue.
+    pub cache: Option<(CacheResult, Option<&'s Usage>)>,
+}
+
+/// What the core lacks to answer.
+#[derive(Clone, Copy, Debug)]
+pub enum Want<'s> {
+    /// The lists of a datacenter that was not asked for before.
+    Datacenter { datacenter: &'s str },
+    /// The instances of a service; `usage` counts the miss.
+    Service { datacenter: &'s str, service: &'s str, usage: &'s Usage },
+}
+
+/// Decides and writes the reply to one message.
+///
+/// The bytes are in `draft` and go out unchanged. On [`Turn::Last`] the outcome is never
+/// [`Outcome::Wants`].
+pub fn respond<'s>(
+    snapshot: &'s Snapshot,
+    policy: &Policy,
+    asked: &Asked<'_>,
+    draft: &mut Draft,
+) -> Outcome<'s> {
+    draft.reply.clear();
+    let query = match Query::parse(asked.bytes) {
+        Ok(query) => query,
+        Err(Refusal::Silence) => return Outcome::Silence,
+        Err(Refusal::Reply { head, edns, rcode }) => {
+            return refuse(policy, asked, draft, &Refused { head, edns, rcode, error: None });
+        }
+    };
+    let refused =
+        |error| Refused { head: query.head, edns: query.edns, rcode: rcode::REFUSED, error };
+    // Consul answers any class as IN; RFC 1035 §3.2.4 knows no reason to.
+    if query.qclass != CLASS_IN {
+        return refuse(policy, asked, draft, &refused(None));
+    }
+    let labels = Labels::from_wire(query.name);
+    let below = labels.as_ref().and_then(|labels| Some((labels, labels.below(&policy.zone)?)));
+    let Some((labels, count)) = below else {
+        let error = Some((ede::NOT_AUTHORITATIVE, "not a zone of this server"));
+        return refuse(policy, asked, draft, &refused(error));
+    };
+    if matches!(query.qtype, rtype::AXFR | rtype::IXFR) {
+        return refuse(policy, asked, draft, &refused(None));
+    }
+
+    let found = find::find(snapshot, asked, labels, count);
+    if let Finding::Wants(want) = found.finding {
+        return Outcome::Wants(want);
+    }
+    let limit = size_limit(policy, asked.transport, query.edns);
+    let mut opt = query.edns.map(|edns| Opt::answering(edns, policy.udp_payload_max));
+    if let Some(opt) = &mut opt {
+        opt.error = found.finding.extended_error();
+    }
+    let mut reply = Reply::start(&mut draft.reply, &query.head, limit, opt);
+    reply.set_authoritative();
+    let question = Question {
+        policy,
+        asked,
+        qtype: query.qtype,
+        has_small_limit: asked.transport == Transport::Udp && limit == UDP_PAYLOAD_MIN,
+        zone_at: labels.wire_offset(count),
+        serial: snapshot.serial,
+    };
+    let written = match found.finding {
+        Finding::Address(ip) => node::write_address(&mut reply, &question, ip),
+        Finding::Apex => apex::write(&mut reply, &question),
+        Finding::NameServer => apex::write_name_server(&mut reply, &question),
+        Finding::Node(node) => node::write(&mut reply, &question, node),
+        Finding::Service { rrsets, selection } => {
+            let desk = service::Desk { picks: &mut draft.picks, placed: &mut draft.placed };
+            service::write(&mut reply, &question, rrsets, selection, desk)
+        }
+        Finding::Empty
+        | Finding::Missing
+        | Finding::NotReady
+        | Finding::Unreachable
+        | Finding::Unserved
+        | Finding::Wants(_) => Written::default(),
+    };
+    let rcode = found.finding.rcode();
+    if written.answers == 0 && rcode != rcode::SERVFAIL {
+        negative::write_soa(&mut reply, &question);
+    }
+    reply.finish(rcode);
+    Outcome::Replied(Replied {
+        rcode,
+        qtype: Some(query.qtype),
+        truncated: written.truncated,
+        cache: found.cache,
+    })
+}
+
+/// Writes SERVFAIL to whatever `asked` asks, for a caller that cannot have it answered.
+///
+/// Nothing is written where nothing may be answered.
+pub fn fail<'s>(policy: &Policy, asked: &Asked<'_>, draft: &mut Draft) -> Outcome<'s> {
+    draft.reply.clear();
+    let (head, edns) = match Query::parse(asked.bytes) {
+        Ok(query) => (query.head, query.edns),
+        Err(Refusal::Reply { head, edns, .. }) => (head, edns),
+        Err(Refusal::Silence) => return Outcome::Silence,
+    };
+    refuse(policy, asked, draft, &Refused { head, edns, rcode: rcode::SERVFAIL, error: None })
+}
+
+/// A reply without records.
+struct Refused<'q> {
+    head: Head<'q>,
+    edns: Option<Edns>,
+    rcode: u16,
+    error: Option<(u16, &'static str)>,
+}
+
+/// The question, as the writers of records see it.
+struct Question<'a> {
+    policy: &'a Policy,
+    asked: &'a Asked<'a>,
+    qtype: u16,
+    /// Over UDP without EDNS, where Consul answers with few records.
+    has_small_limit: bool,
+    /// Where the zone's name starts in the question's.
+    zone_at: usize,
+    serial: u32,
+}
+
+/// What a writer of records did.
+#[derive(Clone, Copy, Debug, Default)]
+struct Written {
+    answers: usize,
+    truncated: bool,
+}
+
+fn refuse<'s>(
+    policy: &Policy,
+    asked: &Asked<'_>,
+    draft: &mut Draft,
+    refused: &Refused<'_>,
+) -> Outcome<'s> {
+    let opt = refused
+        .edns
+        .map(|edns| Opt { error: refused.error, ..Opt::answering(edns, policy.udp_payload_max) });
+    let limit = size_limit(policy, asked.transport, refused.edns);
+    Reply::start(&mut draft.reply, &refused.head, limit, opt).finish(refused.rcode);
+    let qtype = refused.head.question.and_then(|question| match question {
+        [.., high, low, _, _] => Some(u16::from_be_bytes([*high, *low])),
+        _ => None,
+    });
+    Outcome::Replied(Replied { rcode: refused.rcode, qtype, truncated: false, cache: None })
+}
+
+/// How long the reply may be, its OPT record included.
+fn size_limit(policy: &Policy, transport: Transport, edns: Option<Edns>) -> usize {
+    match (transport, edns) {
+        (Transport::Tcp, _) => usize::from(u16::MAX),
+        (Transport::Udp, None) => UDP_PAYLOAD_MIN,
+        // RFC 6891 §6.2.3: values below 512 are read as 512.
+        (Transport::Udp, Some(edns)) => {
+            usize::from(edns.payload.min(policy.udp_payload_max)).max(UDP_PAYLOAD_MIN)
+        }
+    }
+}
+
+/// RFC 1035 §2.3.4.
+const UDP_PAYLOAD_MIN: usize = 512;

@@ -1,0 +1,11 @@
+//! What a name means, with strings alone: no catalogue, no records, no sockets.
+//!
+//! [`Labels`] makes a name off the wire readable, [`Zone`] takes a zone's suffix off it, and
+//! [`Lookup::parse`] says what the rest asks for.
+
+mod address;
+mod grammar;
+mod labels;
+
+pub use grammar::{Kind, Lookup, ParseError, Subject};
+pub use labels::{Labels, Zone, ZoneError};

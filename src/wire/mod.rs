@@ -1,0 +1,58 @@
+//! Bytes of DNS, and nothing of Consul.
+//!
+//! ```text
+//!   12 bytes     header: id, flags, four counts          RFC 1035 §4.1.1
+//!   question     name, qtype, qclass                     echoed as typed, letter case included
+//!   answer       records whose owner is 0xC00C: a pointer to the question's name, at byte 12
+//!   authority    the SOA of a negative answer, its owner a pointer into the question's name
+//!   additional   addresses of SRV targets, then the OPT record (RFC 6891)
+//! ```
+//! [`Query`] reads what came in, [`Reply`] writes what goes out, and [`record`] encodes the
+//! records that are copied in between.
+
+pub mod query;
+pub mod record;
+pub mod reply;
+
+pub use query::{Edns, Head, Query, Refusal};
+pub use reply::{Opt, Reply};
+
+/// Response codes, as in the IANA registry of DNS RCODEs.
+pub mod rcode {
+    pub const NOERROR: u16 = 0;
+    pub const FORMERR: u16 = 1;
+    pub const SERVFAIL: u16 = 2;
+    pub const NXDOMAIN: u16 = 3;
+    pub const NOTIMP: u16 = 4;
+    pub const REFUSED: u16 = 5;
+    /// RFC 6891 §9; needs an OPT record for its upper bits.
+    pub const BADVERS: u16 = 16;
+}
+
+/// Record and query types, as in the IANA registry of resource record types.
+pub mod rtype {
+    pub const A: u16 = 1;
+    pub const NS: u16 = 2;
+    pub const CNAME: u16 = 5;
+    pub const SOA: u16 = 6;
+    pub const AAAA: u16 = 28;
+    pub const SRV: u16 = 33;
+    pub const OPT: u16 = 41;
+    pub const IXFR: u16 = 251;
+    pub const AXFR: u16 = 252;
+    pub const ANY: u16 = 255;
+}
+
+/// Extended DNS errors (RFC 8914 §4).
+pub mod ede {
+    pub const NOT_READY: u16 = 14;
+    pub const NOT_AUTHORITATIVE: u16 = 20;
+    pub const NOT_SUPPORTED: u16 = 21;
+    pub const NO_REACHABLE_AUTHORITY: u16 = 22;
+}
+
+/// The class of everything in this program (RFC 1035 §3.2.4).
+pub const CLASS_IN: u16 = 1;
+
+/// Where the question's name starts in every message.
+pub const QUESTION_AT: usize = 12;

@@ -1,0 +1,211 @@
+//! Writes one reply in place: header, question, sections, OPT, size limit, TC.
+//!
+//! **Invariant:** a finished reply is never longer than its limit, its OPT included, and its
+//! counts are those of the records written. A record that does not fit is not written at all.
+//! TC is set by [`Reply::truncate`] alone.
+//!
+//! **Hot.** The buffer is the caller's and is reused.
+
+use crate::wire::query::{Edns, Head};
+use crate::wire::{QUESTION_AT, rtype};
+
+/// A reply being written.
+#[derive(Debug)]
+pub struct Reply<'b> {
+    out: &'b mut Vec<u8>,
+    flags: u16,
+    counts: Counts,
+    /// What the records may fill; the OPT record's space is already taken off.
+    limit: usize,
+    opt: Option<Opt>,
+}
+
+/// Our OPT record, sent if and only if the query had one (RFC 6891 §6.1.1).
+#[derive(Clone, Copy, Debug)]
+pub struct Opt {
+    /// The largest UDP payload that *we* take.
+    pub payload: u16,
+    /// Copied back from the query.
+    pub dnssec_ok: bool,
+    /// An extended error (RFC 8914): its code and a text.
+    pub error: Option<(u16, &'static str)>,
+}
+
+impl Opt {
+    /// Answers `edns` with `payload` as our own size.
+    pub fn answering(edns: Edns, payload: u16) -> Self {
+        Self { payload, dnssec_ok: edns.dnssec_ok, error: None }
+    }
+
+    fn len(&self) -> usize {
+        OPT_LEN + self.error.map_or(0, |(_, text)| EDE_LEN + text.len())
+    }
+}
+
+/// Records per section.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    question: u16,
+    answer: u16,
+    authority: u16,
+    additional: u16,
+}
+
+impl<'b> Reply<'b> {
+    /// Starts a reply to `head` of at most `limit` bytes, in the place of what `out` held.
+    pub fn start(out: &'b mut Vec<u8>, head: &Head<'_>, limit: usize, opt: Option<Opt>) -> Self {
+        out.clear();
+        out.extend_from_slice(&head.id.to_be_bytes());
+        out.extend_from_slice(&[0; QUESTION_AT - 2]);
+        out.extend_from_slice(head.question.unwrap_or_default());
+        Self {
+            out,
+            flags: FLAG_QR | head.flags & (FLAG_OPCODE | FLAG_RD | FLAG_CD),
+            counts: Counts { question: u16::from(head.question.is_some()), ..Counts::default() },
+            limit: limit - opt.map_or(0, |opt| opt.len()).min(limit),
+            opt,
+        }
+    }
+
+    /// Says that the answer is from the zone itself.
+    pub fn set_authoritative(&mut self) {
+        self.flags |= FLAG_AA;
+    }
+
+    /// Says that the answer was cut by size, so that the client asks again over TCP.
+    pub fn truncate(&mut self) {
+        self.flags |= FLAG_TC;
+    }
+
+    /// How many bytes of records still fit.
+    pub fn room(&self) -> usize {
+        self.limit.saturating_sub(self.out.len())
+    }
+
+    /// Where the next record will start.
+    pub fn offset(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Appends an answer that fits, or says that it does not.
+    pub fn answer(&mut self, record: &[u8]) -> bool {
+        let fits = self.append(&[], record);
+        self.counts.answer += u16::from(fits);
+        fits
+    }
+
+    /// Appends `tail` to the authority section, owned by the name at `owner_at`.
+    pub fn authority(&mut self, owner_at: usize, tail: &[u8]) -> bool {
+        let Some(owner) = pointer(owner_at) else { return false };
+        let fits = self.append(&owner, tail);
+        self.counts.authority += u16::from(fits);
+        fits
+    }
+
+    /// Appends `tail` to the additional section, owned by the name at `owner_at`.
+    ///
+    /// A pointer reaches 16 KiB (RFC 1035 §4.1.4); an owner past that is written out.
+    pub fn additional(&mut self, owner_at: usize, tail: &[u8]) -> bool {
+        let fits = match pointer(owner_at) {
+            Some(owner) => self.append(&owner, tail),
+            None => {
+                let len = name_len(self.out.get(owner_at..).unwrap_or_default());
+                let fits = len > 0 && self.room() >= len + tail.len();
+                if fits {
+                    self.out.extend_from_within(owner_at..owner_at + len);
+                    self.out.extend_from_slice(tail);
+                }
+                fits
+            }
+        };
+        self.counts.additional += u16::from(fits);
+        fits
+    }
+
+    /// Takes back the answers after the first `kept`, which end at `offset`.
+    pub fn rewind(&mut self, offset: usize, kept: u16) {
+        self.out.truncate(offset);
+        self.counts.answer = kept;
+    }
+
+    /// Writes the OPT record, the counts and `rcode`. The reply is complete.
+    pub fn finish(mut self, rcode: u16) {
+        if let Some(opt) = self.opt {
+            push_opt(self.out, &opt, rcode);
+            self.counts.additional += 1;
+        }
+        let words = [
+            self.flags | rcode & 0xf,
+            self.counts.question,
+            self.counts.answer,
+            self.counts.authority,
+            self.counts.additional,
+        ];
+        // The header was reserved by `start`, so there is room for all five.
+        for (at, word) in self.out.chunks_exact_mut(2).skip(1).zip(words) {
+            at.copy_from_slice(&word.to_be_bytes());
+        }
+    }
+
+    fn append(&mut self, owner: &[u8], record: &[u8]) -> bool {
+        let fits = self.room() >= owner.len() + record.len();
+        if fits {
+            self.out.extend_from_slice(owner);
+            self.out.extend_from_slice(record);
+        }
+        fits
+    }
+}
+
+fn push_opt(out: &mut Vec<u8>, opt: &Opt, rcode: u16) {
+    let options = opt.len() - OPT_LEN;
+    out.push(0);
+    out.extend_from_slice(&rtype::OPT.to_be_bytes());
+    out.extend_from_slice(&opt.payload.to_be_bytes());
+    // The upper eight of the twelve bits of the rcode; version 0.
+    out.extend_from_slice(&[(rcode >> 4) as u8, 0]);
+    out.extend_from_slice(&(u16::from(opt.dnssec_ok) << 15).to_be_bytes());
+    out.extend_from_slice(&(options as u16).to_be_bytes());
+    if let Some((code, text)) = opt.error {
+        out.extend_from_slice(&OPTION_EDE.to_be_bytes());
+        out.extend_from_slice(&(2 + text.len() as u16).to_be_bytes());
+        out.extend_from_slice(&code.to_be_bytes());
+        out.extend_from_slice(text.as_bytes());
+    }
+}
+
+/// A compression pointer to `offset`, where one reaches it.
+pub fn pointer(offset: usize) -> Option<[u8; 2]> {
+    u16::try_from(offset)
+        .ok()
+        .filter(|offset| *offset < POINTER)
+        .map(|at| (POINTER | at).to_be_bytes())
+}
+
+/// The length of the uncompressed name that `bytes` starts with; 0 if there is none.
+fn name_len(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    loop {
+        match bytes.get(at) {
+            Some(0) => return at + 1,
+            Some(len @ 1..=63) => at += 1 + usize::from(*len),
+            _ => return 0,
+        }
+    }
+}
+
+/// RFC 1035 §4.1.1, and CD from RFC 4035 §3.1.6.
+const FLAG_QR: u16 = 0x8000;
+const FLAG_OPCODE: u16 = 0x7800;
+const FLAG_AA: u16 = 0x0400;
+const FLAG_TC: u16 = 0x0200;
+const FLAG_RD: u16 = 0x0100;
+const FLAG_CD: u16 = 0x0010;
+
+/// The two upper bits that make a pointer (RFC 1035 §4.1.4).
+const POINTER: u16 = 0xc000;
+
+/// An OPT record without options; an extended error's option without its text.
+const OPT_LEN: usize = 11;
+const EDE_LEN: usize = 6;
+const OPTION_EDE: u16 = 15;
