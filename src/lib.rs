@@ -2,6 +2,11 @@
 
 pub mod answer;
 pub mod catalog;
+pub mod clock;
 pub mod config;
+pub mod demand;
+pub mod dns;
+pub mod metrics;
 pub mod name;
+pub mod store;
 pub mod wire;

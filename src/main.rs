@@ -1,3 +1,86 @@
 //! Arguments, signals and exit codes; everything else is the library's.
 
-fn main() {}
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use fingerpost::cli;
+use fingerpost::config::Flags;
+
+/// An authoritative DNS server for *.consul that answers from memory.
+#[derive(Debug, Parser)]
+#[command(name = "fingerpost", version, propagate_version = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Answer DNS from a Consul's catalogue, or from a catalogue file.
+    Serve(Serve),
+    /// Answer DNS from a small catalogue that is compiled in; no Consul needed.
+    Demo(Listen),
+    /// Say what is wrong with a configuration, key by key.
+    Check(Check),
+}
+
+#[derive(Args, Debug)]
+struct Serve {
+    /// The configuration, in TOML. Without it: defaults, environment and flags.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    listen: Listen,
+    /// Consul's address; repeat it, and the next one is tried when one fails.
+    #[arg(long, value_name = "URL")]
+    consul: Vec<String>,
+    /// Serve this catalogue file instead of a Consul, and re-read it when it changes.
+    #[arg(long, value_name = "FILE", conflicts_with = "consul")]
+    catalog: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+struct Listen {
+    /// Where to answer DNS, over UDP and TCP; may be repeated [default: 127.0.0.1:8653].
+    #[arg(long, value_name = "ADDR:PORT")]
+    dns: Vec<String>,
+    /// Where to serve /health, /ready and /metrics [default: 127.0.0.1:8654].
+    #[arg(long, value_name = "ADDR:PORT")]
+    admin: Option<String>,
+}
+
+#[derive(Args, Debug)]
+struct Check {
+    /// The configuration, in TOML. Without it: the environment alone.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    // What is no unicode is no variable of ours either.
+    let env = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let code = match Arguments::parse().command {
+        Command::Serve(serve) => {
+            let flags = Flags {
+                dns: serve.listen.dns,
+                admin: serve.listen.admin,
+                consul: serve.consul,
+                catalog: serve.catalog,
+            };
+            cli::serve::run(serve.config.as_deref(), env, flags)
+        }
+        Command::Demo(listen) => {
+            let flags = Flags { dns: listen.dns, admin: listen.admin, ..Flags::default() };
+            cli::demo::run(env, flags)
+        }
+        Command::Check(check) => {
+            let (out, err) = (&mut std::io::stdout(), &mut std::io::stderr());
+            cli::check::check(check.config.as_deref(), env, out, err)
+        }
+    };
+    ExitCode::from(code)
+}

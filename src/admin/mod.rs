@@ -1,0 +1,78 @@
+//! The operator's port: is it alive, is it ready, what does it count.
+//!
+//! ```text
+//!   GET /health    200 while the process runs
+//!   GET /ready     200 once nothing is pending, and from then on; else 503 and what is, by line
+//!   GET /metrics   Prometheus' text format
+//! ```
+//! It reads the store and the metrics, and knows neither Consul nor the listeners.
+
+use std::io;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+use crate::metrics::Metrics;
+use crate::store::Store;
+
+/// What the routes read.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    store: Arc<Store>,
+    metrics: Metrics,
+}
+
+impl Admin {
+    /// Shows `store` and `metrics`.
+    pub fn new(store: Arc<Store>, metrics: Metrics) -> Self {
+        Self { store, metrics }
+    }
+
+    /// Serves until cancelled, then lets open requests end.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the listener does.
+    pub async fn serve(self, listener: TcpListener, cancel: CancellationToken) -> io::Result<()> {
+        let routes = Router::new()
+            .route("/health", get(health))
+            .route("/ready", get(ready))
+            .route("/metrics", get(metrics))
+            .with_state(self);
+        axum::serve(listener, routes).with_graceful_shutdown(cancel.cancelled_owned()).await
+    }
+}
+
+async fn health() -> &'static str {
+    "ok\n"
+}
+
+async fn ready(State(admin): State<Admin>) -> Response {
+    let pending = admin.store.pending.load();
+    if pending.0.is_empty() {
+        return "ready\n".into_response();
+    }
+    let mut lines = pending.0.join("\n");
+    lines.push('\n');
+    (StatusCode::SERVICE_UNAVAILABLE, lines).into_response()
+}
+
+async fn metrics(State(admin): State<Admin>) -> Response {
+    match admin.metrics.encode() {
+        Ok(text) => ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
+        Err(error) => {
+            error!(%error, "cannot encode the metrics");
+            (StatusCode::INTERNAL_SERVER_ERROR, "cannot encode the metrics\n").into_response()
+        }
+    }
+}
+
+/// Prometheus' text exposition format.
+const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";

@@ -1,0 +1,308 @@
+//! The one place where the parts meet.
+//!
+//! [`App::bind`] opens every socket, so that a taken port stops the program before it has
+//! promised anything; [`App::run`] starts the parts, and ends when all of them have.
+//!
+//! ```text
+//!   source (Consul or file) --publisher--> store <--front-- UDP threads, TCP and admin tasks
+//!        ^------------------ demands: what an answer lacked -----------------┘
+//! ```
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use anyhow::Context as _;
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
+
+use crate::admin::Admin;
+use crate::answer::{Policy, Soa};
+use crate::catalog::{Change, Rules};
+use crate::clock::Clock;
+use crate::config::{Config, DnsConfig};
+use crate::consul;
+use crate::demand::{Demand, Demands};
+use crate::dns::stream::{self, StreamLimits};
+use crate::dns::{Front, Limits, udp};
+use crate::file;
+use crate::metrics::Metrics;
+use crate::name::Zone;
+use crate::publisher::Publisher;
+use crate::store::Store;
+
+/// Where the catalogue comes from.
+#[derive(Debug)]
+pub enum Origin {
+    /// A Consul, by its blocking queries.
+    Consul(consul::Client),
+    /// A file's contents, and the file itself if it is to be followed.
+    File { catalog: file::Catalog, path: Option<PathBuf> },
+}
+
+/// The program, with every socket open and nothing running.
+#[derive(Debug)]
+pub struct App {
+    config: Config,
+    origin: Origin,
+    listeners: Vec<Listener>,
+    admin: TcpListener,
+    front: Front,
+    demands: mpsc::Receiver<Demand>,
+    publisher: Publisher,
+}
+
+/// The sockets of one address.
+#[derive(Debug)]
+struct Listener {
+    tcp: TcpListener,
+    udp: Vec<UdpSocket>,
+}
+
+impl App {
+    /// Opens every socket.
+    ///
+    /// # Errors
+    ///
+    /// Fails when an address cannot be listened on; the error names it.
+    pub fn bind(config: Config, origin: Origin) -> anyhow::Result<Self> {
+        let workers = workers(&config.dns);
+        let listeners = config
+            .dns
+            .listen
+            .iter()
+            .map(|address| Listener::bind(*address, workers))
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        let admin = config.admin.listen;
+        let admin = stream::bind(admin).with_context(|| format!("cannot listen on {admin} for the admin port"))?;
+
+        let zone = Zone::new(&config.domain)?;
+        let store = Arc::new(Store::new(policy(&config, zone.clone())));
+        // One lane for each UDP thread, and one that all tasks share.
+        let lanes = listeners.len() * workers + 1;
+        let metrics = Metrics::register(&store, lanes, config.metrics.health_series_max)?;
+        let (demand, demands) = Demands::new(config.dns.waiting_max);
+        let limits =
+            Limits { waiting_max: config.dns.waiting_max, patience: config.cache.patience };
+        let front = Front::new(
+            Arc::clone(&store),
+            metrics.clone(),
+            Clock::start(),
+            demand,
+            limits,
+        );
+        let publisher =
+            Publisher::new(store, metrics, rules(&config, zone), lanes, config.metrics.services_max);
+        Ok(Self { config, origin, listeners, admin, front, demands, publisher })
+    }
+
+    /// The addresses that DNS is answered on, with the ports that the system chose.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the system does not tell.
+    pub fn dns_addresses(&self) -> std::io::Result<Vec<SocketAddr>> {
+        self.listeners.iter().map(|listener| listener.tcp.local_addr()).collect()
+    }
+
+    /// The address of the admin port.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the system does not tell.
+    pub fn admin_address(&self) -> std::io::Result<SocketAddr> {
+        self.admin.local_addr()
+    }
+
+    /// What the program counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.front.metrics
+    }
+
+    /// Runs until `stop`, then finishes what is in flight, for no longer than the grace.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a part cannot be started.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let Self { config, origin, listeners, admin, front, demands, publisher } = self;
+        // The source and the admin port outlive the listeners: queries may still wait for the
+        // one, and a shutdown may be watched at the other.
+        let parts = TaskTracker::new();
+        let parts_cancel = CancellationToken::new();
+        admin.set_nonblocking(true)?;
+        let admin = tokio::net::TcpListener::from_std(admin)?;
+        let operator = Admin::new(Arc::clone(&front.store), front.metrics.clone());
+        let serving = operator.serve(admin, parts_cancel.clone());
+        parts.spawn(async move {
+            if let Err(error) = serving.await {
+                error!(%error, "the admin port broke");
+            }
+        });
+        let grace = config.shutdown_grace;
+        let source = Source { origin, publisher, demands, clock: front.clock };
+        let workers = start_listeners(listeners, &config.dns, &front)?;
+        parts.spawn(source.run(config, front.metrics.clone(), parts_cancel.clone()));
+
+        stop.cancelled().await;
+        info!(grace_ms = grace.as_millis(), "stopping");
+        let stopped = async {
+            front.cancel.cancel();
+            join(workers).await;
+            front.tasks.close();
+            front.tasks.wait().await;
+            parts_cancel.cancel();
+            parts.close();
+            parts.wait().await;
+        };
+        if timeout(grace, stopped).await.is_err() {
+            warn!("the grace ended before everything was");
+        }
+        info!("stopped");
+        Ok(())
+    }
+}
+
+impl Listener {
+    /// TCP comes first and shares its port with nobody, so a second program is refused before it
+    /// could take queries from the first by way of `SO_REUSEPORT`.
+    fn bind(address: SocketAddr, workers: usize) -> anyhow::Result<Self> {
+        let mut attempts = if address.port() == 0 { PORT_ATTEMPTS } else { 1 };
+        loop {
+            attempts -= 1;
+            let tcp = stream::bind(address)
+                .with_context(|| format!("cannot listen on {address} over TCP"))?;
+            let shared = tcp.local_addr()?;
+            let udp = (0..workers).map(|_| udp::bind(shared)).collect::<io::Result<Vec<_>>>();
+            match udp {
+                Ok(udp) => return Ok(Self { tcp, udp }),
+                // The port that the system chose may be taken over UDP.
+                Err(error) if attempts > 0 && error.kind() == io::ErrorKind::AddrInUse => (),
+                Err(error) => {
+                    return Err(error)
+                        .with_context(|| format!("cannot listen on {shared} over UDP"));
+                }
+            }
+        }
+    }
+}
+
+/// What fills the snapshots.
+struct Source {
+    origin: Origin,
+    publisher: Publisher,
+    demands: mpsc::Receiver<Demand>,
+    clock: Clock,
+}
+
+impl Source {
+    async fn run(self, config: Config, metrics: Metrics, cancel: CancellationToken) {
+        let Self { origin, mut publisher, demands, clock } = self;
+        match origin {
+            Origin::Consul(client) => {
+                let parts = consul::Parts { client, publisher, demands, metrics, clock };
+                consul::run(parts, &config.consul, &config.cache, cancel).await;
+            }
+            Origin::File { catalog, path } => {
+                publisher.publish(catalog.changes());
+                publisher.set_pending(Vec::new());
+                info!(services = services(&publisher), "ready");
+                match path {
+                    Some(path) => {
+                        let publish = async |changes: Vec<Change>| {
+                            publisher.publish(changes);
+                        };
+                        file::follow(path, catalog, cancel, publish).await;
+                    }
+                    None => cancel.cancelled().await,
+                }
+            }
+        }
+    }
+}
+
+fn services(publisher: &Publisher) -> usize {
+    publisher.snapshot().datacenters().map(|datacenter| datacenter.service_count()).sum()
+}
+
+/// Starts a thread for each UDP socket and a task for each TCP listener.
+fn start_listeners(
+    listeners: Vec<Listener>,
+    config: &DnsConfig,
+    front: &Front,
+) -> anyhow::Result<Vec<JoinHandle<()>>> {
+    let places = Arc::new(Semaphore::new(config.tcp_connections_max));
+    let limits = StreamLimits { pipeline_max: config.tcp_pipeline_max, idle: config.tcp_idle };
+    let shared_lane = listeners.iter().map(|listener| listener.udp.len()).sum();
+    let mut workers = Vec::with_capacity(shared_lane);
+    for listener in listeners {
+        let tcp = tokio::net::TcpListener::from_std(listener.tcp)?;
+        let serving = stream::serve(tcp, front.clone(), shared_lane, limits, Arc::clone(&places));
+        front.tasks.spawn(serving);
+        for socket in listener.udp {
+            let lane = workers.len();
+            let worker = udp::Worker::new(socket, front.clone(), lane, Handle::current());
+            let thread = thread::Builder::new().name(format!("udp-{lane}"));
+            workers.push(thread.spawn(move || worker.run())?);
+        }
+    }
+    Ok(workers)
+}
+
+/// Waits for threads without holding up the tasks.
+async fn join(workers: Vec<JoinHandle<()>>) {
+    let joined = tokio::task::spawn_blocking(move || {
+        workers.into_iter().map(JoinHandle::join).filter(Result::is_err).count()
+    });
+    if !matches!(joined.await, Ok(0)) {
+        error!("a UDP thread had panicked");
+    }
+}
+
+/// UDP threads for each address.
+fn workers(config: &DnsConfig) -> usize {
+    match config.workers {
+        0 => thread::available_parallelism().map_or(1, NonZeroUsize::get),
+        workers => workers,
+    }
+}
+
+fn policy(config: &Config, zone: Zone) -> Policy {
+    let (answers, soa) = (&config.answers, config.answers.soa);
+    Policy {
+        zone,
+        udp_payload_max: config.dns.udp_payload_max,
+        udp_answer_limit: answers.udp_answer_limit.min(UDP_ANSWER_MAX),
+        a_record_limit: answers.a_record_limit,
+        node_ttl_secs: answers.node_ttl_secs,
+        soa: Soa {
+            refresh_secs: soa.refresh_secs,
+            retry_secs: soa.retry_secs,
+            expire_secs: soa.expire_secs,
+            min_ttl_secs: soa.min_ttl_secs,
+        },
+        advertise: config.dns.advertise.clone(),
+    }
+}
+
+fn rules(config: &Config, zone: Zone) -> Rules {
+    Rules {
+        zone,
+        only_passing: config.answers.only_passing,
+        node_ttl_secs: config.answers.node_ttl_secs,
+        service_ttl_secs: config.answers.service_ttl_secs.clone(),
+    }
+}
+
+/// Consul: `udp_answer_limit` counts up to 8.
+const UDP_ANSWER_MAX: usize = 8;
+
+/// How often a port that the system chose for TCP is tried over UDP.
+const PORT_ATTEMPTS: usize = 16;

@@ -1,0 +1,147 @@
+//! What every listener shares: the answers, the counts, and the waiting.
+//!
+//! ```text
+//!   first turn: answered from memory, at once
+//!               wants something --> a place among those that wait, or SERVFAIL
+//!   last turn:  when it came, or when patience ends
+//! ```
+//! **Invariant:** a query that waits holds up no other. A panic in an answer costs that answer.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::answer::{self, Asked, Draft, Outcome, Policy, Turn, Want};
+use crate::catalog::Snapshot;
+use crate::clock::Clock;
+use crate::demand::Demands;
+use crate::metrics::{Metrics, Protocol, Tally};
+use crate::store::Store;
+
+/// What a listener answers from. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Front {
+    /// The catalogue and the policy.
+    pub store: Arc<Store>,
+    /// All metrics.
+    pub metrics: Metrics,
+    /// The program's clock.
+    pub clock: Clock,
+    /// Told when to stop.
+    pub cancel: CancellationToken,
+    /// The tasks that shutdown waits for.
+    pub tasks: TaskTracker,
+    demands: Demands,
+    places: Arc<Semaphore>,
+    patience: Duration,
+}
+
+/// Bounds on waiting.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Queries that may wait at once, over all listeners.
+    pub waiting_max: usize,
+    /// How long one may.
+    pub patience: Duration,
+}
+
+/// A query that waits for something.
+#[derive(Debug)]
+pub struct Waiting {
+    answered: oneshot::Receiver<()>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Front {
+    /// Answers from `store`, and asks `demands` for what is not there.
+    pub fn new(
+        store: Arc<Store>,
+        metrics: Metrics,
+        clock: Clock,
+        demands: Demands,
+        limits: Limits,
+    ) -> Self {
+        Self {
+            store,
+            metrics,
+            clock,
+            cancel: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            demands,
+            places: Arc::new(Semaphore::new(limits.waiting_max)),
+            patience: limits.patience,
+        }
+    }
+
+    /// The counts of worker `lane`.
+    pub fn tally(&self, lane: usize) -> Tally {
+        self.metrics.dns.tally(lane, &self.metrics.other)
+    }
+
+    /// Decides one answer. A panic is counted and answered with SERVFAIL.
+    pub fn respond<'s>(
+        &self,
+        snapshot: &'s Snapshot,
+        policy: &Policy,
+        asked: &Asked<'_>,
+        draft: &mut Draft,
+    ) -> Outcome<'s> {
+        // Unwind safety: the draft's buffers are cleared before they are used again.
+        let decide = AssertUnwindSafe(|| answer::respond(snapshot, policy, asked, draft));
+        catch_unwind(decide).unwrap_or_else(|_| {
+            self.metrics.dns.panics.inc();
+            *draft = Draft::default();
+            answer::fail(policy, asked, draft)
+        })
+    }
+
+    /// Asks for `want`. `None` if too many wait already; the query then has its last turn.
+    pub fn ask(&self, want: &Want<'_>) -> Option<Waiting> {
+        let place = Arc::clone(&self.places).try_acquire_owned().ok();
+        let waiting = place.and_then(|place| {
+            Some(Waiting { answered: self.demands.ask(want)?, _place: place })
+        });
+        if waiting.is_none() {
+            self.metrics.dns.waiting_refused.inc();
+        }
+        waiting
+    }
+
+    /// Waits, then gives `query` its last turn. The reply is in the draft that is returned.
+    pub async fn finish(&self, waiting: Waiting, query: &Late<'_>, tally: &Tally) -> Draft {
+        self.metrics.dns.waiting.inc();
+        // Dropped without a word: it could not be had.
+        let came = timeout(self.patience, waiting.answered).await;
+        self.metrics.dns.waiting.dec();
+        if !matches!(came, Ok(Ok(()))) {
+            self.metrics.dns.waiting_expired.inc();
+        }
+        let mut draft = Draft::default();
+        let (snapshot, policy) = (self.store.snapshot.load(), self.store.policy.load());
+        let asked = Asked {
+            seed: fastrand::u64(..),
+            now_ms: self.clock.now_ms(),
+            turn: Turn::Last,
+            ..query.asked
+        };
+        let outcome = self.respond(&snapshot, &policy, &asked, &mut draft);
+        tally.count(query.protocol, &outcome, query.since.elapsed());
+        draft
+    }
+}
+
+/// A query that was not answered at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Late<'q> {
+    /// The query as it was asked the first time.
+    pub asked: Asked<'q>,
+    /// How it came.
+    pub protocol: Protocol,
+    /// When it came.
+    pub since: Instant,
+}

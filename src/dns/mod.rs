@@ -1,0 +1,11 @@
+//! The sockets of DNS: bytes in, bytes out.
+//!
+//! A listener decides nothing about an answer. It hands what it read to [`Front::respond`], sends
+//! the bytes that come back, and holds the limits: how many connections, how many queries at
+//! once, how long.
+
+mod front;
+pub mod stream;
+pub mod udp;
+
+pub use front::{Front, Late, Limits, Waiting};

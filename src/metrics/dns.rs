@@ -1,0 +1,303 @@
+//! Counts of queries and replies, kept by each worker for itself and summed at scrape.
+//!
+//! A worker's [`Tally`] touches only atomics of its own lane, so counting costs the same with one
+//! worker and with many.
+//!
+//! **Hot.** [`Tally::count`] is two or three relaxed additions.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{Bucket, Histogram, Metric, MetricFamily, MetricType};
+use prometheus::{IntCounter, IntGauge, Registry};
+
+use crate::answer::{Outcome, Replied};
+use crate::catalog::Usage;
+use crate::metrics::add;
+use crate::metrics::family::{empty, family, label};
+
+/// Metrics of the listeners.
+#[derive(Debug)]
+pub struct DnsMetrics {
+    lanes: Arc<[Lane]>,
+    /// Queries whose answer panicked.
+    pub panics: IntCounter,
+    /// Queries waiting for Consul.
+    pub waiting: IntGauge,
+    /// Queries that were not let wait, since enough others do.
+    pub waiting_refused: IntCounter,
+    /// Queries that waited in vain.
+    pub waiting_expired: IntCounter,
+    /// TCP connections that are open.
+    pub tcp_connections: IntGauge,
+    /// TCP connections closed at once, since enough others are open.
+    pub tcp_refused: IntCounter,
+    /// TCP connections closed because no complete query came in time.
+    pub tcp_idle_closed: IntCounter,
+    /// Times a TCP connection was not read, since enough of its queries are being answered.
+    pub tcp_pipeline_full: IntCounter,
+    /// Replies that could not be sent.
+    pub send_failures: IntCounter,
+}
+
+/// How a query came.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// One worker's counts.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    lanes: Arc<[Lane]>,
+    lane: usize,
+    other: Arc<Usage>,
+}
+
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Lane {
+    requests: [[AtomicU64; TYPES.len()]; PROTOCOLS.len()],
+    responses: [AtomicU64; RCODES.len()],
+    truncated: AtomicU64,
+    ignored: AtomicU64,
+    durations: [AtomicU64; BOUNDS_NANOS.len() + 1],
+    duration_nanos: AtomicU64,
+}
+
+impl DnsMetrics {
+    /// Makes and registers the metrics, for `lanes` workers.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a name is taken, which is a bug in this folder.
+    pub fn register(registry: &Registry, lanes: usize) -> Result<Self, prometheus::Error> {
+        let lanes: Arc<[Lane]> = (0..lanes.max(1)).map(|_| Lane::default()).collect();
+        registry.register(Box::new(LaneCollector::new(Arc::clone(&lanes))?))?;
+        let counter = |name: &str, help: &str| {
+            add(registry, IntCounter::new(format!("fingerpost_dns_{name}_total"), help)?)
+        };
+        let gauge = |name: &str, help: &str| {
+            add(registry, IntGauge::new(format!("fingerpost_dns_{name}"), help)?)
+        };
+        Ok(Self {
+            lanes,
+            panics: counter("panics", "Queries whose answer panicked; they got SERVFAIL.")?,
+            waiting: gauge("waiting", "Queries waiting for something to come from Consul.")?,
+            waiting_refused: counter(
+                "waiting_refused",
+                "Queries that got SERVFAIL because too many were waiting.",
+            )?,
+            waiting_expired: counter(
+                "waiting_expired",
+                "Queries that waited for Consul in vain.",
+            )?,
+            tcp_connections: gauge("tcp_connections", "TCP connections that are open.")?,
+            tcp_refused: counter(
+                "tcp_refused",
+                "TCP connections closed at once because too many were open.",
+            )?,
+            tcp_idle_closed: counter(
+                "tcp_idle_closed",
+                "TCP connections closed because no complete query came in time.",
+            )?,
+            tcp_pipeline_full: counter(
+                "tcp_pipeline_full",
+                "Times a TCP connection was not read because too many of its queries were open.",
+            )?,
+            send_failures: counter("send_failures", "Replies that could not be sent.")?,
+        })
+    }
+
+    /// The counts of worker `lane`.
+    pub fn tally(&self, lane: usize, other: &Arc<Usage>) -> Tally {
+        Tally { lanes: Arc::clone(&self.lanes), lane, other: Arc::clone(other) }
+    }
+}
+
+impl Tally {
+    /// Counts one query and what became of it.
+    ///
+    /// A question that wants something counts as a miss now, and as a query when it is answered.
+    pub fn count(&self, protocol: Protocol, outcome: &Outcome<'_>, took: Duration) {
+        match outcome {
+            Outcome::Replied(replied) => self.count_reply(protocol, replied, took),
+            Outcome::Silence => {
+                if let Some(lane) = self.lanes.get(self.lane) {
+                    lane.ignored.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            Outcome::Wants(want) => {
+                let usage = match want {
+                    crate::answer::Want::Datacenter { .. } => &*self.other,
+                    crate::answer::Want::Service { usage, .. } => usage,
+                };
+                usage.count(self.lane, crate::catalog::CacheResult::Miss);
+            }
+        }
+    }
+
+    fn count_reply(&self, protocol: Protocol, replied: &Replied<'_>, took: Duration) {
+        if let Some((result, usage)) = replied.cache {
+            usage.unwrap_or(&self.other).count(self.lane, result);
+        }
+        let Some(lane) = self.lanes.get(self.lane) else { return };
+        let add = |counter: Option<&AtomicU64>, amount| {
+            counter.map(|counter| counter.fetch_add(amount, Ordering::Relaxed));
+        };
+        add(lane.requests.get(protocol as usize).and_then(|row| row.get(type_slot(replied.qtype))), 1);
+        add(lane.responses.get(rcode_slot(replied.rcode)), 1);
+        if replied.truncated {
+            add(Some(&lane.truncated), 1);
+        }
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        let bucket = BOUNDS_NANOS.iter().position(|bound| nanos <= *bound);
+        add(lane.durations.get(bucket.unwrap_or(BOUNDS_NANOS.len())), 1);
+        add(Some(&lane.duration_nanos), nanos);
+    }
+}
+
+/// Sums the lanes when a scrape comes.
+#[derive(Debug)]
+struct LaneCollector {
+    lanes: Arc<[Lane]>,
+    descriptions: Vec<Desc>,
+}
+
+impl LaneCollector {
+    fn new(lanes: Arc<[Lane]>) -> Result<Self, prometheus::Error> {
+        let describe = |(name, help, labels): (&str, &str, &[&str])| {
+            let labels = labels.iter().map(|name| (*name).to_owned()).collect();
+            Desc::new(name.to_owned(), help.to_owned(), labels, Default::default())
+        };
+        let families = [REQUESTS, RESPONSES, TRUNCATED, IGNORED, DURATION];
+        let descriptions = families.into_iter().map(describe).collect::<Result<_, _>>()?;
+        Ok(Self { lanes, descriptions })
+    }
+
+    fn sum<'l>(&'l self, counter: impl Fn(&'l Lane) -> Option<&'l AtomicU64>) -> f64 {
+        let counters = self.lanes.iter().filter_map(counter);
+        counters.map(|counter| counter.load(Ordering::Relaxed)).sum::<u64>() as f64
+    }
+
+    fn duration(&self) -> MetricFamily {
+        let mut histogram = Histogram::new();
+        let mut cumulative = 0;
+        let mut buckets = Vec::new();
+        for (at, bound) in BOUNDS_NANOS.into_iter().enumerate() {
+            cumulative += self.sum(|lane| lane.durations.get(at)) as u64;
+            let mut bucket = Bucket::new();
+            bucket.set_upper_bound(bound as f64 / 1e9);
+            bucket.set_cumulative_count(cumulative);
+            buckets.push(bucket);
+        }
+        cumulative += self.sum(|lane| lane.durations.get(BOUNDS_NANOS.len())) as u64;
+        histogram.set_bucket(buckets);
+        histogram.set_sample_count(cumulative);
+        histogram.set_sample_sum(self.sum(|lane| Some(&lane.duration_nanos)) / 1e9);
+        let mut metric = Metric::from_label(Vec::new());
+        metric.set_histogram(histogram);
+        let mut family = empty(DURATION.0, DURATION.1, MetricType::HISTOGRAM);
+        family.set_metric(vec![metric]);
+        family
+    }
+}
+
+impl Collector for LaneCollector {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descriptions.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let requests = PROTOCOLS.iter().enumerate().flat_map(|(row, protocol)| {
+            TYPES.iter().enumerate().map(move |(slot, (name, _))| {
+                let total = self.sum(|lane| lane.requests.get(row)?.get(slot));
+                (vec![label("protocol", protocol), label("type", name)], total)
+            })
+        });
+        let responses = RCODES.iter().enumerate().map(|(slot, (name, _))| {
+            (vec![label("rcode", name)], self.sum(|lane| lane.responses.get(slot)))
+        });
+        let single = |counter: fn(&Lane) -> Option<&AtomicU64>| [(Vec::new(), self.sum(counter))];
+        let counter = MetricType::COUNTER;
+        vec![
+            family(REQUESTS.0, REQUESTS.1, counter, requests),
+            family(RESPONSES.0, RESPONSES.1, counter, responses),
+            family(TRUNCATED.0, TRUNCATED.1, counter, single(|lane| Some(&lane.truncated))),
+            family(IGNORED.0, IGNORED.1, counter, single(|lane| Some(&lane.ignored))),
+            self.duration(),
+        ]
+    }
+}
+
+fn type_slot(qtype: Option<u16>) -> usize {
+    let Some(qtype) = qtype else { return TYPES.len() - 1 };
+    TYPES.iter().position(|(_, number)| *number == qtype).unwrap_or(TYPES.len() - 2)
+}
+
+fn rcode_slot(rcode: u16) -> usize {
+    RCODES.iter().position(|(_, number)| *number == rcode).unwrap_or(RCODES.len() - 1)
+}
+
+type Family = (&'static str, &'static str, &'static [&'static str]);
+
+const REQUESTS: Family = (
+    "fingerpost_dns_requests_total",
+    "Queries answered, by protocol and type.",
+    &["protocol", "type"],
+);
+const RESPONSES: Family =
+    ("fingerpost_dns_responses_total", "Replies made, by response code.", &["rcode"]);
+const TRUNCATED: Family =
+    ("fingerpost_dns_truncated_total", "Replies cut by size, with TC set.", &[]);
+const IGNORED: Family =
+    ("fingerpost_dns_ignored_total", "Messages not answered: too short, or no query.", &[]);
+const DURATION: Family = (
+    "fingerpost_dns_request_duration_seconds",
+    "From a query's arrival to its reply, waiting for Consul included.",
+    &[],
+);
+
+const PROTOCOLS: [&str; 2] = ["tcp", "udp"];
+
+/// The last two: any other type, and no question that could be read. 0 is a reserved type.
+const TYPES: [(&str, u16); 16] = [
+    ("A", 1),
+    ("AAAA", 28),
+    ("SRV", 33),
+    ("ANY", 255),
+    ("NS", 2),
+    ("SOA", 6),
+    ("PTR", 12),
+    ("TXT", 16),
+    ("CNAME", 5),
+    ("MX", 15),
+    ("DS", 43),
+    ("DNSKEY", 48),
+    ("SVCB", 64),
+    ("HTTPS", 65),
+    ("other", 0),
+    ("none", 0),
+];
+
+const RCODES: [(&str, u16); 8] = [
+    ("NOERROR", 0),
+    ("NXDOMAIN", 3),
+    ("SERVFAIL", 2),
+    ("REFUSED", 5),
+    ("FORMERR", 1),
+    ("NOTIMP", 4),
+    ("BADVERS", 16),
+    ("other", u16::MAX),
+];
+
+/// From five microseconds to two and a half seconds.
+const BOUNDS_NANOS: [u64; 12] = [
+    5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 5_000_000, 25_000_000,
+    100_000_000, 500_000_000, 2_500_000_000,
+];

@@ -1,0 +1,244 @@
+//! Every metric this program exports, and nothing else.
+//!
+//! A metric is a field here or a family in one of the two collectors, so the compiler finds each
+//! use, and the files of this folder are the documentation. What a query touches is an atomic of
+//! its own worker ([`dns`]); what the catalogue holds is read from the snapshot when a scrape
+//! comes ([`catalog`]), so series of services that are gone are gone.
+
+mod catalog;
+mod dns;
+mod family;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+
+use crate::catalog::Usage;
+use crate::store::Store;
+
+pub use dns::{DnsMetrics, Protocol, Tally};
+
+/// Handles to all metrics. Cheap to clone; clones share their values.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// Queries and replies.
+    pub dns: Arc<DnsMetrics>,
+    /// What is asked of Consul, and what comes of it.
+    pub consul: ConsulMetrics,
+    /// Cache results of names without a service, and of services without a label of their own.
+    pub other: Arc<Usage>,
+    registry: Registry,
+}
+
+/// Metrics of the source.
+#[derive(Clone, Debug)]
+pub struct ConsulMetrics {
+    /// Blocking queries held open.
+    pub watches: IntGauge,
+    /// Requests being made, blocking ones included.
+    pub requests_in_flight: IntGauge,
+    /// Services in memory that were fetched on demand.
+    pub on_demand: IntGauge,
+    /// Such services dropped to stay within the bound.
+    pub evictions: IntCounter,
+    /// A change arrives from Consul, and the answers show it.
+    pub propagation: Histogram,
+    /// Snapshots published.
+    pub publications: IntCounter,
+    failures: IntCounterVec,
+    latency: HistogramVec,
+    /// Whose series of `latency` there may be: the services with counts of their own.
+    labels: Labels,
+}
+
+/// Tells whether a service has series of its own.
+#[derive(Clone, Debug)]
+struct Labels(Arc<Store>);
+
+/// How instances came from Consul.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Operation {
+    /// A query that does not block: from the request to the published answer.
+    Fetch,
+    /// A blocking query that returned: from its reply to the published answer.
+    Watch,
+}
+
+impl Metrics {
+    /// Makes and registers every metric. `lanes` is the number of workers that count queries.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a name is taken, which is a bug in this folder.
+    pub fn register(
+        store: &Arc<Store>,
+        lanes: usize,
+        health_series_max: usize,
+    ) -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let dns = Arc::new(DnsMetrics::register(&registry, lanes)?);
+        let other = Arc::new(Usage::new(lanes, false));
+        let consul = ConsulMetrics::register(&registry, store)?;
+        registry.register(Box::new(catalog::CatalogCollector::new(
+            Arc::clone(store),
+            Arc::clone(&other),
+            health_series_max,
+        )?))?;
+        let build = IntGaugeVec::new(
+            Opts::new("fingerpost_build_info", "Always 1; the label is the version running."),
+            &["version"],
+        )?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        registry.register(Box::new(build))?;
+        Ok(Self { dns, consul, other, registry })
+    }
+
+    /// All metrics in Prometheus' text format.
+    ///
+    /// # Errors
+    ///
+    /// Fails on a metric that the format does not allow, which is a bug in this folder.
+    pub fn encode(&self) -> Result<String, prometheus::Error> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+
+    /// All families, for the test that lints them.
+    pub fn gather(&self) -> Vec<prometheus::proto::MetricFamily> {
+        self.registry.gather()
+    }
+}
+
+impl ConsulMetrics {
+    fn register(registry: &Registry, store: &Arc<Store>) -> Result<Self, prometheus::Error> {
+        let failures = add(
+            registry,
+            IntCounterVec::new(
+                Opts::new(
+                    "fingerpost_consul_failures_total",
+                    "Requests to Consul that brought nothing, by what went wrong.",
+                ),
+                &["kind"],
+            )?,
+        )?;
+        for kind in FAILURE_KINDS {
+            failures.with_label_values(&[kind]);
+        }
+        Ok(Self {
+            watches: gauge(registry, "watches", "Blocking queries held open at Consul.")?,
+            requests_in_flight: gauge(
+                registry,
+                "requests_in_flight",
+                "Requests to Consul being made, blocking ones included.",
+            )?,
+            on_demand: gauge(
+                registry,
+                "on_demand_services",
+                "Services in memory that were fetched on demand.",
+            )?,
+            evictions: add(
+                registry,
+                IntCounter::new(
+                    "fingerpost_consul_on_demand_evictions_total",
+                    "Services fetched on demand that were dropped to stay within the bound.",
+                )?,
+            )?,
+            propagation: add(
+                registry,
+                Histogram::with_opts(
+                    HistogramOpts::new(
+                        "fingerpost_propagation_seconds",
+                        "From a change's arrival from Consul until the answers show it.",
+                    )
+                    .buckets(LATENCY_BUCKETS.to_vec()),
+                )?,
+            )?,
+            publications: add(
+                registry,
+                IntCounter::new(
+                    "fingerpost_catalog_publications_total",
+                    "Snapshots of the catalogue that were published.",
+                )?,
+            )?,
+            failures,
+            latency: add(
+                registry,
+                HistogramVec::new(
+                    HistogramOpts::new(
+                        "fingerpost_discovery_latency_seconds",
+                        "How long a service's instances took from Consul to the answers.",
+                    )
+                    .buckets(LATENCY_BUCKETS.to_vec()),
+                    &["service", "operation"],
+                )?,
+            )?,
+            labels: Labels(Arc::clone(store)),
+        })
+    }
+
+    /// Counts a request that failed; `kind` is one of the source's own words.
+    pub fn count_failure(&self, kind: &str) {
+        self.failures.with_label_values(&[kind]).inc();
+    }
+
+    /// Records how long the instances of `service` took.
+    pub fn observe(&self, service: &str, operation: Operation, took: Duration) {
+        let label = if self.labels.has_own(service) { service } else { OTHER };
+        self.latency.with_label_values(&[label, operation.as_str()]).observe(took.as_secs_f64());
+    }
+
+    /// Drops the series of a service that is gone.
+    pub fn forget(&self, service: &str) {
+        for operation in [Operation::Fetch, Operation::Watch] {
+            // It has none where it was never fetched that way.
+            self.latency.remove_label_values(&[service, operation.as_str()]).ok();
+        }
+    }
+}
+
+impl Operation {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Fetch => "fetch",
+            Self::Watch => "watch",
+        }
+    }
+}
+
+impl Labels {
+    fn has_own(&self, service: &str) -> bool {
+        let key = service.to_lowercase();
+        self.0.snapshot.load().datacenters().any(|datacenter| {
+            matches!(
+                datacenter.service(key.as_bytes()),
+                crate::catalog::Found::Here(service) if service.usage.is_own()
+            )
+        })
+    }
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    add(registry, IntGauge::new(format!("fingerpost_consul_{name}"), help)?)
+}
+
+fn add<M: Clone + Collector + 'static>(
+    registry: &Registry,
+    metric: M,
+) -> Result<M, prometheus::Error> {
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+/// The label of services that have none of their own.
+pub const OTHER: &str = "other";
+
+/// From a tenth of a millisecond to ten seconds.
+const LATENCY_BUCKETS: [f64; 12] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 2.5, 10.0];
+
+/// The kinds of failure a source reports, so that their series exist from the start.
+const FAILURE_KINDS: [&str; 5] = ["body", "connect", "status", "timeout", "too_large"];

@@ -1,0 +1,85 @@
+//! From a source's changes to the snapshot that is answered from.
+//!
+//! Each source owns one: it applies changes in the order in which they came and publishes once
+//! for all that came together. This is also where a snapshot gets its serial, the Unix second of
+//! the change, and where the series of services that are gone are dropped.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::catalog::{Builder, Change, Rules, Snapshot};
+use crate::metrics::Metrics;
+use crate::store::{Pending, Store};
+
+/// Builds snapshots and publishes them.
+#[derive(Debug)]
+pub struct Publisher {
+    builder: Builder,
+    store: Arc<Store>,
+    metrics: Metrics,
+}
+
+impl Publisher {
+    /// Publishes to `store`. `lanes` workers count, and `labels_max` services have own counts.
+    pub fn new(
+        store: Arc<Store>,
+        metrics: Metrics,
+        rules: Rules,
+        lanes: usize,
+        labels_max: usize,
+    ) -> Self {
+        let builder = Builder::new(rules, lanes, labels_max, Arc::clone(&metrics.other));
+        Self { builder, store, metrics }
+    }
+
+    /// Takes `changes` in and publishes them as one. False if nothing is different for them.
+    pub fn publish(&mut self, changes: impl IntoIterator<Item = Change>) -> bool {
+        let before = self.store.snapshot.load();
+        let (mut changed, mut lists_changed) = (false, false);
+        for change in changes {
+            let is_list = matches!(change, Change::Datacenters { .. } | Change::Services { .. });
+            let applied = self.builder.apply(change);
+            changed |= applied;
+            lists_changed |= applied && is_list;
+        }
+        if !changed {
+            return false;
+        }
+        self.builder.stamp(unix_secs());
+        self.store.snapshot.publish(self.builder.snapshot());
+        self.metrics.consul.publications.inc();
+        if lists_changed {
+            let now = labels(&self.store.snapshot.load());
+            for gone in labels(&before).difference(&now) {
+                self.metrics.consul.forget(gone);
+            }
+        }
+        true
+    }
+
+    /// The catalogue as it was last published.
+    pub fn snapshot(&self) -> Snapshot {
+        self.builder.snapshot()
+    }
+
+    /// Says what has to happen before the program is ready. Nothing: it is, and stays so.
+    pub fn set_pending(&self, pending: Vec<String>) {
+        let is_ready = self.store.pending.load().0.is_empty();
+        if !is_ready {
+            self.store.pending.publish(Pending(pending));
+        }
+    }
+}
+
+/// The services with series of their own.
+fn labels(snapshot: &Snapshot) -> BTreeSet<Box<str>> {
+    let services = snapshot.datacenters().flat_map(|datacenter| datacenter.services());
+    services.filter(|service| service.usage.is_own()).map(|service| service.name.clone()).collect()
+}
+
+/// The clock that people read, for the SOA serial. It wraps in the year 2106 (RFC 1982).
+fn unix_secs() -> u32 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_secs() as u32
+}
