@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod catalog;
 pub mod clock;
+pub mod cli;
 pub mod config;
 pub mod demand;
 pub mod dns;

@@ -5,25 +5,55 @@
 //! nothing downstream checks it again. The table in `keys` is the only list of keys: the file,
 //! the environment, `config/example.toml` and the README are all held against it.
 //!
-//! Precedence: flag > environment > file > default.
+//! Precedence: flag > environment > file > default. Nothing here reads a file, a variable or a
+//! clock: what was found outside comes in as [`Sources`].
+
+pub mod consul_env;
+mod defaults;
+pub mod draft;
+pub mod duration;
+pub mod env;
+pub mod file;
+pub mod flags;
+pub mod key;
+pub mod keys;
+pub mod keys_consul;
+pub mod keys_dns;
+pub mod load;
+pub mod nearest;
+pub mod reading;
+pub mod together;
+#[cfg(test)]
+pub mod trial;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use crate::config::draft::{Mistake, Place, Remark};
+pub use crate::config::flags::Flags;
+pub use crate::config::load::{ConfigErrors, Loaded, Sources};
 
 /// A complete, valid configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// The zone we are authoritative for, lower case, without a trailing dot.
     pub domain: String,
+    /// The sockets that are asked.
     pub dns: DnsConfig,
+    /// What the answers hold.
     pub answers: AnswersConfig,
+    /// The operator's port.
     pub admin: AdminConfig,
+    /// Where Consul is; of no meaning while `catalog_file` is given.
     pub consul: ConsulConfig,
+    /// How services without a watch are kept.
     pub cache: CacheConfig,
     /// A catalogue file to serve instead of a Consul; `None` asks Consul.
     pub catalog_file: Option<PathBuf>,
+    /// What is logged, and how.
     pub log: LogConfig,
+    /// How many series the catalogue may cause.
     pub metrics: MetricsConfig,
     /// How long a shutdown may take before what is still in flight is dropped.
     pub shutdown_grace: Duration,
@@ -63,14 +93,18 @@ pub struct AnswersConfig {
     pub a_record_limit: usize,
     /// Most records in an answer over UDP without EDNS, effective up to 8; at least 1.
     pub udp_answer_limit: usize,
+    /// The numbers of the SOA record.
     pub soa: SoaConfig,
 }
 
 /// `[dns_config.soa]`, all in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SoaConfig {
+    /// How often a secondary would look for changes.
     pub refresh_secs: u32,
+    /// How soon it would look again after a failure.
     pub retry_secs: u32,
+    /// When it would give up.
     pub expire_secs: u32,
     /// Also the TTL of the SOA itself, and so of negative answers.
     pub min_ttl_secs: u32,
@@ -79,6 +113,7 @@ pub struct SoaConfig {
 /// `[admin]`: the operator's HTTP port.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdminConfig {
+    /// Bound over TCP. Port 0 lets the system choose.
     pub listen: SocketAddr,
 }
 
@@ -87,18 +122,22 @@ pub struct AdminConfig {
 pub struct ConsulConfig {
     /// Tried in order; the next when one fails. Never empty.
     pub addresses: Vec<ConsulAddress>,
-    /// The datacenter to ask for; `None` is the agent's own.
+    /// The datacenter to ask for, lower case; `None` is the agent's own.
     pub datacenter: Option<String>,
+    /// Sent as `X-Consul-Token`; `None` is the anonymous token.
     pub token: Option<Secret>,
-    /// Wins over `token` when both are given. Read at start, and again when it changes.
+    /// Wins over `token` when both are given in one place. Read at start, and again when it
+    /// changes.
     pub token_file: Option<PathBuf>,
-    /// User and password for HTTP basic authentication, as `user:password`.
+    /// User and password for HTTP basic authentication, as `user:password`; has a colon.
     pub http_auth: Option<Secret>,
+    /// A PEM file of authorities that may sign Consul's certificate.
     pub ca_file: Option<PathBuf>,
     /// A folder of PEM files.
     pub ca_path: Option<PathBuf>,
-    /// Given together with `key_file`, or not at all.
+    /// Our certificate, in PEM. Given together with `key_file`, or not at all.
     pub cert_file: Option<PathBuf>,
+    /// The key of `cert_file`, in PEM.
     pub key_file: Option<PathBuf>,
     /// The name checked in Consul's certificate instead of the address's.
     pub tls_server_name: Option<String>,
@@ -120,13 +159,15 @@ pub struct ConsulConfig {
     pub response_bytes_max: usize,
     /// The first pause after a failure; it doubles up to `backoff_max`.
     pub backoff_min: Duration,
+    /// The longest pause. At least `backoff_min`.
     pub backoff_max: Duration,
 }
 
 /// Where a Consul listens.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ConsulAddress {
-    /// `http://host:port` or `https://host:port`, without a trailing slash.
+    /// `http://host:port` or `https://host:port`, without a trailing slash. As in Consul's tools,
+    /// the port may be absent (then the scheme's own) and a reverse proxy's path may follow.
     Http(String),
     /// The path of a unix socket.
     Unix(PathBuf),
@@ -148,24 +189,33 @@ pub struct CacheConfig {
 /// `[log]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LogConfig {
+    /// The least grave level that is still logged.
     pub level: LogLevel,
+    /// The form of each line.
     pub format: LogFormat,
 }
 
 /// What is logged.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum LogLevel {
+    /// A person must act.
     Error,
+    /// Degraded, and retrying.
     Warn,
+    /// Start, stop, Consul lost or back.
     Info,
+    /// Each connection.
     Debug,
+    /// Each query.
     Trace,
 }
 
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum LogFormat {
+    /// One JSON object a line, for machines.
     Json,
+    /// For people.
     Text,
 }
 

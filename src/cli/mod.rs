@@ -1,0 +1,3 @@
+//! The subcommands, a file each. They print; what they say is decided below.
+
+pub mod check;

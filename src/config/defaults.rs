@@ -1,0 +1,118 @@
+//! What the program runs on when nobody says otherwise.
+//!
+//! The table of keys holds the same defaults as text; a test holds the two equal.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use crate::config::AdminConfig;
+use crate::config::AnswersConfig;
+use crate::config::CacheConfig;
+use crate::config::Config;
+use crate::config::ConsulAddress;
+use crate::config::ConsulConfig;
+use crate::config::DnsConfig;
+use crate::config::LogConfig;
+use crate::config::LogFormat;
+use crate::config::LogLevel;
+use crate::config::MetricsConfig;
+use crate::config::SoaConfig;
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            domain: "consul".to_owned(),
+            dns: DnsConfig::default(),
+            answers: AnswersConfig::default(),
+            admin: AdminConfig::default(),
+            consul: ConsulConfig::default(),
+            cache: CacheConfig::default(),
+            catalog_file: None,
+            log: LogConfig { level: LogLevel::Info, format: LogFormat::Text },
+            metrics: MetricsConfig { services_max: 1000, health_series_max: 10_000 },
+            shutdown_grace: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Default for DnsConfig {
+    fn default() -> Self {
+        Self {
+            listen: vec![loopback(8653)],
+            workers: 0,
+            // The size that crosses any network unfragmented: DNS Flag Day 2020.
+            udp_payload_max: 1232,
+            advertise: Vec::new(),
+            tcp_connections_max: 1024,
+            tcp_pipeline_max: 32,
+            tcp_idle: Duration::from_secs(30),
+            waiting_max: 1024,
+        }
+    }
+}
+
+impl Default for AnswersConfig {
+    fn default() -> Self {
+        Self {
+            only_passing: false,
+            node_ttl_secs: 0,
+            service_ttl_secs: Vec::new(),
+            a_record_limit: 0,
+            udp_answer_limit: 3,
+            soa: SoaConfig {
+                refresh_secs: 3600,
+                retry_secs: 600,
+                expire_secs: 86_400,
+                min_ttl_secs: 0,
+            },
+        }
+    }
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self { listen: loopback(8654) }
+    }
+}
+
+impl Default for ConsulConfig {
+    fn default() -> Self {
+        Self {
+            addresses: vec![ConsulAddress::Http("http://127.0.0.1:8500".to_owned())],
+            datacenter: None,
+            token: None,
+            token_file: None,
+            http_auth: None,
+            ca_file: None,
+            ca_path: None,
+            cert_file: None,
+            key_file: None,
+            tls_server_name: None,
+            tls_verify: true,
+            namespace: None,
+            partition: None,
+            wait: Duration::from_secs(30),
+            timeout: Duration::from_secs(10),
+            connections_max: 80,
+            connections_spare: 8,
+            response_bytes_max: 67_108_864,
+            backoff_min: Duration::from_millis(500),
+            backoff_max: Duration::from_secs(15),
+        }
+    }
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self {
+            kept: Duration::from_secs(30),
+            idle: Duration::from_secs(600),
+            services_max: 10_000,
+            patience: Duration::from_secs(1),
+        }
+    }
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}

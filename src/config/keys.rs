@@ -1,0 +1,247 @@
+//! Every key there is: the one list that the file, the environment, `config/example.toml` and the
+//! README are held against. Two large sections have their rows in `keys_dns` and `keys_consul`.
+//!
+//! **Invariant:** a key that is in none of these tables does not exist.
+
+use std::time::Duration;
+
+use crate::config::LogFormat;
+use crate::config::LogLevel;
+use crate::config::key::Effect;
+use crate::config::key::Key;
+use crate::config::key::Kind;
+use crate::config::keys_consul;
+use crate::config::keys_dns;
+
+/// All keys, in the README's order.
+pub fn all() -> impl Iterator<Item = &'static Key> + Clone {
+    keys_dns::KEYS.iter().chain(keys_consul::KEYS).chain(KEYS)
+}
+
+/// The key called `name`, as in `dns.workers`.
+pub fn find(name: &str) -> Option<&'static Key> {
+    all().find(|key| key.name == name)
+}
+
+/// The names of the sections: `dns`, `dns_config`, `dns_config.soa` and so on.
+pub fn sections() -> impl Iterator<Item = &'static str> + Clone {
+    let mut last = "";
+    all().filter_map(|key| key.name.rsplit_once('.')).map(|(section, _)| section).filter(
+        move |section| {
+            let is_new = *section != last;
+            last = section;
+            is_new
+        },
+    )
+}
+
+/// The README's table of keys, in Markdown.
+pub fn markdown() -> String {
+    let mut text = "| key | default | variables | what it is |\n|---|---|---|---|\n".to_owned();
+    for key in all() {
+        let default = match key.default {
+            r#""""# => "not set".to_owned(),
+            default => format!("`{default}`"),
+        };
+        let variables = match (key.is_table(), key.consul_variable()) {
+            (true, _) => "only in the file".to_owned(),
+            (false, None) => format!("`{}`", key.variable()),
+            (false, Some(consuls)) => format!("`{}`, `{consuls}`", key.variable()),
+        };
+        let meaning = match key.effect {
+            Effect::Counts => key.meaning.to_owned(),
+            Effect::Inert => format!("Means nothing here: {}.", key.meaning),
+        };
+        let (name, allowed) = (key.name, key.allowed());
+        text.push_str(&format!(
+            "| `{name}` | {default} | {variables} | {meaning} Must be {allowed}. |\n"
+        ));
+    }
+    text
+}
+
+/// The small sections; the large ones have files of their own.
+static KEYS: &[Key] = &[
+    Key::new(
+        "admin.listen",
+        r#""127.0.0.1:8654""#,
+        "Where health, readiness and metrics are served over HTTP. Port 0 lets the system choose.",
+        Kind::Socket(|config, value| config.admin.listen = value),
+    ),
+    Key::new(
+        "cache.kept",
+        r#""30s""#,
+        "How long a service fetched on demand is answered without asking again.",
+        Kind::Duration {
+            min: Duration::from_secs(0),
+            max: Duration::from_secs(DAY),
+            put: |config, value| config.cache.kept = value,
+        },
+    ),
+    Key::new(
+        "cache.idle",
+        r#""10m""#,
+        "How long such a service stays in memory without being asked for.",
+        Kind::Duration {
+            min: Duration::from_millis(10),
+            max: Duration::from_secs(30 * DAY),
+            put: |config, value| config.cache.idle = value,
+        },
+    ),
+    Key::new(
+        "cache.services_max",
+        "10000",
+        "Such services in memory at most.",
+        Kind::Whole {
+            min: 1,
+            max: 1_000_000,
+            put: |config, value| config.cache.services_max = value,
+        },
+    ),
+    Key::new(
+        "cache.patience",
+        r#""1s""#,
+        "How long a question waits for Consul before it is SERVFAIL.",
+        Kind::Duration {
+            min: Duration::from_millis(1),
+            max: Duration::from_secs(60),
+            put: |config, value| config.cache.patience = value,
+        },
+    ),
+    Key::new(
+        "catalog.file",
+        r#""""#,
+        "A catalogue file to serve instead of a Consul.",
+        Kind::Path(|config, value| config.catalog_file = value),
+    ),
+    Key::new(
+        "log.level",
+        r#""info""#,
+        "What is logged.",
+        Kind::Choice(&[
+            ("error", |config| config.log.level = LogLevel::Error),
+            ("warn", |config| config.log.level = LogLevel::Warn),
+            ("info", |config| config.log.level = LogLevel::Info),
+            ("debug", |config| config.log.level = LogLevel::Debug),
+            ("trace", |config| config.log.level = LogLevel::Trace),
+        ]),
+    ),
+    Key::new(
+        "log.format",
+        r#""text""#,
+        "Lines for people, or an object a line for machines.",
+        Kind::Choice(&[
+            ("text", |config| config.log.format = LogFormat::Text),
+            ("json", |config| config.log.format = LogFormat::Json),
+        ]),
+    ),
+    Key::new(
+        "metrics.services_max",
+        "1000",
+        "Services with series of their own; the rest are counted as `other`.",
+        Kind::Whole {
+            min: 0,
+            max: 1_000_000,
+            put: |config, value| config.metrics.services_max = value,
+        },
+    ),
+    Key::new(
+        "metrics.health_series_max",
+        "10000",
+        "Series of `fingerpost_service_health` at most.",
+        Kind::Whole {
+            min: 0,
+            max: 1_000_000,
+            put: |config, value| config.metrics.health_series_max = value,
+        },
+    ),
+    Key::new(
+        "shutdown.grace",
+        r#""5s""#,
+        "How long a shutdown may take before what is still in flight is dropped.",
+        Kind::Duration {
+            min: Duration::from_secs(0),
+            max: Duration::from_secs(3600),
+            put: |config, value| config.shutdown_grace = value,
+        },
+    ),
+];
+
+/// In seconds.
+const DAY: u64 = 86_400;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::config::draft::{Place, Written};
+    use crate::config::duration;
+    use crate::config::reading;
+
+    #[test]
+    fn no_two_keys_share_a_name_or_a_variable() {
+        let names: BTreeSet<&str> = all().map(|key| key.name).collect();
+        let variables: BTreeSet<String> = all().map(Key::variable).collect();
+        assert_eq!(names.len(), all().count());
+        assert_eq!(variables.len(), all().count());
+    }
+
+    #[test]
+    fn each_key_goes_to_the_field_of_its_name() {
+        for key in all().filter(|key| key.effect == Effect::Counts && !key.is_table()) {
+            let text = other_than_default(key);
+            let mut config = Config::default();
+            let before = format!("{config:?}");
+            let written = Written::loose(Place::CommandLine, key.name, &text);
+            reading::put(key, &written, "http", &mut config).unwrap();
+            let after = format!("{config:?}");
+
+            let same = before.bytes().zip(after.bytes()).take_while(|(a, b)| a == b).count();
+            assert!(same < before.len(), "{} changes nothing", key.name);
+            let (fields, _) = before[..same].rsplit_once(": ").unwrap();
+            let field = fields.rsplit(' ').next().unwrap();
+            let name = key.name.rsplit('.').next().unwrap();
+            assert!(field.contains(name), "{} goes to {field}", key.name);
+        }
+    }
+
+    fn other_than_default(key: &Key) -> String {
+        let bounds = match &key.kind {
+            Kind::Addresses(_) => ["x:1".to_owned(), String::new()],
+            Kind::Choice(choices) => [choices[0].0.to_owned(), choices[1].0.to_owned()],
+            Kind::Duration { min, max, .. } => [duration::render(*min), duration::render(*max)],
+            Kind::Flag(_) => ["true".to_owned(), "false".to_owned()],
+            Kind::Ips(_) => ["::1".to_owned(), String::new()],
+            Kind::Socket(_) | Kind::Sockets(_) => ["[::1]:1".to_owned(), String::new()],
+            Kind::Ttl(_) => ["0s".to_owned(), "9s".to_owned()],
+            Kind::Whole { min, max, .. } => [min.to_string(), max.to_string()],
+            _ => ["other".to_owned(), String::new()],
+        };
+        bounds.into_iter().find(|text| key.default.trim_matches('"') != text).unwrap()
+    }
+
+    #[test]
+    fn sections_are_named_once() {
+        let names: Vec<&str> = sections().collect();
+        let distinct: BTreeSet<&str> = sections().collect();
+        assert_eq!(names.len(), distinct.len(), "{names:?}");
+    }
+
+    #[test]
+    fn the_readme_has_a_row_for_each_key() {
+        let text = markdown();
+        assert_eq!(text.lines().count(), all().count() + 2);
+        for row in [
+            "| `dns.workers` | `0` | `FINGERPOST_DNS_WORKERS` | UDP threads per address; 0 is one \
+             per core. Must be a whole number from 0 to 256. |",
+            "| `consul.token` | not set | `FINGERPOST_CONSUL_TOKEN`, `CONSUL_HTTP_TOKEN` | The ACL \
+             token. Must be text of printable ASCII characters. |",
+            "| `dns_config.allow_stale` | `true` | `FINGERPOST_DNS_CONFIG_ALLOW_STALE` | Means \
+             nothing here: every answer comes from memory. Must be true or false. |",
+        ] {
+            assert!(text.lines().any(|line| line == row), "{row}\n{text}");
+        }
+    }
+}

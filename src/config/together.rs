@@ -1,0 +1,217 @@
+//! What must hold between keys: pairs, orders, addresses that cannot both be bound.
+//!
+//! Only asked about keys whose own values are sound, so that one mistake is told once.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use crate::config::Config;
+use crate::config::draft::Entry;
+use crate::config::draft::Layer;
+use crate::config::draft::Mistake;
+use crate::config::duration;
+
+/// The entries that count, and the keys of which nothing is known.
+pub struct Standing<'d> {
+    /// In order of rising precedence; the last of a key counts.
+    pub entries: &'d [Entry],
+    /// Keys with a mistake of their own.
+    pub broken: BTreeSet<&'static str>,
+}
+
+impl Standing<'_> {
+    /// Who gave the value that counts for `key`.
+    pub fn layer(&self, key: &str) -> Layer {
+        self.entry(key).map_or(Layer::Default, |entry| entry.layer)
+    }
+
+    fn entry(&self, key: &str) -> Option<&Entry> {
+        self.entries.iter().rev().find(|entry| entry.key.name == key)
+    }
+
+    fn is_sound(&self, keys: &[&str]) -> bool {
+        !keys.iter().any(|key| self.broken.contains(key))
+    }
+
+    /// The mistake that `key` breaks `rule`; `None` where nobody gave it.
+    fn mistake(&self, key: &str, rule: String) -> Option<Mistake> {
+        self.entry(key).map(|entry| entry.written.mistake(entry.key, rule))
+    }
+}
+
+/// Every rule between keys that `config` breaks.
+pub fn check(config: &Config, standing: &Standing<'_>) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    mistakes.extend(certificate(config, standing));
+    mistakes.extend(backoff(config, standing));
+    mistakes.extend(connections(config, standing));
+    mistakes.extend(listeners(config, standing));
+    mistakes.extend(admin(config, standing));
+    mistakes
+}
+
+fn certificate(config: &Config, standing: &Standing<'_>) -> Option<Mistake> {
+    let (cert, key) = ("consul.cert_file", "consul.key_file");
+    if !standing.is_sound(&[cert, key]) {
+        return None;
+    }
+    match (&config.consul.cert_file, &config.consul.key_file) {
+        (Some(_), None) => standing.mistake(cert, format!("needs {key} beside it")),
+        (None, Some(_)) => standing.mistake(key, format!("needs {cert} beside it")),
+        (Some(_), Some(_)) | (None, None) => None,
+    }
+}
+
+fn backoff(config: &Config, standing: &Standing<'_>) -> Option<Mistake> {
+    let (low, high) = ("consul.backoff_min", "consul.backoff_max");
+    let (min, max) = (config.consul.backoff_min, config.consul.backoff_max);
+    if min <= max || !standing.is_sound(&[low, high]) {
+        return None;
+    }
+    let above = format!("must not be above {high}, which is {}", duration::render(max));
+    let below = format!("must not be below {low}, which is {}", duration::render(min));
+    standing.mistake(low, above).or_else(|| standing.mistake(high, below))
+}
+
+fn connections(config: &Config, standing: &Standing<'_>) -> Option<Mistake> {
+    let (part, whole) = ("consul.connections_spare", "consul.connections_max");
+    let (spare, max) = (config.consul.connections_spare, config.consul.connections_max);
+    if spare < max || !standing.is_sound(&[part, whole]) {
+        return None;
+    }
+    let below = format!("must be below {whole}, which is {max}");
+    let above = format!("must be above {part}, which is {spare}");
+    standing.mistake(part, below).or_else(|| standing.mistake(whole, above))
+}
+
+fn listeners(config: &Config, standing: &Standing<'_>) -> Option<Mistake> {
+    let key = "dns.listen";
+    if !standing.is_sound(&[key]) {
+        return None;
+    }
+    let listen = &config.dns.listen;
+    let (one, other) = listen.iter().enumerate().find_map(|(at, one)| {
+        let other = listen.iter().skip(at + 1).find(|other| overlap(*one, **other))?;
+        Some((*one, *other))
+    })?;
+    if one == other {
+        return standing.mistake(key, format!("must not have {one} twice"));
+    }
+    standing.mistake(key, format!("must not have both {one} and {other}, which overlap"))
+}
+
+fn admin(config: &Config, standing: &Standing<'_>) -> Option<Mistake> {
+    let (dns, admin) = ("dns.listen", "admin.listen");
+    if !standing.is_sound(&[dns, admin]) {
+        return None;
+    }
+    let ours = config.admin.listen;
+    let other = config.dns.listen.iter().find(|listen| overlap(**listen, ours))?;
+    standing
+        .mistake(admin, format!("must not overlap {dns}, which has {other}"))
+        .or_else(|| standing.mistake(dns, format!("must not overlap {admin}, which is {ours}")))
+}
+
+/// Whether one cannot be bound over TCP while the other is.
+///
+/// The two families do not meet: whether `[::]` takes IPv4 too is the socket's to say.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let (here, there) = (one.ip().to_canonical(), other.ip().to_canonical());
+    let is_same_place = here.is_ipv4() == there.is_ipv4()
+        && (here == there || here.is_unspecified() || there.is_unspecified());
+    is_same_place && one.port() == other.port() && one.port() != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::trial::said;
+
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        assert_eq!(said(text, ""), expected, "file:\n{text}");
+    }
+
+    #[test]
+    fn pairs_and_orders() {
+        for (text, expected) in [
+            ("consul.cert_file = \"c\"\nconsul.key_file = \"k\"", "ok"),
+            (
+                "consul.cert_file = \"c\"",
+                "f.toml:1: consul.cert_file = \"c\": needs consul.key_file beside it",
+            ),
+            (
+                "consul.key_file = \"k\"\nconsul.cert_file = \"\"",
+                "f.toml:1: consul.key_file = \"k\": needs consul.cert_file beside it",
+            ),
+            ("consul.backoff_min = \"15s\"", "ok"),
+            (
+                "consul.backoff_min = \"16s\"",
+                "f.toml:1: consul.backoff_min = \"16s\": \
+                 must not be above consul.backoff_max, which is 15s",
+            ),
+            (
+                "consul.backoff_max = \"1ms\"",
+                "f.toml:1: consul.backoff_max = \"1ms\": \
+                 must not be below consul.backoff_min, which is 500ms",
+            ),
+            (
+                "consul.connections_spare = 80",
+                "f.toml:1: consul.connections_spare = 80: \
+                 must be below consul.connections_max, which is 80",
+            ),
+            (
+                "consul.connections_max = 8",
+                "f.toml:1: consul.connections_max = 8: \
+                 must be above consul.connections_spare, which is 8",
+            ),
+            // a mistake of its own is told alone
+            (
+                "consul.connections_max = 8000000\nconsul.connections_spare = 100",
+                "f.toml:1: consul.connections_max = 8000000: \
+                 must be a whole number from 8 to 10000",
+            ),
+        ] {
+            check(text, expected);
+        }
+    }
+
+    #[test]
+    fn listeners_must_not_meet() {
+        for (text, expected) in [
+            ("dns.listen = [\"127.0.0.1:53\", \"127.0.0.1:54\"]", "ok"),
+            ("dns.listen = [\"0.0.0.0:53\", \"[::]:53\"]", "ok"),
+            (
+                "dns.listen = [\"127.0.0.1:0\", \"127.0.0.1:0\"]\nadmin.listen = \"127.0.0.1:0\"",
+                "ok",
+            ),
+            (
+                "dns.listen = [\"127.0.0.1:53\", \"127.0.0.1:53\"]",
+                "f.toml:1: dns.listen = [\"127.0.0.1:53\", \"127.0.0.1:53\"]: \
+                 must not have 127.0.0.1:53 twice",
+            ),
+            (
+                "dns.listen = [\"127.0.0.1:53\", \"0.0.0.0:53\"]",
+                "f.toml:1: dns.listen = [\"127.0.0.1:53\", \"0.0.0.0:53\"]: \
+                 must not have both 127.0.0.1:53 and 0.0.0.0:53, which overlap",
+            ),
+            (
+                "admin.listen = \"127.0.0.1:8653\"",
+                "f.toml:1: admin.listen = \"127.0.0.1:8653\": \
+                 must not overlap dns.listen, which has 127.0.0.1:8653",
+            ),
+            (
+                "admin.listen = \"0.0.0.0:8653\"",
+                "f.toml:1: admin.listen = \"0.0.0.0:8653\": \
+                 must not overlap dns.listen, which has 127.0.0.1:8653",
+            ),
+            (
+                "dns.listen = \"[::ffff:127.0.0.1]:8654\"",
+                "f.toml:1: dns.listen = \"[::ffff:127.0.0.1]:8654\": \
+                 must not overlap admin.listen, which is 127.0.0.1:8654",
+            ),
+            ("dns.listen = \"[::1]:8654\"", "ok"),
+        ] {
+            check(text, expected);
+        }
+    }
+}
