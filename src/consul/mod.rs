@@ -1,0 +1,4 @@
+//! The only module that knows Consul's HTTP API.
+
+pub mod backoff;
+pub mod index;
