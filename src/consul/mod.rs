@@ -10,3 +10,4 @@ pub mod index;
 mod samples;
 pub mod tls;
 pub mod token;
+pub mod watch;
