@@ -1,9 +1,8 @@
-//! fingerpost: an authoritative DNS server for `*.consul` that answers from memory.
 
 pub mod answer;
 pub mod catalog;
-pub mod clock;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod demand;
 pub mod dns;
@@ -11,3 +10,4 @@ pub mod metrics;
 pub mod name;
 pub mod store;
 pub mod wire;
+pub mod consul;

@@ -1,0 +1,267 @@
+//! Consul's HTTP API: which question has which path, and what its JSON means for the model.
+//!
+//! Reading is tolerant, since Consul's own releases differ: keys that are not needed are ignored,
+//! keys that are missing or null mean what Consul's Go code takes them for. A list that is `null`
+//! is empty: Consul sends that, with status 200, where the token may see nothing. What is no
+//! JSON, or only the beginning of some, is an error and never an empty list.
+//!
+//! **Invariant:** equal contents give equal values. Lists come sorted where Consul's order is
+//! not meant, so that a watch does not take a shuffled reply for a change.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tracing::debug;
+
+use crate::catalog::model::{Address, Health, Instance, Node, Weights};
+use crate::consul::client::{Ask, Client, Reply, Scope};
+use crate::consul::fetch::FetchError;
+
+/// All nodes of a datacenter.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NodeList {
+    /// What the nodes call their datacenter; `None` when there is no node to say.
+    pub datacenter: Option<String>,
+    /// Sorted by name.
+    pub nodes: Vec<Node>,
+}
+
+/// All instances of the service `name`, whatever their health, sorted by node and ID.
+///
+/// Consul: neither `?passing` nor `?tag` makes such a watch wake less often, and both would hide
+/// what other names need.
+pub fn service(datacenter: Option<&str>, name: &str) -> Ask<Vec<Instance>> {
+    ask(&["v1", "health", "service", name], datacenter, instances)
+}
+
+/// All services of a datacenter by name, each with its tags, both sorted.
+pub fn services(datacenter: Option<&str>) -> Ask<Vec<(String, Vec<String>)>> {
+    ask(&["v1", "catalog", "services"], datacenter, listing)
+}
+
+/// All nodes of a datacenter.
+pub fn nodes(datacenter: Option<&str>) -> Ask<NodeList> {
+    ask(&["v1", "catalog", "nodes"], datacenter, node_list)
+}
+
+/// The names of all datacenters, sorted. Does not block and has no index: poll it.
+///
+/// Consul's order is by distance, which changes with every measurement.
+pub fn datacenters() -> Ask<Vec<String>> {
+    Ask { scope: Scope::Agent, ..ask(&["v1", "catalog", "datacenters"], None, datacenter_names) }
+}
+
+/// The datacenter that the agent itself is in; `None` where its token may not ask.
+///
+/// # Errors
+///
+/// As [`Client::read`], but for status 403: the list of nodes says the same, where there are any.
+pub async fn fetch_self_datacenter(client: &Client) -> Result<Option<String>, FetchError> {
+    let ask = Ask { scope: Scope::Agent, ..ask(&["v1", "agent", "self"], None, own_datacenter) };
+    match client.read(&ask, None).await {
+        Ok(Reply { value, .. }) => Ok(value),
+        Err(FetchError::Status { status: 403, .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct HealthEntry {
+    node: Option<NodeEntry>,
+    service: Option<ServiceEntry>,
+    checks: Option<Vec<Check>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct NodeEntry {
+    node: String,
+    address: String,
+    datacenter: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct ServiceEntry {
+    #[serde(rename = "ID")]
+    id: String,
+    tags: Option<Vec<String>>,
+    address: Option<String>,
+    /// Any number: what is no port must not cost us the other instances.
+    port: Option<f64>,
+    ports: Option<Vec<PortEntry>>,
+    weights: Option<WeightsEntry>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct PortEntry {
+    port: Option<f64>,
+    #[serde(rename = "Default")]
+    is_default: Option<bool>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct WeightsEntry {
+    passing: Option<f64>,
+    warning: Option<f64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Check {
+    status: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct AgentSelf {
+    config: Option<AgentConfig>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct AgentConfig {
+    datacenter: Option<String>,
+}
+
+impl HealthEntry {
+    /// `None` for an entry without a node or its address, which Consul does not send.
+    fn into_instance(self) -> Option<Instance> {
+        let (Some(node), Some(service)) = (self.node, self.service) else {
+            debug!("an instance without node or service was left out");
+            return None;
+        };
+        // Consul puts the node's checks and the service's own here, no others, and its DNS looks
+        // at all of them. A check without a status is critical, as one just registered is.
+        let health = self
+            .checks
+            .unwrap_or_default()
+            .iter()
+            .map(|check| check.status.as_deref().map_or(Health::Critical, Health::from_status))
+            .max();
+        Some(Instance {
+            node: node.into_node()?,
+            address: service.address.as_deref().and_then(Address::from_text),
+            port: service.port(),
+            weights: service.weights(),
+            tags: service.tags.unwrap_or_default(),
+            id: service.id,
+            // Consul: an instance without checks is passing, as external services are.
+            health: health.unwrap_or(Health::Passing),
+        })
+    }
+}
+
+impl NodeEntry {
+    fn into_node(self) -> Option<Node> {
+        match Address::from_text(&self.address) {
+            Some(address) => Some(Node { name: self.node, address }),
+            None => {
+                debug!(node = self.node, "a node without an address was left out");
+                None
+            }
+        }
+    }
+}
+
+impl ServiceEntry {
+    /// The port, else the default one of several, else the first of them, else 0.
+    ///
+    /// Consul omits a `Port` of 0, and since 1.22 consul-k8s registers `Ports` alone.
+    fn port(&self) -> u16 {
+        let several = self.ports.as_deref().unwrap_or_default();
+        let default = several.iter().find(|port| port.is_default == Some(true));
+        let one = default.or_else(|| several.first()).and_then(|port| port.port);
+        match port_number(self.port) {
+            0 => port_number(one),
+            port => port,
+        }
+    }
+
+    fn weights(&self) -> Weights {
+        let default = Weights::default();
+        let Some(weights) = &self.weights else { return default };
+        // Consul's catalog API takes weights that SRV has no room for.
+        let clamp = |weight: f64| weight.clamp(0.0, f64::from(u16::MAX)) as u16;
+        Weights {
+            passing: weights.passing.map_or(default.passing, clamp),
+            warning: weights.warning.map_or(default.warning, clamp),
+        }
+    }
+}
+
+/// 0 for what is no port: a clamped one would lead somewhere else.
+fn port_number(port: Option<f64>) -> u16 {
+    match port {
+        Some(port) if (0.0..=f64::from(u16::MAX)).contains(&port) => port as u16,
+        _ => 0,
+    }
+}
+
+fn ask<T>(
+    path: &[&str],
+    datacenter: Option<&str>,
+    parse: fn(&[u8]) -> Result<T, serde_json::Error>,
+) -> Ask<T> {
+    Ask {
+        path: path.iter().map(|&segment| segment.to_owned()).collect(),
+        scope: Scope::Datacenter(datacenter.map(str::to_owned)),
+        parse,
+    }
+}
+
+fn instances(body: &[u8]) -> Result<Vec<Instance>, serde_json::Error> {
+    let entries: Vec<HealthEntry> = or_null(body)?;
+    let mut instances: Vec<_> =
+        entries.into_iter().filter_map(HealthEntry::into_instance).collect();
+    instances.sort_by(|a, b| (&a.node.name, &a.id).cmp(&(&b.node.name, &b.id)));
+    Ok(instances)
+}
+
+/// Consul collects the tags in a Go map, so each reply has them in another order.
+fn listing(body: &[u8]) -> Result<Vec<(String, Vec<String>)>, serde_json::Error> {
+    let services: BTreeMap<String, Option<Vec<String>>> = or_null(body)?;
+    let sorted = services.into_iter().map(|(name, tags)| {
+        let mut tags = tags.unwrap_or_default();
+        tags.sort();
+        (name, tags)
+    });
+    Ok(sorted.collect())
+}
+
+fn node_list(body: &[u8]) -> Result<NodeList, serde_json::Error> {
+    let entries: Vec<NodeEntry> = or_null(body)?;
+    let datacenter = entries
+        .iter()
+        .filter_map(|entry| entry.datacenter.as_ref())
+        .find(|name| !name.is_empty())
+        .cloned();
+    let mut nodes: Vec<_> = entries.into_iter().filter_map(NodeEntry::into_node).collect();
+    nodes.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(NodeList { datacenter, nodes })
+}
+
+fn datacenter_names(body: &[u8]) -> Result<Vec<String>, serde_json::Error> {
+    let mut names: Vec<String> = or_null(body)?;
+    names.sort();
+    Ok(names)
+}
+
+fn own_datacenter(body: &[u8]) -> Result<Option<String>, serde_json::Error> {
+    let agent: AgentSelf = or_null(body)?;
+    let name = agent.config.and_then(|config| config.datacenter);
+    Ok(name.filter(|name| !name.is_empty()))
+}
+
+/// Reads a whole body; a `null` is the empty value. An empty body is an error.
+fn or_null<T: Default + DeserializeOwned>(body: &[u8]) -> Result<T, serde_json::Error> {
+    let value: Option<T> = serde_json::from_slice(body)?;
+    Ok(value.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,296 @@
+//! Asks Consul: which address, with which token and parameters, within which budget.
+//!
+//! ```text
+//!   Ask<T> --> address in use --fails--> next address --> ... --> the last failure
+//!                   \--works--> Reply<T>, with the address that gave it
+//! ```
+//! The address that works stays in use. **Invariant:** an index is sent to no address but the
+//! one that it came from; asked elsewhere, a question is asked from the beginning.
+//!
+//! Requests open at once are bounded, those that block and those that do not apart: questions
+//! must not queue behind watches that are held for a minute. Consul's agent closes connections
+//! past 200 of one client without a word, and then for other programs of this machine too.
+//!
+//! Knows nothing of what the JSON means; that comes with the [`Ask`].
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use reqwest::Url;
+use reqwest::header::HeaderValue;
+use thiserror::Error;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::Instant;
+use tracing::{debug, info};
+
+use crate::config::ConsulConfig;
+use crate::consul::address::{Address, AddressError};
+use crate::consul::fetch::{Answer, FetchError, fetch};
+use crate::consul::index::{Index, Position};
+use crate::consul::tls::{self, TlsError};
+use crate::consul::token::{Token, TokenError};
+
+/// Talks to Consul. Cheap to clone; clones share connections, budget and the address in use.
+#[derive(Clone)]
+pub struct Client(Arc<Shared>);
+
+/// A question to Consul, with how to read what comes back.
+pub struct Ask<T> {
+    /// The segments of the path, not encoded.
+    pub path: Vec<String>,
+    /// Whom it is about.
+    pub scope: Scope,
+    /// Reads the body of a reply with status 200.
+    pub parse: fn(&[u8]) -> Result<T, serde_json::Error>,
+}
+
+/// Whom a question is about; decides on its parameters.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Scope {
+    /// The agent, or all datacenters.
+    Agent,
+    /// One datacenter; `None` is the configured one, else the agent's own.
+    Datacenter(Option<String>),
+}
+
+/// What Consul said.
+#[derive(Clone, Debug)]
+pub struct Reply<T> {
+    /// The body, read.
+    pub value: T,
+    /// Where Consul's history stood; `None` where the endpoint does not block.
+    pub index: Option<Index>,
+    /// False while the cluster has no leader; `None` where the endpoint does not say.
+    pub known_leader: Option<bool>,
+    /// How long ago the answering server heard of the leader.
+    pub last_contact_ms: Option<u64>,
+    /// The place in the configured list of the address that replied, from 0.
+    pub address: usize,
+    /// The length of the body.
+    pub bytes: usize,
+    /// When the last byte of the body was in.
+    pub arrived: Instant,
+}
+
+/// Why there is no client. For the operator to mend.
+#[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum SetupError {
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Token(#[from] TokenError),
+}
+
+struct Shared {
+    /// Never empty.
+    addresses: Vec<Address>,
+    /// The address to ask first.
+    current: AtomicUsize,
+    token: Token,
+    /// User and password.
+    http_auth: Option<(String, String)>,
+    datacenter: Option<String>,
+    namespace: Option<String>,
+    partition: Option<String>,
+    wait: Duration,
+    timeout: Duration,
+    response_bytes_max: usize,
+    blocking: Semaphore,
+    spare: Semaphore,
+}
+
+impl Client {
+    /// Reads certificates and token; opens no connection.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a file cannot be read, or when an address is none.
+    pub fn new(config: &ConsulConfig) -> Result<Self, SetupError> {
+        let secure = config.addresses.iter().any(Address::is_secure);
+        let tls = if secure { tls::configured(config)? } else { tls::unused()? };
+        let addresses = config
+            .addresses
+            .iter()
+            .map(|address| Address::new(address, config, &tls))
+            .collect::<Result<_, _>>()?;
+        let http_auth = config.http_auth.as_ref().map(|auth| {
+            let auth = auth.reveal();
+            let (user, password) = auth.split_once(':').unwrap_or((auth, ""));
+            (user.to_owned(), password.to_owned())
+        });
+        let blocking = config.connections_max.saturating_sub(config.connections_spare);
+        Ok(Self(Arc::new(Shared {
+            addresses,
+            current: AtomicUsize::new(0),
+            token: Token::new(config.token.as_ref(), config.token_file.as_deref())?,
+            http_auth,
+            datacenter: config.datacenter.clone(),
+            namespace: config.namespace.clone(),
+            partition: config.partition.clone(),
+            wait: config.wait,
+            timeout: config.timeout,
+            response_bytes_max: config.response_bytes_max,
+            blocking: Semaphore::new(blocking.max(1)),
+            spare: Semaphore::new(config.connections_spare.max(1)),
+        })))
+    }
+
+    /// Asks until an address replies, each once, the one in use first.
+    ///
+    /// With `after`, Consul holds the reply until something changed, or for the configured wait;
+    /// without, it replies at once. Compare [`Reply::address`] with what was asked after.
+    ///
+    /// # Errors
+    ///
+    /// The failure of the address asked last. To be retried.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        ask: &Ask<T>,
+        after: Option<Position>,
+    ) -> Result<Reply<T>, FetchError> {
+        let addresses = &self.0.addresses;
+        let first = self.0.current.load(Ordering::Relaxed);
+        let mut failures = 0;
+        loop {
+            let address = (first + failures) % addresses.len();
+            let after = after.filter(|after| after.address == address);
+            match self.0.attempt(ask, address, after.map(|after| after.index)).await {
+                Ok(reply) => {
+                    self.settle(first, address);
+                    return Ok(reply);
+                }
+                Err(error) if error.is_of_address() && failures + 1 < addresses.len() => {
+                    failures += 1;
+                    let address = addresses[address].label();
+                    debug!(
+                        address,
+                        error = error.chain(),
+                        "consul address failed, trying the next"
+                    );
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Stays with the address that works, unless another request has chosen one meanwhile.
+    fn settle(&self, first: usize, address: usize) {
+        let Shared { current, addresses, .. } = &*self.0;
+        let settled = first != address
+            && current
+                .compare_exchange(first, address, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
+        if settled {
+            let (from, to) = (addresses[first].label(), addresses[address].label());
+            info!(from, to, "consul address changed");
+        }
+    }
+}
+
+impl Shared {
+    /// Asks one address once.
+    async fn attempt<T: Send + 'static>(
+        &self,
+        ask: &Ask<T>,
+        address: usize,
+        after: Option<Index>,
+    ) -> Result<Reply<T>, FetchError> {
+        let (budget, deadline) = match after {
+            // Consul holds a query for up to a sixteenth longer than asked.
+            Some(_) => (&self.blocking, self.wait + self.wait / 16 + self.timeout),
+            None => (&self.spare, self.timeout),
+        };
+        // The semaphores are never closed, so this cannot fail.
+        let _permit = budget.acquire().await;
+
+        let lease = self.addresses[address].lease();
+        let token = self.token.header();
+        let mut request = lease.http().get(self.url(ask, address, after));
+        if let Some(token) = &token {
+            request = request.header("X-Consul-Token", token);
+        }
+        if let Some((user, password)) = &self.http_auth {
+            request = request.basic_auth(user, Some(password));
+        }
+        let answer = fetch(request, deadline, self.response_bytes_max)
+            .await
+            .map_err(|error| without_token(error, token.as_ref()))?;
+
+        let Answer { body, index, known_leader, last_contact_ms, arrived } = answer;
+        let bytes = body.len();
+        let value = parse(ask.parse, body).await?;
+        Ok(Reply { value, index, known_leader, last_contact_ms, address, bytes, arrived })
+    }
+
+    fn url<T>(&self, ask: &Ask<T>, address: usize, after: Option<Index>) -> Url {
+        let mut url = self.addresses[address].url(&ask.path);
+        let Scope::Datacenter(datacenter) = &ask.scope else { return url };
+
+        let mut query = url.query_pairs_mut();
+        // Any server may answer, as for Consul's own DNS; the leader would be a bottleneck.
+        query.append_key_only("stale");
+        for (key, value) in [
+            ("dc", datacenter.as_ref().or(self.datacenter.as_ref())),
+            ("ns", self.namespace.as_ref()),
+            ("partition", self.partition.as_ref()),
+        ] {
+            if let Some(value) = value {
+                query.append_pair(key, value);
+            }
+        }
+        if let Some(index) = after {
+            query.append_pair("index", &index.get().to_string());
+            query.append_pair("wait", &format!("{}ms", self.wait.as_millis()));
+        }
+        drop(query);
+        url
+    }
+}
+
+impl<T> Reply<T> {
+    /// Where to go on from; `None` where the endpoint does not block.
+    pub fn position(&self) -> Option<Position> {
+        self.index.map(|index| Position { address: self.address, index })
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let labels: Vec<_> = self.0.addresses.iter().map(Address::label).collect();
+        f.debug_struct("Client").field("addresses", &labels).finish_non_exhaustive()
+    }
+}
+
+/// Parses here what is small, and what is large on a thread that may take its time.
+async fn parse<T: Send + 'static>(
+    parse: fn(&[u8]) -> Result<T, serde_json::Error>,
+    body: Vec<u8>,
+) -> Result<T, FetchError> {
+    let parsed = match body.len() > PARSE_HERE_BYTES_MAX {
+        true => spawn_blocking(move || parse(&body)).await.map_err(FetchError::Interrupted)?,
+        false => parse(&body),
+    };
+    parsed.map_err(FetchError::Body)
+}
+
+/// Whoever answers in Consul's stead may send back what it was sent.
+fn without_token(error: FetchError, token: Option<&HeaderValue>) -> FetchError {
+    match (error, token.and_then(|token| token.to_str().ok())) {
+        (FetchError::Status { status, body }, Some(token)) => {
+            FetchError::Status { status, body: body.replace(token, "…") }
+        }
+        (error, _) => error,
+    }
+}
+
+/// Above this, JSON takes longer than a runtime's thread should be kept from other tasks.
+const PARSE_HERE_BYTES_MAX: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,426 @@
+//! The client against a scripted HTTP server, one request a connection.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
+
+use super::*;
+use crate::config::{ConsulAddress, Secret};
+use crate::consul::api;
+use crate::consul::samples::config;
+
+/// What the server does with one request.
+enum Act {
+    Closes,
+    Hangs,
+    Sends(String),
+}
+
+use Act::{Closes, Hangs, Sends};
+
+/// Listens on a free port until its test ends.
+struct Server {
+    address: String,
+    /// The heads of the requests so far, as sent.
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    /// Does `acts` in order, then hangs.
+    async fn start(acts: impl IntoIterator<Item = Act>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let requests = Arc::<Mutex<Vec<String>>>::default();
+        let heads = Arc::clone(&requests);
+        let mut acts: VecDeque<Act> = acts.into_iter().collect();
+        TaskTracker::new().spawn(async move {
+            let mut open = Vec::new();
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(stream.read_u8().await.unwrap());
+                }
+                heads.lock().unwrap().push(String::from_utf8(head).unwrap());
+                match acts.pop_front() {
+                    Some(Closes) => (),
+                    Some(Sends(reply)) => stream.write_all(reply.as_bytes()).await.unwrap(),
+                    Some(Hangs) | None => open.push(stream),
+                }
+            }
+        });
+        Self { address, requests }
+    }
+
+    /// The first lines of the requests, without the method and the version.
+    fn asked(&self) -> Vec<String> {
+        let requests = self.requests.lock().unwrap();
+        requests.iter().map(|head| head.split(' ').nth(1).unwrap().to_owned()).collect()
+    }
+
+    fn head(&self) -> String {
+        self.requests.lock().unwrap()[0].clone()
+    }
+}
+
+fn sends(status: &str, headers: &str, body: &str) -> Act {
+    let length = body.len();
+    Sends(format!(
+        "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
+    ))
+}
+
+fn ok(index: u64, body: &str) -> Act {
+    sends("200 OK", &format!("X-Consul-Index: {index}\r\n"), body)
+}
+
+fn client(server: &Server) -> Client {
+    Client::new(&config(&[&server.address])).unwrap()
+}
+
+/// The error's message with its sources, and its word for metrics.
+async fn failure(client: &Client) -> (FetchError, String) {
+    let error = client.read(&api::datacenters(), None).await.unwrap_err();
+    let text = format!("{} ({})", error.chain(), error.kind());
+    (error, text)
+}
+
+#[tokio::test]
+async fn headers_count_in_any_letter_case() {
+    for (headers, expected) in [
+        (
+            "X-Consul-Index: 33\r\nX-Consul-Knownleader: true\r\nX-Consul-Lastcontact: 12\r\n",
+            "Some(33) Some(true) Some(12)",
+        ),
+        (
+            "x-consul-index: 33\r\nX-CONSUL-KNOWNLEADER: false\r\nX-Consul-LastContact: 0\r\n",
+            "Some(33) Some(false) Some(0)",
+        ),
+        ("X-Consul-Index: 0\r\n", "Some(1) None None"),
+        ("X-Consul-Index: many\r\nX-Consul-LastContact: -1\r\n", "None None None"),
+        ("", "None None None"),
+    ] {
+        let server = Server::start([sends("200 OK", headers, r#"["east"]"#)]).await;
+        let reply = client(&server).read(&api::datacenters(), None).await.unwrap();
+        let index = reply.index.map(Index::get);
+        let got = format!("{index:?} {:?} {:?}", reply.known_leader, reply.last_contact_ms);
+        assert_eq!(got, expected, "headers: {headers:?}");
+        assert_eq!((reply.value, reply.bytes, reply.address), (vec!["east".to_owned()], 8, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_name_is_one_segment_whatever_it_holds() {
+    for (name, expected) in [
+        ("web", "/v1/health/service/web?stale"),
+        ("a/b", "/v1/health/service/a%2Fb?stale"),
+        ("two words?x=1#y", "/v1/health/service/two%20words%3Fx=1%23y?stale"),
+        ("100%", "/v1/health/service/100%25?stale"),
+        ("grün", "/v1/health/service/gr%C3%BCn?stale"),
+    ] {
+        let server = Server::start([ok(7, "[]")]).await;
+        client(&server).read(&api::service(None, name), None).await.unwrap();
+        assert_eq!(server.asked(), [expected], "name: {name}");
+    }
+}
+
+#[tokio::test]
+async fn parameters_say_whose_catalog_and_since_when() {
+    let server = Server::start([ok(7, "{}"), ok(8, "{}"), ok(9, "[]")]).await;
+    let client = Client::new(&ConsulConfig {
+        datacenter: Some("east".to_owned()),
+        namespace: Some("team a".to_owned()),
+        partition: Some("p1".to_owned()),
+        ..config(&[&server.address])
+    })
+    .unwrap();
+
+    let first = client.read(&api::services(None), None).await.unwrap();
+    client.read(&api::services(Some("west")), first.position()).await.unwrap();
+    client.read(&api::datacenters(), None).await.unwrap();
+    assert_eq!(
+        server.asked(),
+        [
+            "/v1/catalog/services?stale&dc=east&ns=team+a&partition=p1",
+            "/v1/catalog/services?stale&dc=west&ns=team+a&partition=p1&index=7&wait=10000ms",
+            "/v1/catalog/datacenters",
+        ],
+    );
+}
+
+#[tokio::test]
+async fn token_and_password_are_sent() {
+    let server = Server::start([ok(7, "[]")]).await;
+    let client = Client::new(&ConsulConfig {
+        token: Some(Secret::new("t0ken".to_owned())),
+        http_auth: Some(Secret::new("user:pass:word".to_owned())),
+        ..config(&[&server.address])
+    })
+    .unwrap();
+    client.read(&api::datacenters(), None).await.unwrap();
+    let head = server.head().to_lowercase();
+    assert!(head.contains("\r\nx-consul-token: t0ken\r\n"), "{head}");
+    // base64 of `user:pass:word`
+    assert!(server.head().contains("Basic dXNlcjpwYXNzOndvcmQ="), "{head}");
+}
+
+#[tokio::test]
+async fn no_token_is_no_header() {
+    let server = Server::start([ok(7, "[]")]).await;
+    client(&server).read(&api::datacenters(), None).await.unwrap();
+    assert!(!server.head().to_lowercase().contains("x-consul-token"), "{}", server.head());
+}
+
+#[tokio::test]
+async fn a_token_is_in_no_error_and_no_debug() {
+    let echo = || sends("403 Forbidden", "", "ACL not found: t0ken");
+    let server = Server::start([echo(), Closes]).await;
+    let client = Client::new(&ConsulConfig {
+        token: Some(Secret::new("t0ken".to_owned())),
+        http_auth: Some(Secret::new("user:passw0rd".to_owned())),
+        ..config(&[&server.address])
+    })
+    .unwrap();
+    for _ in 0..2 {
+        let (error, text) = failure(&client).await;
+        let shown = format!("{text} {error:?} {client:?}");
+        assert!(!shown.contains("t0ken") && !shown.contains("passw0rd"), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn bodies_that_are_no_answer() {
+    let cut = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n[\"east\"".to_owned();
+    let cut_chunk =
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n7\r\n[\"east\"".to_owned();
+    for (act, beginning, kind) in [
+        (ok(7, ""), "cannot read consul's reply as JSON: EOF", "body"),
+        (ok(7, r#"["east""#), "cannot read consul's reply as JSON: EOF", "body"),
+        (ok(7, "<html>"), "cannot read consul's reply as JSON: expected value", "body"),
+        (Sends(cut), "consul's reply ends too early: ", "cut"),
+        (Sends(cut_chunk), "consul's reply ends too early: ", "cut"),
+        (Closes, "consul broke off before it replied: ", "exchange"),
+        (Sends("garbage\r\n\r\n".to_owned()), "consul broke off before it replied: ", "exchange"),
+    ] {
+        let server = Server::start([act]).await;
+        let (error, text) = failure(&client(&server)).await;
+        assert!(text.starts_with(beginning), "{text}");
+        assert_eq!(error.kind(), kind, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn other_statuses_are_failures_with_consuls_words() {
+    let long = "x".repeat(10_000);
+    for (status, body, expected) in [
+        ("500 Internal Server Error", "No cluster leader", r#"500: "No cluster leader" (status)"#),
+        ("429 Too Many Requests", "", r#"429: "" (status)"#),
+        ("403 Forbidden", "a\r\n\u{1b}[31mb", r#"403: "a[31mb" (status)"#),
+        ("404 Not Found", &long, &format!("404: \"{}\" (status)", &long[..200])),
+        ("301 Moved Permanently", "", r#"301: "" (status)"#),
+        ("204 No Content", "", r#"204: "" (status)"#),
+    ] {
+        // The headers of an error are not to be believed, and a redirect leads nowhere.
+        let headers = "X-Consul-Index: 1\r\nLocation: /ui/\r\n";
+        let server = Server::start([sends(status, headers, body)]).await;
+        let (_, text) = failure(&client(&server)).await;
+        assert_eq!(text, format!("consul answered with status {expected}"));
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_bounded_whether_its_length_is_told_or_not() {
+    let body = format!("[\"{}\"]", "x".repeat(100));
+    let told = ok(7, &body);
+    let untold = Sends(format!("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{body}"));
+    for (act, bytes_max, expected) in [
+        (told, 50, "consul's reply is larger than 50 bytes (too_large)"),
+        (untold, 50, "consul's reply is larger than 50 bytes (too_large)"),
+    ] {
+        let server = Server::start([act]).await;
+        let config = ConsulConfig { response_bytes_max: bytes_max, ..config(&[&server.address]) };
+        let (_, text) = failure(&Client::new(&config).unwrap()).await;
+        assert_eq!(text, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_large_body_is_read_as_a_small_one() {
+    let names: Vec<_> = (10_000..30_000).map(|n| format!("dc{n}")).collect();
+    let server = Server::start([ok(7, &format!("[\"{}\"]", names.join("\",\"")))]).await;
+    let reply = client(&server).read(&api::datacenters(), None).await.unwrap();
+    assert!(reply.bytes > PARSE_HERE_BYTES_MAX);
+    assert_eq!(reply.value, names);
+}
+
+#[tokio::test]
+async fn a_consul_that_hangs_is_given_up() {
+    let server = Server::start([Hangs]).await;
+    let config = ConsulConfig { timeout: Duration::from_millis(80), ..config(&[&server.address]) };
+    let (_, text) = failure(&Client::new(&config).unwrap()).await;
+    assert_eq!(text, "consul did not reply within 80 ms (timeout)");
+}
+
+#[tokio::test]
+async fn a_blocking_query_is_given_up_a_sixteenth_past_its_wait() {
+    let server = Server::start([ok(7, "[]"), Hangs]).await;
+    let config = ConsulConfig {
+        wait: Duration::from_millis(160),
+        timeout: Duration::from_millis(90),
+        ..config(&[&server.address])
+    };
+    let client = Client::new(&config).unwrap();
+    let first = client.read(&api::nodes(None), None).await.unwrap();
+    let error = client.read(&api::nodes(None), first.position()).await.unwrap_err();
+    assert_eq!(error.chain(), "consul did not reply within 260 ms");
+}
+
+#[tokio::test]
+async fn nobody_there_is_a_failure_to_connect() {
+    // A port that was ours a moment ago, so that nobody else listens there.
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let client = Client::new(&config(&[&format!("http://{closed}")])).unwrap();
+    let (error, text) = failure(&client).await;
+    assert!(text.starts_with("cannot reach consul: "), "{text}");
+    assert!(error.is_loss_of_contact());
+}
+
+#[tokio::test]
+async fn the_next_address_is_asked_from_the_start_and_kept() {
+    let one = Server::start([ok(700, "[]"), Closes, ok(701, "[]")]).await;
+    let two = Server::start([ok(20, "[]"), ok(21, "[]")]).await;
+    let client = Client::new(&config(&[&one.address, &two.address])).unwrap();
+    let ask = api::nodes(None);
+
+    let mut after = None;
+    let mut replied = Vec::new();
+    for _ in 0..3 {
+        let reply = client.read(&ask, after).await.unwrap();
+        after = reply.position();
+        replied.push(format!("{}/{}", reply.address, reply.index.unwrap().get()));
+    }
+    assert_eq!(replied, ["0/700", "1/20", "1/21"]);
+    assert_eq!(
+        one.asked(),
+        ["/v1/catalog/nodes?stale", "/v1/catalog/nodes?stale&index=700&wait=10000ms"]
+    );
+    assert_eq!(
+        two.asked(),
+        ["/v1/catalog/nodes?stale", "/v1/catalog/nodes?stale&index=20&wait=10000ms"]
+    );
+}
+
+#[tokio::test]
+async fn a_position_at_an_address_no_longer_in_use_starts_over() {
+    let one = Server::start([ok(700, "[]"), Closes]).await;
+    let two = Server::start([ok(20, "[]"), ok(20, "[]")]).await;
+    let client = Client::new(&config(&[&one.address, &two.address])).unwrap();
+    let held = client.read(&api::nodes(None), None).await.unwrap().position();
+    // Another question finds that the first address is gone.
+    client.read(&api::datacenters(), None).await.unwrap();
+    client.read(&api::nodes(None), held).await.unwrap();
+    assert_eq!(two.asked()[1], "/v1/catalog/nodes?stale");
+}
+
+#[tokio::test]
+async fn what_makes_another_address_worth_a_try() {
+    for (act, expected) in [
+        (Closes, "1"),
+        (ok(7, ""), "1"),
+        (ok(7, "[\"ea"), "1"),
+        (sends("500 Internal Server Error", "", "No cluster leader"), "1"),
+        (sends("503 Service Unavailable", "", ""), "1"),
+        (sends("429 Too Many Requests", "", ""), "1"),
+        // these are the same everywhere
+        (sends("403 Forbidden", "", "ACL not found"), "status"),
+        (sends("400 Bad Request", "", "Invalid index"), "status"),
+    ] {
+        let one = Server::start([act]).await;
+        let two = Server::start([ok(7, "[]")]).await;
+        let client = Client::new(&config(&[&one.address, &two.address])).unwrap();
+        let got = match client.read(&api::datacenters(), None).await {
+            Ok(reply) => reply.address.to_string(),
+            Err(error) => error.kind().to_owned(),
+        };
+        assert_eq!(got, expected);
+    }
+}
+
+#[tokio::test]
+async fn each_address_is_tried_once_and_the_last_failure_told() {
+    let one = Server::start([sends("500 Internal Server Error", "", "one")]).await;
+    let two = Server::start([sends("500 Internal Server Error", "", "two")]).await;
+    let client = Client::new(&config(&[&one.address, &two.address])).unwrap();
+    let (_, text) = failure(&client).await;
+    assert_eq!(text, "consul answered with status 500: \"two\" (status)");
+    assert_eq!((one.asked().len(), two.asked().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn questions_do_not_queue_behind_watches() {
+    // One blocking query at a time; two are wanted, and a question besides.
+    let server = Server::start([ok(7, "[]"), Hangs, ok(8, r#"["east"]"#)]).await;
+    let config =
+        ConsulConfig { connections_max: 2, connections_spare: 1, ..config(&[&server.address]) };
+    let client = Client::new(&config).unwrap();
+    let after = client.read(&api::nodes(None), None).await.unwrap().position();
+
+    let (one, two) = (client.clone(), client.clone());
+    let held = async move { one.read(&api::nodes(None), after).await.map(drop) };
+    let queued = async move { two.read(&api::nodes(None), after).await.map(drop) };
+    let question = async {
+        while server.asked().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        client.read(&api::datacenters(), None).await.unwrap().value
+    };
+    tokio::select! {
+        biased;
+        _ = held => panic!("held"),
+        _ = queued => panic!("queued"),
+        names = question => assert_eq!(names, ["east"]),
+    }
+    assert_eq!(server.asked().len(), 3, "the second watch was not sent: {:?}", server.asked());
+}
+
+#[tokio::test]
+async fn the_agents_datacenter_is_unknown_where_the_token_may_not_ask() {
+    let server = Server::start([
+        ok(1, r#"{"Config": {"Datacenter": "east"}}"#),
+        sends("403 Forbidden", "", "Permission denied"),
+        sends("500 Internal Server Error", "", ""),
+    ])
+    .await;
+    let client = client(&server);
+    let name = api::fetch_self_datacenter(&client).await.unwrap();
+    assert_eq!(name.as_deref(), Some("east"));
+    assert_eq!(api::fetch_self_datacenter(&client).await.unwrap(), None);
+    assert_eq!(api::fetch_self_datacenter(&client).await.unwrap_err().kind(), "status");
+    assert_eq!(server.asked()[0], "/v1/agent/self");
+}
+
+#[tokio::test]
+async fn a_unix_socket_is_an_address_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path: PathBuf = folder.path().join("consul.sock");
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    let config = ConsulConfig { addresses: vec![ConsulAddress::Unix(path)], ..config(&[]) };
+    let client = Client::new(&config).unwrap();
+    let serve = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n[\"east\"]").await.unwrap();
+        String::from_utf8(head).unwrap()
+    };
+    let ask = api::datacenters();
+    let (head, reply) = tokio::join!(serve, client.read(&ask, None));
+    assert!(head.starts_with("GET /v1/catalog/datacenters HTTP/1.1\r\n"), "{head}");
+    assert_eq!(reply.unwrap().value, ["east"]);
+}

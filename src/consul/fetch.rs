@@ -1,0 +1,184 @@
+//! One request to one address of Consul, bounded in time and in bytes.
+//!
+//! ```text
+//!   200  -> headers and the whole body, still as bytes
+//!   else -> a FetchError; the headers of an error are not read: Consul 1.8.7 sends
+//!           X-Consul-Index: 1 with its 500s
+//! ```
+//! Knows nothing of JSON, of other addresses, or of what is asked.
+
+use std::time::Duration;
+
+use reqwest::header::HeaderMap;
+use reqwest::{RequestBuilder, Response, StatusCode};
+use thiserror::Error;
+use tokio::time::{self, Instant};
+
+use crate::consul::index::Index;
+
+/// What Consul sent with status 200, complete.
+#[derive(Debug)]
+pub struct Answer {
+    /// Not empty by rule: a reply of no bytes is for the parser to refuse.
+    pub body: Vec<u8>,
+    /// `None` where the endpoint does not block.
+    pub index: Option<Index>,
+    /// False while the cluster has no leader; `None` where the endpoint does not say.
+    pub known_leader: Option<bool>,
+    /// How long ago the answering server heard of the leader.
+    pub last_contact_ms: Option<u64>,
+    /// When the last byte of the body was in.
+    pub arrived: Instant,
+}
+
+/// Why a request to Consul brought nothing.
+///
+/// Nothing here is fatal: watches retry them all, a single question goes without. They differ
+/// for the log, for the metrics, and for whether another address is worth a try.
+#[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum FetchError {
+    #[error("cannot read consul's reply as JSON")]
+    Body(#[source] serde_json::Error),
+    #[error("cannot reach consul")]
+    Connect(#[source] reqwest::Error),
+    #[error("consul's reply ends too early")]
+    Cut(#[source] reqwest::Error),
+    /// No byte of a reply. Also what Consul 1.8.7 does past its `http_max_conns_per_client`.
+    #[error("consul broke off before it replied")]
+    Exchange(#[source] reqwest::Error),
+    #[error("reading consul's reply was interrupted")]
+    Interrupted(#[source] tokio::task::JoinError),
+    /// `body` is the beginning of Consul's text, without control characters.
+    #[error("consul answered with status {status}: {body:?}")]
+    Status { status: u16, body: String },
+    #[error("consul did not reply within {} ms", after.as_millis())]
+    Timeout { after: Duration },
+    #[error("consul's reply is larger than {bytes_max} bytes")]
+    TooLarge { bytes_max: usize },
+}
+
+impl FetchError {
+    /// The word for this failure in metrics. One of eight.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Body(_) => "body",
+            Self::Connect(_) => "connect",
+            Self::Cut(_) => "cut",
+            Self::Exchange(_) => "exchange",
+            Self::Interrupted(_) => "interrupted",
+            Self::Status { .. } => "status",
+            Self::Timeout { .. } => "timeout",
+            Self::TooLarge { .. } => "too_large",
+        }
+    }
+
+    /// Whether another address may do better.
+    ///
+    /// Consul documents 429 as "try a different server". Its other 4xx, a wrong token say, and
+    /// a reply that is too large are the same everywhere.
+    pub fn is_of_address(&self) -> bool {
+        match self {
+            Self::Body(_)
+            | Self::Connect(_)
+            | Self::Cut(_)
+            | Self::Exchange(_)
+            | Self::Timeout { .. } => true,
+            Self::Status { status, .. } => *status >= 500 || *status == 429,
+            Self::Interrupted(_) | Self::TooLarge { .. } => false,
+        }
+    }
+
+    /// Whether the process that we talked to may be gone, and its history with it.
+    pub fn is_loss_of_contact(&self) -> bool {
+        match self {
+            Self::Connect(_) | Self::Cut(_) | Self::Exchange(_) | Self::Timeout { .. } => true,
+            Self::Body(_) | Self::Interrupted(_) | Self::Status { .. } | Self::TooLarge { .. } => {
+                false
+            }
+        }
+    }
+
+    /// The message with those of its sources, for a log line.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(error) = source {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            source = error.source();
+        }
+        text
+    }
+}
+
+/// Sends `request` and reads the reply, within `deadline` and `bytes_max`.
+///
+/// # Errors
+///
+/// Any but [`FetchError::Body`] and [`FetchError::Interrupted`]; none shows the URL, whose
+/// parameters may name more than a log should.
+pub async fn fetch(
+    request: RequestBuilder,
+    deadline: Duration,
+    bytes_max: usize,
+) -> Result<Answer, FetchError> {
+    match time::timeout(deadline, exchange(request, bytes_max)).await {
+        Ok(result) => result,
+        Err(_) => Err(FetchError::Timeout { after: deadline }),
+    }
+}
+
+async fn exchange(request: RequestBuilder, bytes_max: usize) -> Result<Answer, FetchError> {
+    let mut response = request.send().await.map_err(|error| match error.is_connect() {
+        true => FetchError::Connect(error.without_url()),
+        false => FetchError::Exchange(error.without_url()),
+    })?;
+    if response.status() != StatusCode::OK {
+        return Err(status(response).await);
+    }
+
+    // The length is the sender's word; it saves reading a body that says it is too large.
+    if response.content_length().is_some_and(|bytes| bytes > bytes_max as u64) {
+        return Err(FetchError::TooLarge { bytes_max });
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(cut)? {
+        if body.len() + chunk.len() > bytes_max {
+            return Err(FetchError::TooLarge { bytes_max });
+        }
+        body.extend_from_slice(&chunk);
+    }
+
+    let headers = response.headers();
+    Ok(Answer {
+        body,
+        index: text(headers, "x-consul-index").and_then(Index::from_header),
+        known_leader: text(headers, "x-consul-knownleader").and_then(|text| text.parse().ok()),
+        last_contact_ms: text(headers, "x-consul-lastcontact").and_then(|text| text.parse().ok()),
+        arrived: Instant::now(),
+    })
+}
+
+/// Reads as much of an error's body as is worth a log line.
+async fn status(mut response: Response) -> FetchError {
+    let status = response.status().as_u16();
+    let mut bytes = Vec::new();
+    while bytes.len() < STATUS_BODY_BYTES {
+        let Ok(Some(chunk)) = response.chunk().await else { break };
+        bytes.extend_from_slice(&chunk);
+    }
+    bytes.truncate(STATUS_BODY_BYTES);
+    let body = String::from_utf8_lossy(&bytes).chars().filter(|c| !c.is_control()).collect();
+    FetchError::Status { status, body }
+}
+
+fn cut(error: reqwest::Error) -> FetchError {
+    FetchError::Cut(error.without_url())
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name)?.to_str().ok()
+}
+
+const STATUS_BODY_BYTES: usize = 200;

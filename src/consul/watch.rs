@@ -1,0 +1,198 @@
+//! One blocking query, for ever: publish what changed, back off, end when told.
+//!
+//! Failure is a state, not an exit: the last good value stays published while Consul is away.
+//! Spurious returns are common (a check's output text wakes the watch of its service), so values
+//! are compared and only changes are published.
+//!
+//! **Invariant:** no Consul can make a watch spin. Rounds draw from a bucket of two tokens that
+//! is filled with one per [`Pace::floor`]; failures wait as [`Backoff`] says; a reply without an
+//! index is followed by a pause of [`Pace::poll`].
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::{self, Instant};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::consul::backoff::Backoff;
+use crate::consul::client::{Ask, Client, Reply};
+use crate::consul::fetch::FetchError;
+use crate::consul::index::Position;
+
+/// What a watch repeats: a query of Consul's, or a script in a test.
+pub trait Source<T> {
+    /// What is watched, for the log.
+    fn name(&self) -> &str;
+
+    /// One round. With `after`, it returns when something changed, or when the wait ran out.
+    fn fetch(
+        &mut self,
+        after: Option<Position>,
+    ) -> impl Future<Output = Result<Reply<T>, FetchError>> + Send;
+}
+
+/// One question put to a client time and again.
+pub struct Repeated<T> {
+    /// What is watched, for the log.
+    pub name: String,
+    /// The question.
+    pub ask: Ask<T>,
+    /// Whom it is put to.
+    pub client: Client,
+}
+
+/// How fast a watch may go.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Pace {
+    /// The pauses after failures.
+    pub backoff: Backoff,
+    /// The least time between two rounds, on average; two may follow each other at once.
+    pub floor: Duration,
+    /// The pause after a reply without an index, which would not block.
+    pub poll: Duration,
+}
+
+/// What a watch has to tell.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Event<T> {
+    /// The first round that succeeded after failures. Any change follows as a `Value`.
+    Back,
+    /// A round that brought nothing. What was published stays valid.
+    Failed {
+        /// In a row, this one included: 1 for the first.
+        failures: u32,
+    },
+    /// Contents that differ from the last ones.
+    Value {
+        /// The new contents.
+        value: T,
+        /// When they had been received in full.
+        arrived: Instant,
+    },
+}
+
+/// Repeats `source` until `cancel`, passing each event to `publish`, which may take its time.
+///
+/// A round that failed is retried from where it stood, unless contact was lost: then the Consul
+/// that comes back may have another history, and would hold a query for an index that it has not
+/// reached yet until its wait runs out.
+pub async fn watch<T: Clone + PartialEq>(
+    source: impl Source<T>,
+    pace: Pace,
+    cancel: CancellationToken,
+    publish: impl AsyncFnMut(Event<T>),
+) {
+    cancel.run_until_cancelled(repeat(source, pace, publish)).await;
+}
+
+async fn repeat<T: Clone + PartialEq>(
+    mut source: impl Source<T>,
+    pace: Pace,
+    mut publish: impl AsyncFnMut(Event<T>),
+) {
+    let mut after = None;
+    let mut bucket = Bucket::new(pace.floor);
+    let mut outage = Outage::default();
+    let mut published = None;
+    loop {
+        bucket.take().await;
+        match source.fetch(after).await {
+            Ok(reply) => {
+                if outage.end(source.name()) {
+                    publish(Event::Back).await;
+                }
+                let position = reply.position();
+                let Reply { value, arrived, .. } = reply;
+                if published.as_ref() != Some(&value) {
+                    published = Some(value.clone());
+                    publish(Event::Value { value, arrived }).await;
+                }
+                if position.is_none() {
+                    time::sleep(pace.poll).await;
+                }
+                after = position.and_then(|position| position.next(after));
+            }
+            Err(error) => {
+                if error.is_loss_of_contact() {
+                    after = None;
+                }
+                let failures = outage.add();
+                let delay = pace.backoff.delay(failures, fastrand::f64());
+                outage.log(source.name(), &error, delay);
+                publish(Event::Failed { failures }).await;
+                time::sleep(delay).await;
+            }
+        }
+    }
+}
+
+impl<T: Send + 'static> Source<T> for Repeated<T> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn fetch(&mut self, after: Option<Position>) -> Result<Reply<T>, FetchError> {
+        self.client.read(&self.ask, after).await
+    }
+}
+
+/// Two tokens, filled with one per `every`.
+struct Bucket {
+    every: Duration,
+    /// When the bucket is full again.
+    full_at: Instant,
+}
+
+impl Bucket {
+    fn new(every: Duration) -> Self {
+        Self { every, full_at: Instant::now() }
+    }
+
+    /// Takes a token, and waits for it where there is none.
+    async fn take(&mut self) {
+        // One token is there as soon as no more than one is missing.
+        let missing = self.full_at.saturating_duration_since(Instant::now());
+        if missing > self.every {
+            time::sleep(missing - self.every).await;
+        }
+        self.full_at = self.full_at.max(Instant::now()) + self.every;
+    }
+}
+
+/// Failures in a row, and when they began.
+#[derive(Default)]
+struct Outage {
+    failures: u32,
+    since: Option<Instant>,
+}
+
+impl Outage {
+    fn add(&mut self) -> u32 {
+        self.since.get_or_insert_with(Instant::now);
+        self.failures = self.failures.saturating_add(1);
+        self.failures
+    }
+
+    /// Only the first failure is news.
+    fn log(&self, watch: &str, error: &FetchError, delay: Duration) {
+        let (failures, error) = (self.failures, error.chain());
+        let delay_ms = delay.as_millis();
+        match failures {
+            1 => warn!(watch, error, failures, delay_ms, "watch failed, retrying"),
+            _ => debug!(watch, error, failures, delay_ms, "watch failed again"),
+        }
+    }
+
+    /// Whether there was one.
+    fn end(&mut self, watch: &str) -> bool {
+        let Self { failures, since } = std::mem::take(self);
+        let Some(since) = since else { return false };
+        let away_ms = since.elapsed().as_millis();
+        info!(watch, failures, away_ms, "watch is back");
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests;
