@@ -22,6 +22,7 @@
 pub mod catalog;
 pub mod definition;
 pub mod fields;
+pub mod follow;
 pub mod json;
 pub mod mistake;
 
@@ -31,11 +32,12 @@ use thiserror::Error;
 
 pub use crate::file::catalog::Catalog;
 pub use crate::file::definition::parse;
+pub use crate::file::follow::follow;
 pub use crate::file::mistake::{CatalogFileErrors, Fault, Mistake};
 
 /// Why a catalogue file brought nothing.
 ///
-/// At start the program ends with it; later, the last good catalogue is kept.
+/// At start the program ends with it; later, [`follow()`] keeps what it has.
 #[derive(Debug, Error)]
 pub enum ReadError {
     /// The file was read, but is no catalogue; its writer must mend it.
