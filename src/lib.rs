@@ -1,13 +1,15 @@
+//! fingerpost: an authoritative DNS server for `*.consul` that answers from memory.
 
 pub mod answer;
 pub mod catalog;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod consul;
 pub mod demand;
 pub mod dns;
+pub mod file;
 pub mod metrics;
 pub mod name;
 pub mod store;
 pub mod wire;
-pub mod consul;

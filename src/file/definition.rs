@@ -1,0 +1,362 @@
+//! From the text of a catalogue file to a [`Catalog`]: datacenters, nodes, services, checks.
+//!
+//! Each kind of object has a table of its keys, and one function that reads it. What a broken
+//! value leaves open is filled with a placeholder, so that reading goes on to the next mistake;
+//! the mistake itself keeps the catalogue from existing.
+
+use std::collections::HashMap;
+
+use crate::catalog::model::{Address, Health, Instance, Node, Weights};
+use crate::file::catalog::Catalog;
+use crate::file::fields::{Fields, Found, Reader, Shape};
+use crate::file::json::Json;
+use crate::file::mistake::{CatalogFileErrors, Fault, Mistake};
+
+/// Reads a catalogue file.
+///
+/// # Errors
+///
+/// Fails with all mistakes that the file has; the writer of the file must mend them.
+pub fn parse(text: &str) -> Result<Catalog, CatalogFileErrors> {
+    let json: Json =
+        serde_json::from_str(text).map_err(|error| Mistake::new("", Fault::Syntax(error)))?;
+    let mut reader = Reader::default();
+    let catalog = read_file(&mut reader, &json);
+    match CatalogFileErrors::from_mistakes(reader.mistakes) {
+        None => Ok(catalog),
+        Some(errors) => Err(errors),
+    }
+}
+
+/// A node with all that it runs.
+struct NodeDraft {
+    datacenter: String,
+    node: Node,
+    services: Vec<ServiceDraft>,
+}
+
+struct ServiceDraft {
+    name: String,
+    instance: Instance,
+}
+
+/// One check: its status, and the service it is about; `None` is the whole node.
+struct Check<'j> {
+    health: Health,
+    service_id: Option<(String, &'j str)>,
+}
+
+fn read_file(reader: &mut Reader, json: &Json) -> Catalog {
+    let Some(fields) = reader.fields(&Found { place: String::new(), json }, &FILE) else {
+        return Catalog::new(String::new());
+    };
+    let local = read_datacenter(reader, &fields).unwrap_or_else(|| "dc1".to_owned());
+    let mut drafts: Vec<(String, NodeDraft)> = Vec::new();
+    if fields.has_any(&DEFAULT_NODE_KEYS) {
+        let name = reader.text(&fields, "node_name").unwrap_or("local").to_owned();
+        let address = reader.address(&fields, "advertise_addr").unwrap_or(LOOPBACK);
+        let node = Node { name, address };
+        let services = read_services(reader, &fields, &node);
+        let draft = NodeDraft { datacenter: local.clone(), node, services };
+        drafts.push((fields.place_of("node_name"), draft));
+    }
+    for found in reader.list(&fields, "nodes") {
+        if let Some(fields) = reader.fields(&found, &NODE) {
+            drafts.push((fields.place_of("name"), read_node(reader, &fields, &local)));
+        }
+    }
+    gather(reader, local, drafts)
+}
+
+/// Puts the nodes into a catalogue; two of one name in a datacenter are a mistake.
+fn gather(reader: &mut Reader, local: String, drafts: Vec<(String, NodeDraft)>) -> Catalog {
+    let mut catalog = Catalog::new(local);
+    let mut places: HashMap<(String, String), String> = HashMap::new();
+    for (place, NodeDraft { datacenter, node, services }) in drafts {
+        let key = (datacenter.clone(), node.name.to_lowercase());
+        match places.get(&key) {
+            // A node whose name is itself a mistake has the empty one.
+            Some(first) if !node.name.is_empty() => {
+                reader.note(&place, Fault::DuplicateNode(node.name, first.clone()));
+            }
+            _ => {
+                places.insert(key, place);
+                let instances = services.into_iter().map(|draft| (draft.name, draft.instance));
+                catalog.add_node(datacenter, node, instances.collect());
+            }
+        }
+    }
+    catalog
+}
+
+fn read_node(reader: &mut Reader, fields: &Fields<'_>, local: &str) -> NodeDraft {
+    let name = reader.required_text(fields, "name", "the node's name").unwrap_or_default();
+    let address = reader.required_address(fields, "address").unwrap_or(LOOPBACK);
+    let datacenter = read_datacenter(reader, fields).unwrap_or_else(|| local.to_owned());
+    let node = Node { name: name.to_owned(), address };
+    let services = read_services(reader, fields, &node);
+    NodeDraft { datacenter, node, services }
+}
+
+/// The datacenter that an object names, in lower case as Consul keeps it.
+fn read_datacenter(reader: &mut Reader, fields: &Fields<'_>) -> Option<String> {
+    let name = reader.text(fields, "datacenter")?.to_ascii_lowercase();
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    if name.len() > 63 || !name.bytes().all(is_allowed) {
+        if let Some(found) = fields.get("datacenter") {
+            reader.wrong(found, "at most 63 letters, digits, hyphens and underscores");
+        }
+        return None;
+    }
+    Some(name)
+}
+
+/// All services of a node, each with the health that its own checks and the node's give it.
+fn read_services(reader: &mut Reader, fields: &Fields<'_>, node: &Node) -> Vec<ServiceDraft> {
+    let mut drafts: Vec<ServiceDraft> = Vec::new();
+    let mut places: HashMap<String, String> = HashMap::new();
+    for found in one_and_many(reader, fields, ("service", "services")) {
+        let Some(fields) = reader.fields(&found, &SERVICE) else {
+            continue;
+        };
+        let draft = read_service(reader, &fields, node);
+        let (id, place) = (draft.instance.id.clone(), fields.place().to_owned());
+        match places.get(&id) {
+            Some(first) if !id.is_empty() => {
+                let key = if fields.has_any(&["id"]) { "id" } else { "name" };
+                reader.note(&fields.place_of(key), Fault::DuplicateId(id, first.clone()));
+            }
+            _ => {
+                places.insert(id, place);
+                drafts.push(draft);
+            }
+        }
+    }
+    for check in read_checks(reader, fields) {
+        let about = |id: &str| check.service_id.as_ref().is_none_or(|(_, about)| *about == id);
+        let mut found = check.service_id.is_none();
+        for draft in drafts.iter_mut().filter(|draft| about(&draft.instance.id)) {
+            draft.instance.health = draft.instance.health.max(check.health);
+            found = true;
+        }
+        if let (false, Some((place, id))) = (found, check.service_id) {
+            reader.note(&place, Fault::UnknownService(id.to_owned()));
+        }
+    }
+    drafts
+}
+
+fn read_service(reader: &mut Reader, fields: &Fields<'_>, node: &Node) -> ServiceDraft {
+    let name = reader.required_text(fields, "name", "the service's name").unwrap_or_default();
+    let id = reader.text(fields, "id").unwrap_or(name);
+    let tags = read_tags(reader, fields);
+    let address = reader.address(fields, "address");
+    let port = reader.number(fields, "port", (0, 0), "a whole number between 0 and 65535");
+    let weights = read_weights(reader, fields);
+    // Checks in a service are the service's own, whatever ID they give.
+    let checks = read_checks(reader, fields);
+    let health = checks.iter().map(|check| check.health).max().unwrap_or(Health::Passing);
+    let (id, node) = (id.to_owned(), node.clone());
+    let instance = Instance { id, node, address, port, tags, weights, health };
+    ServiceDraft { name: name.to_owned(), instance }
+}
+
+fn read_tags(reader: &mut Reader, fields: &Fields<'_>) -> Vec<String> {
+    let mut tags = Vec::new();
+    for found in reader.list(fields, "tags") {
+        match found.json {
+            Json::Text(tag) => tags.push(tag.clone()),
+            _ => reader.wrong(&found, "a string"),
+        }
+    }
+    tags
+}
+
+/// The weights of a service; the bounds are Consul's own.
+fn read_weights(reader: &mut Reader, fields: &Fields<'_>) -> Weights {
+    let found = fields.get("weights");
+    let Some(fields) = found.and_then(|found| reader.fields(found, &WEIGHTS)) else {
+        return Weights::default();
+    };
+    let Weights { passing, warning } = Weights::default();
+    Weights {
+        passing: reader.number(
+            &fields,
+            "passing",
+            (1, passing),
+            "a whole number between 1 and 65535",
+        ),
+        warning: reader.number(
+            &fields,
+            "warning",
+            (0, warning),
+            "a whole number between 0 and 65535",
+        ),
+    }
+}
+
+fn read_checks<'j>(reader: &mut Reader, fields: &Fields<'j>) -> Vec<Check<'j>> {
+    one_and_many(reader, fields, ("check", "checks"))
+        .iter()
+        .filter_map(|found| {
+            let fields = reader.fields(found, &CHECK)?;
+            let service_id = reader.text(&fields, "service_id");
+            let service_id = service_id.map(|id| (fields.place_of("service_id"), id));
+            Some(Check { health: read_status(reader, &fields), service_id })
+        })
+        .collect()
+}
+
+/// The health that a check stands for; passing where it has none, as nobody will ever run it.
+fn read_status(reader: &mut Reader, fields: &Fields<'_>) -> Health {
+    let Some(found) = fields.get("status") else {
+        return Health::Passing;
+    };
+    match found.json {
+        Json::Text(status) if status.is_empty() => Health::Passing,
+        Json::Text(status) if STATUSES.contains(&status.as_str()) => Health::from_status(status),
+        _ => {
+            reader.wrong(found, "\"passing\", \"warning\" or \"critical\"");
+            Health::Passing
+        }
+    }
+}
+
+/// What a pair of keys such as `check` and `checks` holds: one object, and a list of them.
+fn one_and_many<'j>(
+    reader: &mut Reader,
+    fields: &Fields<'j>,
+    (one, many): (&str, &str),
+) -> Vec<Found<'j>> {
+    let mut all: Vec<Found<'j>> = fields.get(one).cloned().into_iter().collect();
+    all.extend(reader.list(fields, many));
+    all
+}
+
+/// The address of a node that none is given for.
+const LOOPBACK: Address = Address::Ip(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+
+const STATUSES: [&str; 3] = ["passing", "warning", "critical"];
+
+/// Keys at the top of the file that call for a default node.
+const DEFAULT_NODE_KEYS: [&str; 6] =
+    ["node_name", "advertise_addr", "service", "services", "check", "checks"];
+
+const FILE: Shape = Shape {
+    noun: "a catalogue file",
+    read: &[
+        &["datacenter"],
+        &["nodes"],
+        &["services"],
+        &["service"],
+        &["checks"],
+        &["check"],
+        &["node_name"],
+        &["advertise_addr"],
+    ],
+    ignored: &[],
+};
+
+const NODE: Shape = Shape {
+    noun: "a node",
+    read: &[
+        &["name", "node", "node_name"],
+        &["address"],
+        &["datacenter"],
+        &["services"],
+        &["service"],
+        &["checks"],
+        &["check"],
+    ],
+    ignored: &["id", "meta", "node_meta", "partition", "tagged_addresses"],
+};
+
+const SERVICE: Shape = Shape {
+    noun: "a service",
+    read: &[
+        &["name", "service", "service_name"],
+        &["id", "service_id"],
+        &["tags", "service_tags"],
+        &["address", "service_address"],
+        &["port", "service_port"],
+        &["weights", "service_weights"],
+        &["checks"],
+        &["check"],
+    ],
+    ignored: &[
+        "connect",
+        "create_index",
+        "enable_tag_override",
+        "kind",
+        "locality",
+        "meta",
+        "modify_index",
+        "namespace",
+        "partition",
+        "ports",
+        "proxy",
+        "service_enable_tag_override",
+        "service_meta",
+        "service_tagged_addresses",
+        "socket_path",
+        "tagged_addresses",
+        "token",
+    ],
+};
+
+const WEIGHTS: Shape = Shape { noun: "weights", read: &[&["passing"], &["warning"]], ignored: &[] };
+
+const CHECK: Shape = Shape {
+    noun: "a check",
+    read: &[&["status"], &["service_id"]],
+    ignored: &[
+        "alias_node",
+        "alias_service",
+        "args",
+        "body",
+        "check_id",
+        "create_index",
+        "definition",
+        "deregister_critical_service_after",
+        "disable_redirects",
+        "docker_container_id",
+        "failures_before_critical",
+        "failures_before_warning",
+        "grpc",
+        "grpc_use_tls",
+        "h2ping",
+        "h2ping_use_tls",
+        "header",
+        "http",
+        "id",
+        "interval",
+        "method",
+        "modify_index",
+        "name",
+        "namespace",
+        "node",
+        "notes",
+        "os_service",
+        "output",
+        "output_max_size",
+        "partition",
+        "script",
+        "script_args",
+        "service_name",
+        "service_tags",
+        "shell",
+        "success_before_passing",
+        "tcp",
+        "tcp_use_tls",
+        "timeout",
+        "tls_server_name",
+        "tls_skip_verify",
+        "token",
+        "ttl",
+        "type",
+        "udp",
+    ],
+};
+
+#[cfg(test)]
+mod tests;
