@@ -81,7 +81,8 @@ impl App {
             .map(|address| Listener::bind(*address, workers))
             .collect::<anyhow::Result<Vec<_>>>()?;
         let admin = config.admin.listen;
-        let admin = stream::bind(admin).with_context(|| format!("cannot listen on {admin} for the admin port"))?;
+        let admin = stream::bind(admin)
+            .with_context(|| format!("cannot listen on {admin} for the admin port"))?;
 
         let zone = Zone::new(&config.domain)?;
         let store = Arc::new(Store::new(policy(&config, zone.clone())));
@@ -91,15 +92,14 @@ impl App {
         let (demand, demands) = Demands::new(config.dns.waiting_max);
         let limits =
             Limits { waiting_max: config.dns.waiting_max, patience: config.cache.patience };
-        let front = Front::new(
-            Arc::clone(&store),
-            metrics.clone(),
-            Clock::start(),
-            demand,
-            limits,
+        let front = Front::new(Arc::clone(&store), metrics.clone(), Clock::start(), demand, limits);
+        let publisher = Publisher::new(
+            store,
+            metrics,
+            rules(&config, zone),
+            lanes,
+            config.metrics.services_max,
         );
-        let publisher =
-            Publisher::new(store, metrics, rules(&config, zone), lanes, config.metrics.services_max);
         Ok(Self { config, origin, listeners, admin, front, demands, publisher })
     }
 
@@ -216,7 +216,7 @@ impl Source {
                 info!(services = services(&publisher), "ready");
                 match path {
                     Some(path) => {
-                        let publish = async |changes: Vec<Change>| {
+                        let publish = async move |changes: Vec<Change>| {
                             publisher.publish(changes);
                         };
                         file::follow(path, catalog, cancel, publish).await;

@@ -1,6 +1,8 @@
 //! fingerpost: an authoritative DNS server for `*.consul` that answers from memory.
 
+pub mod admin;
 pub mod answer;
+pub mod app;
 pub mod catalog;
 pub mod cli;
 pub mod clock;
@@ -11,5 +13,7 @@ pub mod dns;
 pub mod file;
 pub mod metrics;
 pub mod name;
+pub mod publisher;
 pub mod store;
+pub mod telemetry;
 pub mod wire;

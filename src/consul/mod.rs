@@ -1,4 +1,15 @@
-//! The only module that knows Consul's HTTP API.
+//! The only module that knows Consul's HTTP API: it keeps the catalogue fresh by blocking
+//! queries, and fetches what is not watched when an answer lacks it.
+//!
+//! ```text
+//!   address, tls, token -> client -> fetch      one request, bounded in time and bytes
+//!   api                                         what is asked, and what the JSON means
+//!   index, backoff, watch                       one blocking query, for ever
+//!   roster, shelf                               who is watched; who is held on demand
+//!   tasks -> keeper                             what is heard, and what follows from it
+//! ```
+//! No DNS query ever asks Consul; only a name that is known to exist, and whose instances are not
+//! in memory, makes one fetch, shared by all who ask.
 
 pub mod address;
 pub mod api;
@@ -6,8 +17,89 @@ pub mod backoff;
 pub mod client;
 pub mod fetch;
 pub mod index;
+pub mod keeper;
+pub mod roster;
 #[cfg(test)]
 mod samples;
+pub mod shelf;
+pub mod tasks;
 pub mod tls;
 pub mod token;
 pub mod watch;
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::{CacheConfig, ConsulConfig};
+use crate::consul::backoff::Backoff;
+use crate::consul::keeper::Keeper;
+use crate::consul::tasks::Tasks;
+use crate::consul::watch::Pace;
+use crate::demand::Demand;
+use crate::metrics::Metrics;
+use crate::publisher::Publisher;
+
+pub use client::Client;
+
+/// A service of a datacenter, both in lower case: Consul tells names apart without regard to it.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Key {
+    /// The datacenter's name.
+    pub datacenter: String,
+    /// The service's name.
+    pub service: String,
+}
+
+impl Key {
+    /// The key of the service registered as `service`.
+    pub fn new(datacenter: &str, service: &str) -> Self {
+        Self { datacenter: datacenter.to_lowercase(), service: service.to_lowercase() }
+    }
+}
+
+/// What the source works with.
+#[derive(Debug)]
+pub struct Parts {
+    /// Asks Consul.
+    pub client: Client,
+    /// Publishes what Consul said.
+    pub publisher: Publisher,
+    /// What the listeners lack.
+    pub demands: mpsc::Receiver<Demand>,
+    /// All metrics.
+    pub metrics: Metrics,
+    /// The clock that the answers are given.
+    pub clock: Clock,
+}
+
+/// Keeps the catalogue fresh until cancelled.
+pub async fn run(
+    parts: Parts,
+    config: &ConsulConfig,
+    cache: &CacheConfig,
+    cancel: CancellationToken,
+) {
+    let Parts { client, publisher, demands, metrics, clock } = parts;
+    let backoff = Backoff { min: config.backoff_min, max: config.backoff_max };
+    let pace = Pace { backoff, floor: ROUND_FLOOR, poll: POLL };
+    let (sender, reports) = mpsc::channel(REPORTS_MAX);
+    let tasks_cancel = cancel.child_token();
+    let tasks = Tasks::new(client, metrics.clone(), pace, sender, tasks_cancel);
+    tasks.poll_datacenters(config.datacenter.clone());
+    let room = config.connections_max - config.connections_spare;
+    let keeper = Keeper::new(publisher, metrics, clock, tasks.clone(), cache, room);
+    keeper.run(reports, demands, cancel).await;
+    tasks.wait().await;
+}
+
+/// A watch goes round four times a second at most, after two quick rounds.
+const ROUND_FLOOR: Duration = Duration::from_millis(250);
+
+/// Where a reply has no index, so that the next query would not block.
+const POLL: Duration = Duration::from_secs(1);
+
+/// Reports that wait for the keeper; past it, the watches do.
+const REPORTS_MAX: usize = 1024;

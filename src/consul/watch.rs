@@ -2,7 +2,8 @@
 //!
 //! Failure is a state, not an exit: the last good value stays published while Consul is away.
 //! Spurious returns are common (a check's output text wakes the watch of its service), so values
-//! are compared and only changes are published.
+//! are compared and only changes are published. One Consul that goes away fails all watches, so
+//! they log at `debug`; whoever hears the events says it once.
 //!
 //! **Invariant:** no Consul can make a watch spin. Rounds draw from a bucket of two tokens that
 //! is filled with one per [`Pace::floor`]; failures wait as [`Backoff`] says; a reply without an
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use tokio::time::{self, Instant};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::debug;
 
 use crate::consul::backoff::Backoff;
 use crate::consul::client::{Ask, Client, Reply};
@@ -62,6 +63,8 @@ pub enum Event<T> {
     Failed {
         /// In a row, this one included: 1 for the first.
         failures: u32,
+        /// What went wrong, for a log line.
+        error: String,
     },
     /// Contents that differ from the last ones.
     Value {
@@ -119,8 +122,9 @@ async fn repeat<T: Clone + PartialEq>(
                 }
                 let failures = outage.add();
                 let delay = pace.backoff.delay(failures, fastrand::f64());
-                outage.log(source.name(), &error, delay);
-                publish(Event::Failed { failures }).await;
+                let (watch, error, delay_ms) = (source.name(), error.chain(), delay.as_millis());
+                debug!(watch, error, failures, delay_ms, "watch failed, retrying");
+                publish(Event::Failed { failures, error }).await;
                 time::sleep(delay).await;
             }
         }
@@ -174,22 +178,12 @@ impl Outage {
         self.failures
     }
 
-    /// Only the first failure is news.
-    fn log(&self, watch: &str, error: &FetchError, delay: Duration) {
-        let (failures, error) = (self.failures, error.chain());
-        let delay_ms = delay.as_millis();
-        match failures {
-            1 => warn!(watch, error, failures, delay_ms, "watch failed, retrying"),
-            _ => debug!(watch, error, failures, delay_ms, "watch failed again"),
-        }
-    }
-
     /// Whether there was one.
     fn end(&mut self, watch: &str) -> bool {
         let Self { failures, since } = std::mem::take(self);
         let Some(since) = since else { return false };
         let away_ms = since.elapsed().as_millis();
-        info!(watch, failures, away_ms, "watch is back");
+        debug!(watch, failures, away_ms, "watch is back");
         true
     }
 }

@@ -103,9 +103,8 @@ impl Front {
     /// Asks for `want`. `None` if too many wait already; the query then has its last turn.
     pub fn ask(&self, want: &Want<'_>) -> Option<Waiting> {
         let place = Arc::clone(&self.places).try_acquire_owned().ok();
-        let waiting = place.and_then(|place| {
-            Some(Waiting { answered: self.demands.ask(want)?, _place: place })
-        });
+        let waiting = place
+            .and_then(|place| Some(Waiting { answered: self.demands.ask(want)?, _place: place }));
         if waiting.is_none() {
             self.metrics.dns.waiting_refused.inc();
         }

@@ -93,10 +93,7 @@ impl DnsMetrics {
                 "waiting_refused",
                 "Queries that got SERVFAIL because too many were waiting.",
             )?,
-            waiting_expired: counter(
-                "waiting_expired",
-                "Queries that waited for Consul in vain.",
-            )?,
+            waiting_expired: counter("waiting_expired", "Queries that waited for Consul in vain.")?,
             tcp_connections: gauge("tcp_connections", "TCP connections that are open.")?,
             tcp_refused: counter(
                 "tcp_refused",
@@ -150,7 +147,10 @@ impl Tally {
         let add = |counter: Option<&AtomicU64>, amount| {
             counter.map(|counter| counter.fetch_add(amount, Ordering::Relaxed));
         };
-        add(lane.requests.get(protocol as usize).and_then(|row| row.get(type_slot(replied.qtype))), 1);
+        add(
+            lane.requests.get(protocol as usize).and_then(|row| row.get(type_slot(replied.qtype))),
+            1,
+        );
         add(lane.responses.get(rcode_slot(replied.rcode)), 1);
         if replied.truncated {
             add(Some(&lane.truncated), 1);
@@ -186,12 +186,12 @@ impl LaneCollector {
     }
 
     fn duration(&self) -> MetricFamily {
-        let mut histogram = Histogram::new();
+        let mut histogram = Histogram::default();
         let mut cumulative = 0;
         let mut buckets = Vec::new();
         for (at, bound) in BOUNDS_NANOS.into_iter().enumerate() {
             cumulative += self.sum(|lane| lane.durations.get(at)) as u64;
-            let mut bucket = Bucket::new();
+            let mut bucket = Bucket::default();
             bucket.set_upper_bound(bound as f64 / 1e9);
             bucket.set_cumulative_count(cumulative);
             buckets.push(bucket);
@@ -298,6 +298,16 @@ const RCODES: [(&str, u16); 8] = [
 
 /// From five microseconds to two and a half seconds.
 const BOUNDS_NANOS: [u64; 12] = [
-    5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 5_000_000, 25_000_000,
-    100_000_000, 500_000_000, 2_500_000_000,
+    5_000,
+    10_000,
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    1_000_000,
+    5_000_000,
+    25_000_000,
+    100_000_000,
+    500_000_000,
+    2_500_000_000,
 ];

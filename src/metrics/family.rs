@@ -13,12 +13,12 @@ pub fn family(
         let mut metric = Metric::from_label(labels);
         match kind {
             MetricType::COUNTER => {
-                let mut counter = Counter::new();
+                let mut counter = Counter::default();
                 counter.set_value(value);
                 metric.set_counter(counter);
             }
             _ => {
-                let mut gauge = Gauge::new();
+                let mut gauge = Gauge::default();
                 gauge.set_value(value);
                 metric.set_gauge(gauge);
             }
@@ -33,7 +33,7 @@ pub fn family(
 
 /// A family of any kind, without metrics yet.
 pub fn empty(name: &str, help: &str, kind: MetricType) -> MetricFamily {
-    let mut family = MetricFamily::new();
+    let mut family = MetricFamily::default();
     family.set_name(name.to_owned());
     family.set_help(help.to_owned());
     family.set_field_type(kind);
@@ -42,7 +42,7 @@ pub fn empty(name: &str, help: &str, kind: MetricType) -> MetricFamily {
 
 /// One label.
 pub fn label(name: &str, value: &str) -> LabelPair {
-    let mut pair = LabelPair::new();
+    let mut pair = LabelPair::default();
     pair.set_name(name.to_owned());
     pair.set_value(value.to_owned());
     pair

@@ -107,7 +107,7 @@ async fn run(steps: &[Step]) -> Seen {
     watch(script, PACE, done, async |event| {
         events.push(match event {
             Event::Back => "back".to_owned(),
-            Event::Failed { failures } => format!("failed {failures}"),
+            Event::Failed { failures, .. } => format!("failed {failures}"),
             Event::Value { value, .. } => value.to_owned(),
         });
     })

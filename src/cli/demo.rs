@@ -1,0 +1,52 @@
+//! `fingerpost demo`: the same server on a catalogue that is compiled in.
+
+use std::io::Write as _;
+
+use crate::app::{App, Origin};
+use crate::cli::serve;
+use crate::config::{Config, Flags, Loaded, Sources};
+use crate::{file, telemetry};
+
+/// Serves the demo catalogue until SIGTERM or SIGINT; returns the exit status.
+pub fn run(env: Vec<(String, String)>, flags: Flags) -> u8 {
+    let mut err = std::io::stderr();
+    let Loaded { config, .. } = match Config::load(Sources { file: None, env, flags }) {
+        Ok(loaded) => loaded,
+        Err(errors) => {
+            writeln!(err, "{errors}").ok();
+            return EX_CONFIG;
+        }
+    };
+    telemetry::start(config.log);
+    let catalog = match file::parse(file::DEMO) {
+        Ok(catalog) => catalog,
+        Err(mistakes) => {
+            writeln!(err, "the catalogue that is compiled in: {mistakes}").ok();
+            return EX_FAILURE;
+        }
+    };
+    serve::status(serve::start(config, Origin::File { catalog, path: None }, print_hints))
+}
+
+/// What to try, with the addresses that were bound.
+fn print_hints(app: &App) {
+    let (Ok(dns), Ok(admin)) = (app.dns_addresses(), app.admin_address()) else { return };
+    let Some(dns) = dns.first() else { return };
+    let (ip, port) = (dns.ip(), dns.port());
+    // Nobody reading is no reason not to serve.
+    writeln!(
+        std::io::stdout(),
+        "Answering from a demo catalogue. Try:\n\
+         \n\
+         \x20 dig @{ip} -p {port} web.dc1.consul\n\
+         \x20 dig @{ip} -p {port} web.service.consul SRV\n\
+         \x20 dig @{ip} -p {port} v1.web.service.consul\n\
+         \n\
+         \x20 curl http://{admin}/metrics\n"
+    )
+    .ok();
+}
+
+const EX_CONFIG: u8 = 78;
+
+const EX_FAILURE: u8 = 1;

@@ -1,0 +1,98 @@
+//! `fingerpost serve`: reads the configuration, binds, runs until a signal.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::app::{App, Origin};
+use crate::config::{Config, Flags, Loaded, Sources};
+use crate::{consul, file, telemetry};
+
+/// Serves until SIGTERM or SIGINT; returns the exit status.
+pub fn run(config: Option<&Path>, env: Vec<(String, String)>, flags: Flags) -> u8 {
+    let mut sources = Sources { file: None, env, flags };
+    if let Some(path) = config {
+        match std::fs::read_to_string(path) {
+            Ok(text) => sources.file = Some((path.to_owned(), text)),
+            Err(error) => return refuse(&format!("{}: {error}", path.display())),
+        }
+    }
+    let Loaded { config, remarks } = match Config::load(sources) {
+        Ok(loaded) => loaded,
+        Err(errors) => return refuse(&errors.to_string()),
+    };
+    telemetry::start(config.log);
+    for remark in remarks {
+        warn!("{remark}");
+    }
+    let origin = match origin(&config) {
+        Ok(origin) => origin,
+        Err(error) => return refuse(&format!("{error:#}")),
+    };
+    status(start(config, origin, |_| ()))
+}
+
+/// Runs the app on a runtime of its own; `listening` is told once every socket is open.
+///
+/// # Errors
+///
+/// Fails when a socket or a part cannot be opened.
+pub fn start(config: Config, origin: Origin, listening: impl FnOnce(&App)) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let app = App::bind(config, origin)?;
+        let (dns, admin) = (app.dns_addresses()?, app.admin_address()?);
+        info!(version = env!("CARGO_PKG_VERSION"), ?dns, %admin, "listening");
+        listening(&app);
+
+        let stop = CancellationToken::new();
+        let (mut terminate, mut interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let running = app.run(stop.clone());
+        tokio::pin!(running);
+        tokio::select! {
+            ended = &mut running => return ended,
+            _ = terminate.recv() => (),
+            _ = interrupt.recv() => (),
+        }
+        stop.cancel();
+        running.await
+    })
+}
+
+/// The exit status of an app that has ended.
+pub fn status(ended: anyhow::Result<()>) -> u8 {
+    match ended {
+        Ok(()) => 0,
+        Err(error) => {
+            error!("{error:#}");
+            EX_FAILURE
+        }
+    }
+}
+
+fn origin(config: &Config) -> anyhow::Result<Origin> {
+    Ok(match &config.catalog_file {
+        Some(path) => Origin::File { catalog: file::read(path)?, path: Some(path.clone()) },
+        None => Origin::Consul(
+            consul::Client::new(&config.consul).context("cannot ask Consul as configured")?,
+        ),
+    })
+}
+
+/// Says what is wrong with the configuration, a line each, before anything was started.
+fn refuse(mistakes: &str) -> u8 {
+    use std::io::Write as _;
+
+    // If standard error is gone, the status still tells.
+    writeln!(std::io::stderr(), "{mistakes}").ok();
+    EX_CONFIG
+}
+
+/// `EX_CONFIG` of `sysexits.h`: the configuration is wrong.
+const EX_CONFIG: u8 = 78;
+
+const EX_FAILURE: u8 = 1;

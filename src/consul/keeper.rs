@@ -1,0 +1,357 @@
+//! Keeps the catalogue: the one task that hears all reports and publishes what they change.
+//!
+//! ```text
+//!   watches, polls, fetches --Report--> keeper --> Publisher --> snapshot
+//!                 ^                       | roster, shelf, who waits
+//!                 └────── starts ─────────┘<--Demand-- listeners
+//! ```
+//! Reports that came together are published together, so a burst of changes costs a few
+//! snapshots. Reports are bounded: when the keeper is behind, the watches wait for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{self, Instant};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::catalog::{Change, Found, Held, Snapshot};
+use crate::clock::Clock;
+use crate::config::CacheConfig;
+use crate::consul::Key;
+use crate::consul::roster::Roster;
+use crate::consul::shelf::Shelf;
+use crate::consul::tasks::{Report, Said, Tasks};
+use crate::demand::{Demand, Wanted};
+use crate::metrics::{Metrics, Operation};
+use crate::publisher::Publisher;
+
+/// The keeper's state between two reports.
+pub struct Keeper {
+    publisher: Publisher,
+    metrics: Metrics,
+    clock: Clock,
+    tasks: Tasks,
+    roster: Roster,
+    shelf: Shelf,
+    /// How long a fetched service is answered without asking again.
+    kept: Duration,
+    /// Datacenters whose lists are watched.
+    in_use: BTreeSet<String>,
+    /// Who waits for what. A service in here is being fetched.
+    waiting: BTreeMap<Key, Vec<oneshot::Sender<()>>>,
+    waiting_for_lists: Vec<(String, oneshot::Sender<()>)>,
+    /// Services watched at start that have not answered yet; `None` before the first list.
+    starting: Option<BTreeSet<Key>>,
+    is_ready: bool,
+}
+
+impl Keeper {
+    /// Publishes to `publisher` what `tasks` report, with room for `room` blocking queries.
+    pub fn new(
+        publisher: Publisher,
+        metrics: Metrics,
+        clock: Clock,
+        tasks: Tasks,
+        cache: &CacheConfig,
+        room: usize,
+    ) -> Self {
+        Self {
+            publisher,
+            metrics,
+            clock,
+            tasks,
+            roster: Roster::new(room),
+            shelf: Shelf::new(cache.services_max, cache.idle),
+            kept: cache.kept,
+            in_use: BTreeSet::new(),
+            waiting: BTreeMap::new(),
+            waiting_for_lists: Vec::new(),
+            starting: None,
+            is_ready: false,
+        }
+    }
+
+    /// Hears `reports` and `demands` until cancelled.
+    pub async fn run(
+        mut self,
+        mut reports: mpsc::Receiver<Report>,
+        mut demands: mpsc::Receiver<Demand>,
+        cancel: CancellationToken,
+    ) {
+        self.tell_pending();
+        let mut sweeps = time::interval(SWEEP_EVERY);
+        sweeps.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        loop {
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return,
+                Some(demand) = demands.recv() => self.meet(demand),
+                count = reports.recv_many(&mut batch, BATCH_MAX) => match count {
+                    0 => return,
+                    _ => self.hear(std::mem::take(&mut batch)),
+                },
+                _ = sweeps.tick() => self.sweep(),
+            }
+        }
+    }
+
+    /// Publishes what `reports` say, and does what follows from it.
+    fn hear(&mut self, reports: Vec<Report>) {
+        let mut heard = Vec::with_capacity(reports.len());
+        let mut changes = Vec::with_capacity(reports.len());
+        for report in reports {
+            let Report { said, arrived, asked } = report;
+            match said {
+                Said::Change(mut change) => {
+                    self.set_held(&mut change);
+                    heard.push((Heard::of(&change), arrived, asked));
+                    changes.push(change);
+                }
+                Said::Nothing(key) => drop(self.waiting.remove(&key)),
+            }
+        }
+        let changed = self.publisher.publish(changes);
+        let snapshot = self.publisher.snapshot();
+        for (heard, arrived, asked) in heard {
+            if changed {
+                self.metrics.consul.propagation.observe(arrived.elapsed().as_secs_f64());
+            }
+            self.follow(heard, arrived, asked, &snapshot);
+        }
+        self.tell_pending();
+    }
+
+    /// Whether a service's instances were fetched or are watched is known here alone.
+    fn set_held(&self, change: &mut Change) {
+        if let Change::Service { datacenter, service, held, .. } = change {
+            let key = Key::new(datacenter, service);
+            *held = match self.roster.has(&key) {
+                true => Held::Watched,
+                false => Held::OnDemand { fresh_until_ms: self.clock.after_ms(self.kept) },
+            };
+        }
+    }
+
+    /// What a published change leads to: more watches, fewer, and answers for those who wait.
+    fn follow(
+        &mut self,
+        heard: Heard,
+        arrived: Instant,
+        asked: Option<Instant>,
+        snapshot: &Snapshot,
+    ) {
+        match heard {
+            Heard::Datacenters { local } => self.use_datacenter(&local),
+            Heard::Nodes { datacenter } => self.answer_lists(&datacenter, snapshot),
+            Heard::Other => (),
+            Heard::Service { key, name } => {
+                match self.roster.has(&key) {
+                    true => self.shelf.take(&key),
+                    false => self.shelf.put(key.clone()),
+                }
+                let (operation, since) = match asked {
+                    Some(asked) => (Operation::Fetch, asked),
+                    None => (Operation::Watch, arrived),
+                };
+                self.metrics.consul.observe(&name, operation, since.elapsed());
+                if let Some(starting) = &mut self.starting {
+                    starting.remove(&key);
+                }
+                // Those whose question was abandoned meanwhile do not listen any more.
+                for done in self.waiting.remove(&key).unwrap_or_default() {
+                    done.send(()).ok();
+                }
+            }
+            Heard::Services { datacenter } => {
+                self.staff(&datacenter, snapshot);
+                self.answer_lists(&datacenter, snapshot);
+            }
+        }
+    }
+
+    /// Watches the lists of a datacenter, once.
+    fn use_datacenter(&mut self, datacenter: &str) {
+        if !self.in_use.insert(datacenter.to_owned()) {
+            return;
+        }
+        let ended = self.roster.reserve(LISTS);
+        self.tasks.watch_lists(datacenter);
+        // What an ended watch said is as good as if it had just been fetched.
+        let snapshot = self.publisher.snapshot();
+        let changes: Vec<_> = ended.iter().filter_map(|key| self.loosen(key, &snapshot)).collect();
+        self.publisher.publish(changes);
+        ended.into_iter().for_each(|key| self.shelf.put(key));
+    }
+
+    fn loosen(&self, key: &Key, snapshot: &Snapshot) -> Option<Change> {
+        let Found::Here(datacenter) = snapshot.datacenter(Some(key.datacenter.as_bytes())) else {
+            return None;
+        };
+        let Found::Here(service) = datacenter.service(key.service.as_bytes()) else { return None };
+        service.rrsets.as_ref()?;
+        Some(Change::Service {
+            datacenter: key.datacenter.clone(),
+            service: key.service.clone(),
+            instances: service.instances.to_vec(),
+            held: Held::OnDemand { fresh_until_ms: self.clock.after_ms(self.kept) },
+        })
+    }
+
+    /// Ends the watches of services that are gone, and starts new ones while there is room.
+    fn staff(&mut self, datacenter: &str, snapshot: &Snapshot) {
+        let name = datacenter.as_bytes();
+        let Found::Here(listed) = snapshot.datacenter(Some(name)) else { return };
+        let is_listed =
+            |service: &str| matches!(listed.service(service.as_bytes()), Found::Here(_));
+        self.roster.retain(datacenter, is_listed);
+        if let Some(starting) = &mut self.starting {
+            starting.retain(|key| key.datacenter != datacenter || is_listed(&key.service));
+        }
+        let mut entered = BTreeSet::new();
+        if self.roster.has_room() {
+            let services: BTreeSet<_> = listed.services().map(|service| &*service.name).collect();
+            for service in services {
+                let key = Key::new(datacenter, service);
+                if let Some(cancel) = self.roster.enter(&key, self.tasks.cancel()) {
+                    self.tasks.watch_service(datacenter, service, cancel);
+                    entered.insert(key);
+                }
+            }
+        }
+        if self.starting.is_none() {
+            self.starting = Some(entered);
+        }
+    }
+
+    fn answer_lists(&mut self, datacenter: &str, snapshot: &Snapshot) {
+        let is_in = matches!(
+            snapshot.datacenter(Some(datacenter.as_bytes())),
+            Found::Here(datacenter) if datacenter.has_services() && datacenter.has_nodes()
+        );
+        if is_in {
+            let waiting = std::mem::take(&mut self.waiting_for_lists);
+            let (done, rest): (Vec<_>, Vec<_>) =
+                waiting.into_iter().partition(|(wanted, _)| wanted == datacenter);
+            self.waiting_for_lists = rest;
+            done.into_iter().for_each(|(_, done)| done.send(()).unwrap_or_default());
+        }
+    }
+
+    /// Fetches what a listener lacks; one fetch at a time for each service, whoever asks.
+    fn meet(&mut self, demand: Demand) {
+        let Demand { wanted, done } = demand;
+        match wanted {
+            Wanted::Datacenter { datacenter } => {
+                self.use_datacenter(&datacenter);
+                self.waiting_for_lists.retain(|(_, done)| !done.is_closed());
+                self.waiting_for_lists.push((datacenter, done));
+            }
+            Wanted::Service { datacenter, service } => {
+                let key = Key::new(&datacenter, &service);
+                let waiting = self.waiting.entry(key.clone()).or_insert_with(|| {
+                    self.tasks.fetch_service(&datacenter, &service, key);
+                    Vec::new()
+                });
+                waiting.retain(|done| !done.is_closed());
+                waiting.push(done);
+            }
+        }
+    }
+
+    /// Lets go of services that nobody asks for, unless Consul could not tell us of them again.
+    fn sweep(&mut self) {
+        let removed = self.shelf.sweep();
+        self.metrics.consul.on_demand.set(self.shelf.len() as i64);
+        if removed.is_empty() {
+            return;
+        }
+        let snapshot = self.publisher.snapshot();
+        let mut changes = Vec::new();
+        for removed in removed {
+            let Key { datacenter, service } = removed.key.clone();
+            let is_cut_off = matches!(
+                snapshot.datacenter(Some(datacenter.as_bytes())),
+                Found::Here(datacenter) if !datacenter.reachable
+            );
+            if removed.crowded_out {
+                self.metrics.consul.evictions.inc();
+            } else if is_cut_off {
+                self.shelf.put(removed.key);
+                continue;
+            }
+            changes.push(Change::Release { datacenter, service });
+        }
+        self.publisher.publish(changes);
+    }
+
+    /// Says what is still to come before we are ready.
+    fn tell_pending(&mut self) {
+        if self.is_ready {
+            return;
+        }
+        let pending = self.pending();
+        if pending.is_empty() {
+            self.is_ready = true;
+            let snapshot = self.publisher.snapshot();
+            let services: usize = snapshot.datacenters().map(|dc| dc.service_count()).sum();
+            let nodes: usize = snapshot.datacenters().map(|dc| dc.node_count()).sum();
+            info!(services, nodes, watched = self.roster.keys().count(), "ready");
+        }
+        self.publisher.set_pending(pending);
+    }
+
+    fn pending(&self) -> Vec<String> {
+        let snapshot = self.publisher.snapshot();
+        let Found::Here(local) = snapshot.datacenter(None) else {
+            return vec!["Consul has not said which datacenter it is in".to_owned()];
+        };
+        let mut pending = Vec::new();
+        if !local.has_services() {
+            pending.push(format!("the list of services of {} is not in", local.name));
+        }
+        if !local.has_nodes() {
+            pending.push(format!("the list of nodes of {} is not in", local.name));
+        }
+        let starting = self.starting.iter().flatten();
+        pending.extend(starting.map(|key| {
+            format!("the instances of {} in {} are not in", key.service, key.datacenter)
+        }));
+        pending
+    }
+}
+
+/// What a change was about, once it is published.
+enum Heard {
+    Datacenters { local: String },
+    Nodes { datacenter: String },
+    Other,
+    Service { key: Key, name: String },
+    Services { datacenter: String },
+}
+
+impl Heard {
+    fn of(change: &Change) -> Self {
+        match change {
+            Change::Datacenters { local, .. } => Self::Datacenters { local: local.clone() },
+            Change::Nodes { datacenter, .. } => Self::Nodes { datacenter: datacenter.clone() },
+            Change::Reach { .. } | Change::Release { .. } => Self::Other,
+            Change::Service { datacenter, service, .. } => {
+                Self::Service { key: Key::new(datacenter, service), name: service.clone() }
+            }
+            Change::Services { datacenter, .. } => {
+                Self::Services { datacenter: datacenter.clone() }
+            }
+        }
+    }
+}
+
+/// The lists of a datacenter: its services and its nodes.
+const LISTS: usize = 2;
+
+/// Reports that are published together at most.
+const BATCH_MAX: usize = 256;
+
+const SWEEP_EVERY: Duration = Duration::from_secs(1);

@@ -1,0 +1,123 @@
+//! Who is on duty: which services are watched, within the number of connections.
+//!
+//! ```text
+//!   room = connections that may block - 2 for each datacenter in use (services, nodes)
+//! ```
+//! A service is watched from when it is listed, if there is room; the rest are fetched when they
+//! are asked for. A service that goes makes room for the next.
+
+use std::collections::BTreeMap;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::consul::Key;
+
+/// The services that are watched.
+#[derive(Debug)]
+pub struct Roster {
+    room: usize,
+    watched: BTreeMap<Key, CancellationToken>,
+}
+
+impl Roster {
+    /// Room for `room` watches.
+    pub fn new(room: usize) -> Self {
+        Self { room, watched: BTreeMap::new() }
+    }
+
+    /// Gives `count` places to others. Returns the watches that ended for it.
+    pub fn reserve(&mut self, count: usize) -> Vec<Key> {
+        self.room = self.room.saturating_sub(count);
+        let mut ended = Vec::new();
+        while self.watched.len() > self.room {
+            let Some((key, cancel)) = self.watched.pop_last() else { break };
+            cancel.cancel();
+            ended.push(key);
+        }
+        ended
+    }
+
+    /// Puts `key` on duty if it is not yet and there is room; the token ends its watch.
+    pub fn enter(&mut self, key: &Key, parent: &CancellationToken) -> Option<CancellationToken> {
+        if self.watched.len() >= self.room || self.watched.contains_key(key) {
+            return None;
+        }
+        let cancel = parent.child_token();
+        self.watched.insert(key.clone(), cancel.clone());
+        Some(cancel)
+    }
+
+    /// Ends the watches in `datacenter` for which `is_listed` is false.
+    pub fn retain(&mut self, datacenter: &str, is_listed: impl Fn(&str) -> bool) {
+        self.watched.retain(|key, cancel| {
+            let stays = key.datacenter != datacenter || is_listed(&key.service);
+            if !stays {
+                cancel.cancel();
+            }
+            stays
+        });
+    }
+
+    /// Whether `key` is watched.
+    pub fn has(&self, key: &Key) -> bool {
+        self.watched.contains_key(key)
+    }
+
+    /// Whether another watch would find a place.
+    pub fn has_room(&self) -> bool {
+        self.watched.len() < self.room
+    }
+
+    /// The services that are watched.
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.watched.keys()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(datacenter: &str, service: &str) -> Key {
+        Key { datacenter: datacenter.to_owned(), service: service.to_owned() }
+    }
+
+    fn names(roster: &Roster) -> Vec<&str> {
+        roster.keys().map(|key| &*key.service).collect()
+    }
+
+    #[test]
+    fn there_is_room_for_so_many() {
+        let parent = CancellationToken::new();
+        let mut roster = Roster::new(2);
+        assert!(roster.enter(&key("dc1", "a"), &parent).is_some());
+        assert!(roster.enter(&key("dc1", "a"), &parent).is_none());
+        assert!(roster.has_room());
+        assert!(roster.enter(&key("dc1", "b"), &parent).is_some());
+        assert!(roster.enter(&key("dc1", "c"), &parent).is_none());
+        assert_eq!(names(&roster), ["a", "b"]);
+    }
+
+    #[test]
+    fn who_is_no_longer_listed_goes_and_its_watch_ends() {
+        let parent = CancellationToken::new();
+        let mut roster = Roster::new(9);
+        let cancel = roster.enter(&key("dc1", "a"), &parent).unwrap();
+        let kept = roster.enter(&key("dc2", "a"), &parent).unwrap();
+        roster.retain("dc1", |service| service == "b");
+        assert!(cancel.is_cancelled() && !kept.is_cancelled());
+        assert!(!roster.has(&key("dc1", "a")) && roster.has(&key("dc2", "a")));
+    }
+
+    #[test]
+    fn a_place_given_away_ends_a_watch_if_need_be() {
+        let parent = CancellationToken::new();
+        let mut roster = Roster::new(3);
+        roster.enter(&key("dc1", "a"), &parent);
+        let last = roster.enter(&key("dc1", "b"), &parent).unwrap();
+        assert_eq!(roster.reserve(1), []);
+        assert_eq!(roster.reserve(1), [key("dc1", "b")]);
+        assert!(last.is_cancelled() && !roster.has_room());
+        assert_eq!(roster.reserve(9), [key("dc1", "a")]);
+    }
+}

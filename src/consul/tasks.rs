@@ -1,0 +1,278 @@
+//! The tasks that talk to Consul, and what they report.
+//!
+//! Each asks, and reports what it heard; none knows what the others do, or what is published.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{self, Instant};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, info, warn};
+
+use crate::catalog::model::Instance;
+use crate::catalog::{Change, Held};
+use crate::consul::client::{Client, Reply};
+use crate::consul::fetch::FetchError;
+use crate::consul::index::Position;
+use crate::consul::watch::{Event, Pace, Repeated, Source, watch};
+use crate::consul::{Key, api};
+use crate::metrics::Metrics;
+
+/// What a task heard.
+#[derive(Debug)]
+pub struct Report {
+    /// What it says of the catalogue.
+    pub said: Said,
+    /// When it had been received in full.
+    pub arrived: Instant,
+    /// When it was asked for, if it was fetched rather than watched.
+    pub asked: Option<Instant>,
+}
+
+/// What a report says.
+#[derive(Debug)]
+pub enum Said {
+    /// A part of the catalogue, as it is now.
+    Change(Change),
+    /// A fetch that brought nothing.
+    Nothing(Key),
+}
+
+/// Starts tasks. They end when cancelled, and report to one channel.
+#[derive(Clone, Debug)]
+pub struct Tasks {
+    client: Client,
+    metrics: Metrics,
+    pace: Pace,
+    reports: mpsc::Sender<Report>,
+    cancel: CancellationToken,
+    tracker: TaskTracker,
+}
+
+impl Tasks {
+    /// Asks `client`, and reports to `reports`.
+    pub fn new(
+        client: Client,
+        metrics: Metrics,
+        pace: Pace,
+        reports: mpsc::Sender<Report>,
+        cancel: CancellationToken,
+    ) -> Self {
+        Self { client, metrics, pace, reports, cancel, tracker: TaskTracker::new() }
+    }
+
+    /// What ends all tasks.
+    pub fn cancel(&self) -> &CancellationToken {
+        &self.cancel
+    }
+
+    /// Waits until all tasks have ended.
+    pub async fn wait(&self) {
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+
+    /// Asks again and again which datacenters there are, and in which one we are.
+    pub fn poll_datacenters(&self, configured: Option<String>) {
+        let tasks = self.clone();
+        self.tracker.spawn(async move {
+            let polling = tasks.clone();
+            tasks.cancel.run_until_cancelled(polling.poll(configured)).await;
+        });
+    }
+
+    /// Watches the names of services and the nodes of a datacenter.
+    pub fn watch_lists(&self, datacenter: &str) {
+        let (tasks, name) = (self.clone(), datacenter.to_owned());
+        let services = self.counted(format!("services of {name}"), api::services(Some(&name)));
+        let publish = async move |event| tasks.report_services(&name, event).await;
+        self.tracker.spawn(watch(services, self.pace, self.cancel.clone(), publish));
+
+        let (tasks, name) = (self.clone(), datacenter.to_owned());
+        let nodes = self.counted(format!("nodes of {name}"), api::nodes(Some(&name)));
+        let publish = async move |event: Event<api::NodeList>| {
+            if let Event::Value { value, arrived } = event {
+                let change = Change::Nodes { datacenter: name.clone(), nodes: value.nodes };
+                tasks.report(change, arrived, None).await;
+            }
+        };
+        self.tracker.spawn(watch(nodes, self.pace, self.cancel.clone(), publish));
+    }
+
+    /// The watch of the names also tells whether the datacenter is heard of at all.
+    async fn report_services(&self, datacenter: &str, event: Event<Listing>) {
+        let name = datacenter.to_owned();
+        let (change, arrived) = match event {
+            Event::Back => {
+                info!(datacenter, "consul is heard again");
+                (Change::Reach { datacenter: name, reachable: true }, Instant::now())
+            }
+            Event::Failed { failures: 1, error } => {
+                warn!(datacenter, error, "consul is not heard, answers may be old");
+                (Change::Reach { datacenter: name, reachable: false }, Instant::now())
+            }
+            Event::Failed { .. } => return,
+            Event::Value { value, arrived } => {
+                (Change::Services { datacenter: name, listing: value }, arrived)
+            }
+        };
+        self.report(change, arrived, None).await;
+    }
+
+    /// Watches the instances of a service, until `cancel`.
+    pub fn watch_service(&self, datacenter: &str, service: &str, cancel: CancellationToken) {
+        let (tasks, dc, name) = (self.clone(), datacenter.to_owned(), service.to_owned());
+        let source =
+            self.counted(format!("service {name} in {dc}"), api::service(Some(&dc), &name));
+        let publish = async move |event: Event<_>| {
+            if let Event::Value { value, arrived } = event {
+                tasks.report(instances(&dc, &name, value), arrived, None).await;
+            }
+        };
+        let watching = watch(source, self.pace, cancel, publish);
+        let watches = self.metrics.consul.watches.clone();
+        self.tracker.spawn(async move {
+            watches.inc();
+            watching.await;
+            watches.dec();
+        });
+    }
+
+    /// Fetches the instances of a service once.
+    pub fn fetch_service(&self, datacenter: &str, service: &str, key: Key) {
+        let (tasks, dc, name) = (self.clone(), datacenter.to_owned(), service.to_owned());
+        let mut source =
+            self.counted(format!("service {name} in {dc}"), api::service(Some(&dc), &name));
+        self.tracker.spawn(async move {
+            let asked = Instant::now();
+            let Some(fetched) = tasks.cancel.run_until_cancelled(source.fetch(None)).await else {
+                return;
+            };
+            match fetched {
+                Ok(reply) => {
+                    let change = instances(&dc, &name, reply.value);
+                    tasks.report(change, reply.arrived, Some(asked)).await;
+                }
+                Err(error) => {
+                    debug!(error = error.chain(), service = name, "cannot fetch a service");
+                    let report =
+                        Report { said: Said::Nothing(key), arrived: Instant::now(), asked: None };
+                    tasks.reports.send(report).await.ok();
+                }
+            }
+        });
+    }
+
+    async fn poll(&self, configured: Option<String>) {
+        let mut local = configured;
+        let mut failures = 0;
+        loop {
+            match self.datacenters(&mut local).await {
+                Ok(Some((change, arrived))) => {
+                    failures = 0;
+                    self.report(change, arrived, None).await;
+                    time::sleep(DATACENTERS_EVERY).await;
+                    continue;
+                }
+                Ok(None) if failures == 0 => warn!(
+                    "consul does not say which datacenter it is in: give the token agent:read \
+                     or node:read, or set consul.datacenter"
+                ),
+                Err(error) if failures == 0 => {
+                    warn!(error = error.chain(), "cannot ask consul for its datacenters, retrying");
+                }
+                Ok(None) | Err(_) => (),
+            }
+            failures += 1;
+            time::sleep(self.pace.backoff.delay(failures, fastrand::f64())).await;
+        }
+    }
+
+    /// The datacenters there are. `None` where it cannot be told in which one we are.
+    async fn datacenters(
+        &self,
+        local: &mut Option<String>,
+    ) -> Result<Option<(Change, Instant)>, FetchError> {
+        let names = self.once("datacenters", api::datacenters()).await?;
+        if local.is_none() {
+            *local = api::fetch_self_datacenter(&self.client).await?;
+        }
+        if local.is_none() {
+            // The agent's own datacenter is what its nodes are in where none is named.
+            *local = self.once("nodes", api::nodes(None)).await?.value.datacenter;
+        }
+        Ok(local
+            .clone()
+            .map(|local| (Change::Datacenters { local, names: names.value }, names.arrived)))
+    }
+
+    async fn once<T: Send + 'static>(
+        &self,
+        name: &str,
+        ask: crate::consul::client::Ask<T>,
+    ) -> Result<Reply<T>, FetchError> {
+        self.counted(name.to_owned(), ask).fetch(None).await
+    }
+
+    async fn report(&self, change: Change, arrived: Instant, asked: Option<Instant>) {
+        let report = Report { said: Said::Change(change), arrived, asked };
+        // The keeper hears until it is cancelled, and so are we.
+        self.reports.send(report).await.ok();
+    }
+
+    fn counted<T>(&self, name: String, ask: crate::consul::client::Ask<T>) -> Counted<T> {
+        let inner = Repeated { name, ask, client: self.client.clone() };
+        Counted { inner, metrics: self.metrics.clone() }
+    }
+}
+
+/// A source whose requests are counted.
+struct Counted<T> {
+    inner: Repeated<T>,
+    metrics: Metrics,
+}
+
+impl<T: Send + 'static> Source<T> for Counted<T> {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    async fn fetch(&mut self, after: Option<Position>) -> Result<Reply<T>, FetchError> {
+        let _open = Open::new(&self.metrics);
+        let fetched = self.inner.fetch(after).await;
+        fetched.inspect_err(|error| self.metrics.consul.count_failure(error.kind()))
+    }
+}
+
+/// A request in flight; it also ends by being dropped.
+struct Open<'m>(&'m Metrics);
+
+impl<'m> Open<'m> {
+    fn new(metrics: &'m Metrics) -> Self {
+        metrics.consul.requests_in_flight.inc();
+        Self(metrics)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.consul.requests_in_flight.dec();
+    }
+}
+
+/// The names of services, each with its tags.
+type Listing = Vec<(String, Vec<String>)>;
+
+/// The keeper says how they are held.
+fn instances(datacenter: &str, service: &str, instances: Vec<Instance>) -> Change {
+    Change::Service {
+        datacenter: datacenter.to_owned(),
+        service: service.to_owned(),
+        instances,
+        held: Held::Watched,
+    }
+}
+
+/// Consul has no blocking query for its datacenters.
+const DATACENTERS_EVERY: Duration = Duration::from_secs(30);
