@@ -14,12 +14,12 @@
 //!
 //! **Hot.** Nothing allocates once the buffers have grown.
 
-mod apex;
-mod find;
-mod negative;
-mod node;
-mod pick;
-mod service;
+pub mod apex;
+pub mod find;
+pub mod negative;
+pub mod node;
+pub mod pick;
+pub mod service;
 
 use std::net::IpAddr;
 

@@ -5,9 +5,9 @@
 //! its own worker ([`dns`]); what the catalogue holds is read from the snapshot when a scrape
 //! comes ([`catalog`]), so series of services that are gone are gone.
 
-mod catalog;
-mod dns;
-mod family;
+pub mod catalog;
+pub mod dns;
+pub mod family;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -3,9 +3,9 @@
 //! [`Labels`] makes a name off the wire readable, [`Zone`] takes a zone's suffix off it, and
 //! [`Lookup::parse`] says what the rest asks for.
 
-mod address;
-mod grammar;
-mod labels;
+pub mod address;
+pub mod grammar;
+pub mod labels;
 
 pub use grammar::{Kind, Lookup, ParseError, Subject};
 pub use labels::{Labels, Zone, ZoneError};
