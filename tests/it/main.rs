@@ -1,1 +1,8 @@
-//! x
+//! The integration tests, one binary so that they link once; see `tests/run`.
+
+// Helpers outside `#[test]` functions fail a test as a test does: by a panic that says why.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+// `pub` says what a module offers to the others, here as in the library.
+#![allow(unreachable_pub)]
+
+mod support;
