@@ -6,3 +6,5 @@
 #![allow(unreachable_pub)]
 
 mod support;
+
+mod real_consul;
