@@ -8,3 +8,4 @@
 mod support;
 
 mod real_consul;
+mod scripted_consul;

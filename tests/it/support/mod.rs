@@ -8,6 +8,7 @@
 
 pub mod consul;
 pub mod dns;
+pub mod fake_consul;
 pub mod process;
 pub mod wait;
 
