@@ -7,5 +7,6 @@
 
 mod support;
 
+mod image;
 mod real_consul;
 mod scripted_consul;
