@@ -43,8 +43,15 @@ use crate::store::Store;
 pub enum Origin {
     /// A Consul, by its blocking queries.
     Consul(consul::Client),
-    /// A file's contents, and the file itself if it is to be followed.
-    File { catalog: file::Catalog, path: Option<PathBuf> },
+    /// A file: its contents when the program started, and where it is.
+    File {
+        /// Published at once.
+        catalog: file::Catalog,
+        /// Followed as it changes.
+        path: PathBuf,
+    },
+    /// What is compiled in, or what a test says. It never changes.
+    Fixed(Vec<Change>),
 }
 
 /// The program, with every socket open and nothing running.
@@ -108,7 +115,7 @@ impl App {
     /// # Errors
     ///
     /// Fails when the system does not tell.
-    pub fn dns_addresses(&self) -> std::io::Result<Vec<SocketAddr>> {
+    pub fn dns_addresses(&self) -> io::Result<Vec<SocketAddr>> {
         self.listeners.iter().map(|listener| listener.tcp.local_addr()).collect()
     }
 
@@ -117,7 +124,7 @@ impl App {
     /// # Errors
     ///
     /// Fails when the system does not tell.
-    pub fn admin_address(&self) -> std::io::Result<SocketAddr> {
+    pub fn admin_address(&self) -> io::Result<SocketAddr> {
         self.admin.local_addr()
     }
 
@@ -211,25 +218,28 @@ impl Source {
                 consul::run(parts, &config.consul, &config.cache, cancel).await;
             }
             Origin::File { catalog, path } => {
-                publisher.publish(catalog.changes());
-                publisher.set_pending(Vec::new());
-                info!(services = services(&publisher), "ready");
-                match path {
-                    Some(path) => {
-                        let publish = async move |changes: Vec<Change>| {
-                            publisher.publish(changes);
-                        };
-                        file::follow(path, catalog, cancel, publish).await;
-                    }
-                    None => cancel.cancelled().await,
-                }
+                publish_all(&mut publisher, catalog.changes());
+                let publish = async move |changes: Vec<Change>| {
+                    publisher.publish(changes);
+                };
+                file::follow(path, catalog, cancel, publish).await;
+            }
+            Origin::Fixed(changes) => {
+                publish_all(&mut publisher, changes);
+                cancel.cancelled().await;
             }
         }
     }
 }
 
-fn services(publisher: &Publisher) -> usize {
-    publisher.snapshot().datacenters().map(|datacenter| datacenter.service_count()).sum()
+/// A source that is read in one go is ready at once.
+fn publish_all(publisher: &mut Publisher, changes: Vec<Change>) {
+    publisher.publish(changes);
+    publisher.set_pending(Vec::new());
+    let snapshot = publisher.snapshot();
+    let services: usize = snapshot.datacenters().map(|dc| dc.service_count()).sum();
+    let nodes: usize = snapshot.datacenters().map(|dc| dc.node_count()).sum();
+    info!(services, nodes, "ready");
 }
 
 /// Starts a thread for each UDP socket and a task for each TCP listener.

@@ -232,7 +232,7 @@ struct Refused<'q> {
 }
 
 /// The question, as the writers of records see it.
-struct Question<'a> {
+pub struct Question<'a> {
     policy: &'a Policy,
     asked: &'a Asked<'a>,
     qtype: u16,
@@ -245,7 +245,7 @@ struct Question<'a> {
 
 /// What a writer of records did.
 #[derive(Clone, Copy, Debug, Default)]
-struct Written {
+pub struct Written {
     answers: usize,
     truncated: bool,
 }

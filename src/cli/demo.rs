@@ -25,7 +25,7 @@ pub fn run(env: Vec<(String, String)>, flags: Flags) -> u8 {
             return EX_FAILURE;
         }
     };
-    serve::status(serve::start(config, Origin::File { catalog, path: None }, print_hints))
+    serve::status(serve::start(config, Origin::Fixed(catalog.changes()), print_hints))
 }
 
 /// What to try, with the addresses that were bound.

@@ -76,7 +76,7 @@ pub fn status(ended: anyhow::Result<()>) -> u8 {
 
 fn origin(config: &Config) -> anyhow::Result<Origin> {
     Ok(match &config.catalog_file {
-        Some(path) => Origin::File { catalog: file::read(path)?, path: Some(path.clone()) },
+        Some(path) => Origin::File { catalog: file::read(path)?, path: path.clone() },
         None => Origin::Consul(
             consul::Client::new(&config.consul).context("cannot ask Consul as configured")?,
         ),

@@ -1,6 +1,13 @@
-//! The tests that see the program from outside, in one binary: one link, many modules.
+//! The integration tests, one binary so that they link once; see `tests/run`.
 
-pub mod support;
+// Helpers outside `#[test]` functions fail a test as a test does: by a panic that says why.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+// `pub` says what a module offers to the others, here as in the library.
+#![allow(unreachable_pub)]
 
-#[cfg(test)]
+mod support;
+
+mod image;
+mod real_consul;
 mod scenario_format;
+mod scripted_consul;
