@@ -18,23 +18,30 @@ use crate::wire::{ede, rcode};
 pub enum Finding<'s> {
     /// An address that the name itself spells.
     Address(IpAddr),
+    /// The zone itself.
     Apex,
     /// The name exists and holds nothing: a parent of names.
     Empty,
+    /// The name does not exist.
     Missing,
     /// `ns.<zone>`, which is us.
     NameServer,
+    /// A node, healthy or not.
     Node(&'s NodeRecord),
     /// Consul has not been heard yet.
     NotReady,
+    /// Instances that may be answered with.
     Service {
+        /// The records of the whole service.
         rrsets: &'s RRsets,
+        /// Which of them: all, or those with a tag. Never empty.
         selection: &'s Selection,
     },
     /// Consul was asked and did not answer in time.
     Unreachable,
     /// Consul may have the name; nothing here can tell.
     Unserved,
+    /// Something is to be fetched first.
     Wants(Want<'s>),
 }
 
@@ -69,6 +76,7 @@ impl Finding<'_> {
 /// A finding, and whose it is.
 #[derive(Clone, Copy, Debug)]
 pub struct Trace<'s> {
+    /// What there is.
     pub finding: Finding<'s>,
     /// What the cache had; `None` where it was not asked.
     pub cache: Option<(CacheResult, Option<&'s Usage>)>,

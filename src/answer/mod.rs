@@ -33,6 +33,7 @@ pub use pick::{Picks, Random};
 /// What decides an answer besides the catalogue: the configuration, as far as it concerns one.
 #[derive(Clone, Debug)]
 pub struct Policy {
+    /// What we are authoritative for.
     pub zone: Zone,
     /// The largest reply over UDP, and the size in our OPT. At least 512.
     pub udp_payload_max: u16,
@@ -40,7 +41,9 @@ pub struct Policy {
     pub udp_answer_limit: usize,
     /// Most addresses of a service in one reply; 0 is no limit.
     pub a_record_limit: usize,
+    /// The TTL of NS records, of our own addresses and of `.addr` names.
     pub node_ttl_secs: u32,
+    /// The zone's timers.
     pub soa: Soa,
     /// What `ns.<zone>` resolves to; empty means the address that was asked.
     pub advertise: Vec<IpAddr>,
@@ -49,8 +52,11 @@ pub struct Policy {
 /// The timers of the zone's SOA record, in seconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Soa {
+    /// How often a secondary would look.
     pub refresh_secs: u32,
+    /// How soon it would look again.
     pub retry_secs: u32,
+    /// How long it would go on alone.
     pub expire_secs: u32,
     /// The TTL of the SOA and of negative answers (RFC 2308 §4).
     pub min_ttl_secs: u32,
@@ -61,6 +67,7 @@ pub struct Soa {
 pub struct Asked<'q> {
     /// The message as it came.
     pub bytes: &'q [u8],
+    /// How it came, and how the reply goes.
     pub transport: Transport,
     /// The address that was asked, where the listener knows it.
     pub local: Option<IpAddr>,
@@ -68,13 +75,16 @@ pub struct Asked<'q> {
     pub seed: u64,
     /// The program's clock, in milliseconds since its start.
     pub now_ms: u64,
+    /// Whether something may be fetched first.
     pub turn: Turn,
 }
 
 /// How the reply travels.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Transport {
+    /// Up to 64 KiB.
     Tcp,
+    /// Up to what the client takes.
     Udp,
 }
 
@@ -110,9 +120,11 @@ pub enum Outcome<'s> {
 /// Enough of a reply for the metrics and the query log.
 #[derive(Clone, Copy, Debug)]
 pub struct Replied<'s> {
+    /// All twelve bits of it.
     pub rcode: u16,
     /// `None` where no question could be read.
     pub qtype: Option<u16>,
+    /// Whether TC is set.
     pub truncated: bool,
     /// What the cache had, and the counts of the service it was had for; no counts for names of
     /// no service. `None` for replies that need no catalogue.
@@ -123,9 +135,19 @@ pub struct Replied<'s> {
 #[derive(Clone, Copy, Debug)]
 pub enum Want<'s> {
     /// The lists of a datacenter that was not asked for before.
-    Datacenter { datacenter: &'s str },
-    /// The instances of a service; `usage` counts the miss.
-    Service { datacenter: &'s str, service: &'s str, usage: &'s Usage },
+    Datacenter {
+        /// Its name.
+        datacenter: &'s str,
+    },
+    /// The instances of a service.
+    Service {
+        /// Where it is.
+        datacenter: &'s str,
+        /// Its name as registered.
+        service: &'s str,
+        /// Counts the miss.
+        usage: &'s Usage,
+    },
 }
 
 /// Decides and writes the reply to one message.

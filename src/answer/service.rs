@@ -16,7 +16,9 @@ use crate::wire::{Reply, rtype};
 /// The buffers of one answer.
 #[derive(Debug)]
 pub struct Desk<'d> {
+    /// Which records.
     pub picks: &'d mut Picks,
+    /// Where they were put.
     pub placed: &'d mut Placed,
 }
 

@@ -9,24 +9,61 @@ use crate::catalog::model::{Instance, Node};
 #[derive(Clone, Debug)]
 pub enum Change {
     /// All datacenters there are; `local` is the one meant where a name has none.
-    Datacenters { local: String, names: Vec<String> },
+    Datacenters {
+        /// One of `names`, or one more.
+        local: String,
+        /// In any order.
+        names: Vec<String>,
+    },
     /// All nodes of a datacenter.
-    Nodes { datacenter: String, nodes: Vec<Node> },
+    Nodes {
+        /// Where they are.
+        datacenter: String,
+        /// Of two that differ in letter case only, the first counts.
+        nodes: Vec<Node>,
+    },
     /// All instances of a service, whatever their health.
-    Service { datacenter: String, service: String, instances: Vec<Instance>, held: Held },
+    Service {
+        /// Where it is.
+        datacenter: String,
+        /// Its name; of any letter case.
+        service: String,
+        /// In an order that stays the same while they do.
+        instances: Vec<Instance>,
+        /// How long this may be believed.
+        held: Held,
+    },
     /// All services of a datacenter by name, each with its tags. Proves that a name is unknown.
-    Services { datacenter: String, listing: Vec<(String, Vec<String>)> },
+    Services {
+        /// Where they are.
+        datacenter: String,
+        /// Each name with its tags, in any order.
+        listing: Vec<(String, Vec<String>)>,
+    },
     /// Whether the source hears of this datacenter at present.
-    Reach { datacenter: String, reachable: bool },
+    Reach {
+        /// Which one.
+        datacenter: String,
+        /// False from the first failure until the next success.
+        reachable: bool,
+    },
     /// The instances of a service are no longer kept; its name still is.
-    Release { datacenter: String, service: String },
+    Release {
+        /// Where it is.
+        datacenter: String,
+        /// Its name; of any letter case.
+        service: String,
+    },
 }
 
 /// How a service's instances are kept fresh.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Held {
     /// Fetched on demand: fetched again when asked for after this time of the program's clock.
-    OnDemand { fresh_until_ms: u64 },
+    OnDemand {
+        /// In milliseconds of the program's clock.
+        fresh_until_ms: u64,
+    },
     /// Something tells us of each change.
     Watched,
 }

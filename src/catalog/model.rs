@@ -10,6 +10,7 @@ use std::net::IpAddr;
 pub struct Node {
     /// As registered; names are compared without regard to case.
     pub name: String,
+    /// Where the node is reached.
     pub address: Address,
 }
 
@@ -18,6 +19,7 @@ pub struct Node {
 pub struct Instance {
     /// The service's ID, unique on its node.
     pub id: String,
+    /// Where it runs.
     pub node: Node,
     /// The service's own address; `None` is the node's.
     pub address: Option<Address>,
@@ -25,7 +27,9 @@ pub struct Instance {
     pub port: u16,
     /// As registered; compared without regard to case.
     pub tags: Vec<String>,
+    /// Of its SRV record.
     pub weights: Weights,
+    /// Its own and its node's checks together.
     pub health: Health,
 }
 
@@ -41,6 +45,7 @@ impl Instance {
 pub enum Address {
     /// Anything that is no IP literal; the name of an external host.
     Host(String),
+    /// An IP literal.
     Ip(IpAddr),
 }
 
@@ -60,10 +65,13 @@ impl Address {
 /// Ordered from best to worst. No checks at all is `Passing`; maintenance is a critical check.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Health {
+    /// All is well, or nothing is checked.
     Passing,
     /// A status that Consul does not define. Kept as a warning is, with weight 1.
     Unknown,
+    /// Answered with, unless only passing ones are.
     Warning,
+    /// Never answered with.
     Critical,
 }
 
@@ -82,7 +90,9 @@ impl Health {
 /// SRV weights by health. Consul's default is 1 for both.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Weights {
+    /// While all checks pass.
     pub passing: u16,
+    /// While the worst check is a warning.
     pub warning: u16,
 }
 

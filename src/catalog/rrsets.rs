@@ -30,6 +30,7 @@ pub struct RRsets {
 pub struct Selection {
     /// Distinct addresses.
     pub a: Box<[Span]>,
+    /// Distinct addresses.
     pub aaaa: Box<[Span]>,
     /// Only where there is no address at all: a CNAME stands alone (RFC 1034 §3.6.2).
     pub cname: Box<[Span]>,

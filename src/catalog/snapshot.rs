@@ -29,6 +29,7 @@ pub struct Snapshot {
 /// One datacenter.
 #[derive(Clone, Debug)]
 pub struct Datacenter {
+    /// Lower case.
     pub name: Box<str>,
     /// False while the source does not hear of it: what is here may be old.
     pub reachable: bool,
@@ -47,7 +48,9 @@ pub struct Datacenter {
 pub struct Service {
     /// As registered.
     pub name: Box<str>,
+    /// What the data plane counts.
     pub usage: Arc<Usage>,
+    /// How its instances are kept fresh.
     pub held: Held,
     /// All instances, whatever their health. Empty where none were fetched.
     pub instances: Arc<[Instance]>,
@@ -61,6 +64,7 @@ pub struct Service {
 /// A node's one record: an address, or a CNAME.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct NodeRecord {
+    /// A, AAAA or CNAME.
     pub rtype: u16,
     /// Ready to be copied; empty where the node's address is no name either.
     pub record: Box<[u8]>,
@@ -77,7 +81,9 @@ pub struct Counted {
 /// What a snapshot says about a datacenter.
 #[derive(Clone, Copy, Debug)]
 pub enum Found<T> {
+    /// It is there.
     Here(T),
+    /// A list that is in lacks it.
     Missing,
     /// Not heard of yet, so it is not known to be missing.
     Unheard,

@@ -264,7 +264,7 @@ impl Keeper {
     /// Lets go of services that nobody asks for, unless Consul could not tell us of them again.
     fn sweep(&mut self) {
         let removed = self.shelf.sweep();
-        self.metrics.consul.on_demand.set(self.shelf.len() as i64);
+        self.metrics.consul.on_demand.set(self.shelf.count() as i64);
         if removed.is_empty() {
             return;
         }

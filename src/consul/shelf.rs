@@ -64,7 +64,7 @@ impl Shelf {
     }
 
     /// How many services are on it.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.names.entry_count() as usize
     }
 }
@@ -82,7 +82,7 @@ mod tests {
         let mut shelf = Shelf::new(10, Duration::from_secs(600));
         (0..30).for_each(|number| shelf.put(key(number)));
         let removed = shelf.sweep();
-        assert_eq!(shelf.len(), 10);
+        assert_eq!(shelf.count(), 10);
         assert_eq!(removed.len(), 20);
         assert!(removed.iter().all(|removed| removed.crowded_out));
     }
@@ -94,6 +94,6 @@ mod tests {
         shelf.put(key(1));
         shelf.take(&key(1));
         assert_eq!(shelf.sweep(), []);
-        assert_eq!(shelf.len(), 0);
+        assert_eq!(shelf.count(), 0);
     }
 }

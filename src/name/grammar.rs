@@ -23,6 +23,7 @@ use crate::name::labels::Labels;
 /// What a name under the zone asks for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Lookup<'q> {
+    /// What is left of the kind label, in its role.
     pub subject: Subject<'q>,
     /// The datacenter named in the query, or `None` for the agent's own.
     pub datacenter: Option<&'q [u8]>,
@@ -32,22 +33,40 @@ pub struct Lookup<'q> {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Subject<'q> {
     /// An address written out in the name.
-    Address { address: IpAddr },
+    Address {
+        /// As spelled, of either family.
+        address: IpAddr,
+    },
     /// The zone itself.
     Apex,
     /// One label below the zone that is no kind: perhaps a datacenter, or `_tag`.
-    Bare { label: &'q [u8] },
+    Bare {
+        /// The label.
+        label: &'q [u8],
+    },
     /// A kind word with nothing on its left, as in `service.consul`: a parent of names.
     Kind,
     /// A node, with the dots of its name.
-    Node { node: &'q [u8] },
+    Node {
+        /// The node's name.
+        node: &'q [u8],
+    },
     /// Instances of a service, all of them or those with one tag, with the tag's dots.
-    Service { service: &'q [u8], tag: Option<&'q [u8]> },
+    Service {
+        /// The service's name, which is one label.
+        service: &'q [u8],
+        /// `None` asks for all instances.
+        tag: Option<&'q [u8]>,
+    },
     /// A form that Consul has and that is not answered here yet.
-    Unserved { kind: Kind },
+    Unserved {
+        /// Which form.
+        kind: Kind,
+    },
 }
 
 /// The words that split a name into subject and scope.
+#[allow(missing_docs, reason = "the words are Consul's")]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
     Addr,
@@ -62,6 +81,7 @@ pub enum Kind {
 /// Why a name inside the zone matches no rule of the grammar.
 ///
 /// Every variant is answered with NXDOMAIN; they differ only for the log.
+#[allow(missing_docs, reason = "the messages say it")]
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 pub enum ParseError {
     #[error("the label left of `addr` is no address")]

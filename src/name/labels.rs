@@ -141,8 +141,10 @@ impl Zone {
 /// Why a text is no zone.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 pub enum ZoneError {
+    /// A label that is empty or too long.
     #[error("`{0}` has a label that is empty or longer than 63 bytes")]
     BadLabel(String),
+    /// A name that is too long.
     #[error("`{0}` is longer than 255 bytes")]
     TooLong(String),
 }

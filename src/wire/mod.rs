@@ -19,17 +19,24 @@ pub use reply::{Opt, Reply};
 
 /// Response codes, as in the IANA registry of DNS RCODEs.
 pub mod rcode {
+    /// The name exists; there may still be no record of the type.
     pub const NOERROR: u16 = 0;
+    /// The message is malformed.
     pub const FORMERR: u16 = 1;
+    /// There may be an answer, but not here and not now.
     pub const SERVFAIL: u16 = 2;
+    /// The name does not exist, and nothing below it does.
     pub const NXDOMAIN: u16 = 3;
+    /// An opcode that is not served.
     pub const NOTIMP: u16 = 4;
+    /// Not ours to answer.
     pub const REFUSED: u16 = 5;
     /// RFC 6891 §9; needs an OPT record for its upper bits.
     pub const BADVERS: u16 = 16;
 }
 
 /// Record and query types, as in the IANA registry of resource record types.
+#[allow(missing_docs, reason = "the names are the registry's")]
 pub mod rtype {
     pub const A: u16 = 1;
     pub const NS: u16 = 2;
@@ -44,6 +51,7 @@ pub mod rtype {
 }
 
 /// Extended DNS errors (RFC 8914 §4).
+#[allow(missing_docs, reason = "the names are the registry's")]
 pub mod ede {
     pub const NOT_READY: u16 = 14;
     pub const NOT_AUTHORITATIVE: u16 = 20;

@@ -11,17 +11,22 @@ use crate::wire::{QUESTION_AT, rcode, rtype};
 /// A well-formed query with exactly one question.
 #[derive(Clone, Copy, Debug)]
 pub struct Query<'q> {
+    /// What the reply repeats.
     pub head: Head<'q>,
     /// Uncompressed, with the root label, in the letter case it was sent in.
     pub name: &'q [u8],
+    /// As in the IANA registry; any value.
     pub qtype: u16,
+    /// 1 is IN; any value.
     pub qclass: u16,
+    /// `None` where the query has no OPT record.
     pub edns: Option<Edns>,
 }
 
 /// What every reply repeats, also one to a query that cannot be answered.
 #[derive(Clone, Copy, Debug)]
 pub struct Head<'q> {
+    /// Chosen by the client.
     pub id: u16,
     /// The 16 bits of flags as they came.
     pub flags: u16,
@@ -34,7 +39,9 @@ pub struct Head<'q> {
 pub struct Edns {
     /// The largest UDP payload the sender takes, as sent; values under 512 mean 512.
     pub payload: u16,
+    /// Ours is 0; a higher one is refused with BADVERS.
     pub version: u8,
+    /// The DO bit.
     pub dnssec_ok: bool,
 }
 
@@ -42,7 +49,14 @@ pub struct Edns {
 #[derive(Clone, Copy, Debug)]
 pub enum Refusal<'q> {
     /// Answered with an error of its own.
-    Reply { head: Head<'q>, edns: Option<Edns>, rcode: u16 },
+    Reply {
+        /// What the error repeats.
+        head: Head<'q>,
+        /// As far as it was read: it decides whether the error has an OPT record.
+        edns: Option<Edns>,
+        /// One of [`rcode`].
+        rcode: u16,
+    },
     /// Not answered: no query, or too short to say whose it is.
     Silence,
 }
