@@ -10,4 +10,5 @@ mod support;
 mod image;
 mod real_consul;
 mod scenario_format;
+mod scenarios;
 mod scripted_consul;

@@ -1,7 +1,9 @@
 //! What the tests stand on: a real Consul, a scripted one, a DNS client and one way to wait.
 //!
-//! Nothing here knows the code under test. Where a component of the machine is missing, the
-//! test says so where it is seen and is left out; under `CI=true` that is a failure.
+//! Of the code under test, `server` and `straight` know how it is started and asked, and
+//! `scenario` in which words a catalogue is told; the rest knows nothing. Where a component of the
+//! machine is missing, the test says so where it is seen and is left out; under `CI=true` that is
+//! a failure.
 
 // Each file is a toolbox: what one version of the tests leaves unused is not dead.
 #![allow(dead_code)]
@@ -12,6 +14,8 @@ pub mod expectation;
 pub mod fake_consul;
 pub mod process;
 pub mod scenario;
+pub mod server;
+pub mod straight;
 pub mod wait;
 
 use std::env;

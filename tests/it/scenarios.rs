@@ -1,0 +1,182 @@
+//! Every scenario holds, straight through the core and over the sockets.
+//!
+//! A scenario is run twice: by [`respond`](fingerpost::answer::respond) with many seeds, so that
+//! a choice which is wrong one time in fifty is seen, and by the whole program over UDP and TCP,
+//! so that nothing between the core and the network changes an answer.
+
+use std::path::Path;
+
+use fingerpost::answer::{Policy, Transport};
+use fingerpost::app::Origin;
+use fingerpost::catalog::Rules;
+use fingerpost::config::Config;
+use hickory_proto::op::{Message, MessageType, OpCode, Query};
+use hickory_proto::rr::Name;
+
+use crate::support::dns::{Tcp, Udp, with_edns, zone_text};
+use crate::support::expectation::{Reply, Section};
+use crate::support::scenario::{Case, Question, Scenario};
+use crate::support::server::Server;
+use crate::support::straight::{self, Core};
+
+#[test]
+fn every_scenario_holds_in_the_core() {
+    let mut failures = Vec::new();
+    for scenario in scenarios() {
+        let (rules, policy) = setting(&scenario);
+        let mut core = Core::new(rules, policy, scenario.changes.iter().cloned());
+        for case in &scenario.cases {
+            let query = message(&case.query).to_vec().unwrap();
+            let transport = if case.query.tcp { Transport::Tcp } else { Transport::Udp };
+            let differences = (0..SEEDS)
+                .map(|seed| differences(case, core.ask(&query, transport, seed)))
+                .find(|differences| !differences.is_empty());
+            failures.extend(differences.map(|lines| report(&scenario, case, "", &lines)));
+        }
+    }
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+#[tokio::test]
+async fn every_scenario_holds_over_the_sockets() {
+    let mut failures = Vec::new();
+    for scenario in scenarios() {
+        let server = Server::start(config(&scenario), Origin::Fixed(scenario.changes.clone()));
+        server.ready().await;
+        let udp = Udp::connect(server.dns()).await;
+        let mut tcp = Tcp::connect(server.dns()).await;
+        for case in &scenario.cases {
+            let query = message(&case.query).to_vec().unwrap();
+            if !case.query.tcp {
+                udp.send(&query).await;
+                let lines = differences(case, &udp.receive().await);
+                failures.extend(complaint(&scenario, case, "over UDP: ", &lines));
+            }
+            if case.query.tcp || is_whole(case) {
+                tcp.send(&query).await;
+                let reply = tcp.receive().await.expect("the server closed the connection");
+                let lines = differences(case, &reply);
+                failures.extend(complaint(&scenario, case, "over TCP: ", &lines));
+            }
+        }
+        server.stop().await;
+    }
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+/// Whether a reply over UDP leaves nothing out, so that TCP has to give the same.
+fn is_whole(case: &Case) -> bool {
+    case.expected.counts.is_empty()
+}
+
+fn scenarios() -> Vec<Scenario> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
+    Scenario::read_all(&folder).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The options of `scenario`, as the core has them.
+fn setting(scenario: &Scenario) -> (Rules, Policy) {
+    let (mut rules, mut policy) = (straight::rules(), straight::policy());
+    for (option, values) in &scenario.options {
+        match (option.as_str(), &values[..]) {
+            ("a_record_limit", [n]) => policy.a_record_limit = n.parse().unwrap(),
+            ("node_ttl", [secs]) => {
+                policy.node_ttl_secs = secs.parse().unwrap();
+                rules.node_ttl_secs = policy.node_ttl_secs;
+            }
+            ("only_passing", []) => rules.only_passing = true,
+            ("service_ttl", [service, secs]) => {
+                rules.service_ttl_secs.push((service.clone(), secs.parse().unwrap()));
+            }
+            ("soa_min_ttl", [secs]) => policy.soa.min_ttl_secs = secs.parse().unwrap(),
+            ("udp_answer_limit", [n]) => {
+                policy.udp_answer_limit = n.parse::<usize>().unwrap().min(8);
+            }
+            other => panic!("{}: {other:?} has no meaning here", scenario.name),
+        }
+    }
+    (rules, policy)
+}
+
+/// The options of `scenario`, as an operator has them.
+fn config(scenario: &Scenario) -> Config {
+    let mut config = Config::default();
+    config.dns.advertise = vec!["127.0.0.1".parse().unwrap()];
+    let answers = &mut config.answers;
+    for (option, values) in &scenario.options {
+        match (option.as_str(), &values[..]) {
+            ("a_record_limit", [n]) => answers.a_record_limit = n.parse().unwrap(),
+            ("node_ttl", [secs]) => answers.node_ttl_secs = secs.parse().unwrap(),
+            ("only_passing", []) => answers.only_passing = true,
+            ("service_ttl", [service, secs]) => {
+                answers.service_ttl_secs.push((service.clone(), secs.parse().unwrap()));
+            }
+            ("soa_min_ttl", [secs]) => answers.soa.min_ttl_secs = secs.parse().unwrap(),
+            ("udp_answer_limit", [n]) => answers.udp_answer_limit = n.parse().unwrap(),
+            other => panic!("{}: {other:?} has no meaning here", scenario.name),
+        }
+    }
+    config
+}
+
+fn message(question: &Question) -> Message {
+    let labels = question.name.split('.').map(str::as_bytes);
+    let mut query = Query::query(
+        Name::from_labels(labels).unwrap(),
+        question.qtype.parse().expect("hickory knows the type"),
+    );
+    query.set_query_class(question.class.parse().expect("hickory knows the class"));
+    let mut message = Message::new(ID, MessageType::Query, OpCode::Query);
+    message.metadata.recursion_desired = true;
+    message.add_query(query);
+    match question.edns {
+        Some(size) => with_edns(message, size, false),
+        None => message,
+    }
+}
+
+/// What is wrong with `bytes` as the reply of `case`.
+fn differences(case: &Case, bytes: &[u8]) -> Vec<String> {
+    let message = match Message::from_vec(bytes) {
+        Ok(message) => message,
+        Err(error) => return vec![format!("the reply cannot be read: {error}")],
+    };
+    let mut differences = case.expected.differences(&written_out(&message));
+    if message.metadata.id != ID {
+        differences.push(format!("id: {}, not {ID}", message.metadata.id));
+    }
+    if message.edns.is_some() != case.query.edns.is_some() {
+        differences.push("there is an OPT if and only if the query has one".to_owned());
+    }
+    differences
+}
+
+fn written_out(message: &Message) -> Reply {
+    let text = zone_text(message);
+    let mut lines = text.lines();
+    let mut head = lines.next().unwrap_or_default().split(' ').map(str::to_owned);
+    let mut reply = Reply { rcode: head.next().unwrap_or_default(), ..Reply::default() };
+    reply.flags = head.collect();
+    for line in lines {
+        let (section, record) = line.split_once(' ').unwrap();
+        let section = Section::from_word(section).unwrap();
+        reply.sections.of_mut(section).push(record.to_owned());
+    }
+    reply
+}
+
+fn complaint(scenario: &Scenario, case: &Case, way: &str, lines: &[String]) -> Option<String> {
+    (!lines.is_empty()).then(|| report(scenario, case, way, lines))
+}
+
+fn report(scenario: &Scenario, case: &Case, way: &str, lines: &[String]) -> String {
+    let Case { line, query, .. } = case;
+    let (name, qtype) = (&query.name, &query.qtype);
+    format!("{}.txt:{line}: {way}{name} {qtype}\n    {}", scenario.name, lines.join("\n    "))
+}
+
+/// The id of every query: one is under way at a time.
+const ID: u16 = 0x1d1d;
+
+/// Seeds per query. A choice of few out of many differs in nearly all of them.
+const SEEDS: u64 = 50;

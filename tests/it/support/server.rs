@@ -1,0 +1,91 @@
+//! The whole program on ports that the system chose, in this process.
+//!
+//! It runs on a thread and a runtime of its own, so a test may pause its clock, block, or end at
+//! any time: dropping the server stops it and waits until all of its threads are gone.
+
+use std::net::SocketAddr;
+use std::thread::{self, JoinHandle};
+
+use fingerpost::app::{App, Origin};
+use fingerpost::config::Config;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::choose_crypto;
+use crate::support::wait::{eventually, within};
+
+/// A server that answers on loopback until it is dropped.
+#[derive(Debug)]
+pub struct Server {
+    dns: SocketAddr,
+    admin: SocketAddr,
+    stop: CancellationToken,
+    ended: Option<oneshot::Receiver<anyhow::Result<()>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Starts `config` with its sockets moved to free ports of 127.0.0.1, one UDP thread.
+    ///
+    /// The sockets are bound when this returns; what the origin has to say may be still to come,
+    /// see [`Server::ready`].
+    pub fn start(mut config: Config, origin: Origin) -> Self {
+        choose_crypto();
+        config.dns.listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
+        config.dns.workers = 1;
+        config.admin.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let app = App::bind(config, origin).unwrap();
+        let (dns, admin) = (app.dns_addresses().unwrap()[0], app.admin_address().unwrap());
+        let stop = CancellationToken::new();
+        let (ending, ended) = oneshot::channel();
+        let until = stop.clone();
+        let thread = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()
+                .unwrap();
+            // Nobody listens when the server was dropped, and then nobody needs to know.
+            let _ = ending.send(runtime.block_on(app.run(until)));
+        });
+        Self { dns, admin, stop, ended: Some(ended), thread: Some(thread) }
+    }
+
+    /// Where DNS is answered, over UDP and TCP.
+    pub fn dns(&self) -> SocketAddr {
+        self.dns
+    }
+
+    /// Where the operator's port is.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Waits until `/ready` says so.
+    pub async fn ready(&self) {
+        let url = format!("http://{}/ready", self.admin);
+        let client = reqwest::Client::new();
+        eventually("the server is ready", async || {
+            client.get(&url).send().await.is_ok_and(|reply| reply.status() == 200)
+        })
+        .await;
+    }
+
+    /// Stops it as SIGTERM does, and waits for its end.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        if let Some(ended) = self.ended.take() {
+            within("the server has ended", ended).await.unwrap().unwrap();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        let thread = self.thread.take().map(JoinHandle::join);
+        if matches!(thread, Some(Err(_))) && !thread::panicking() {
+            panic!("the server panicked");
+        }
+    }
+}

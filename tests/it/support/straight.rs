@@ -1,0 +1,93 @@
+//! The core without sockets: a catalogue, a policy, and [`respond`] on bytes.
+//!
+//! What comes back is bytes; whoever reads them does so with hickory-proto.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use fingerpost::answer::{Asked, Draft, Outcome, Policy, Soa, Transport, Turn, Want, respond};
+use fingerpost::catalog::{Builder, Change, Rules, Snapshot, Usage};
+use fingerpost::name::Zone;
+
+/// One snapshot and what it is answered with.
+#[derive(Debug)]
+pub struct Core {
+    /// What is answered from.
+    pub snapshot: Snapshot,
+    policy: Policy,
+    draft: Draft,
+}
+
+impl Core {
+    /// Answers from `changes`.
+    pub fn new(rules: Rules, policy: Policy, changes: impl IntoIterator<Item = Change>) -> Self {
+        let mut builder = builder(rules);
+        for change in changes {
+            builder.apply(change);
+        }
+        Self::of(builder.snapshot(), policy)
+    }
+
+    /// Answers from `snapshot`.
+    pub fn of(snapshot: Snapshot, policy: Policy) -> Self {
+        Self { snapshot, policy, draft: Draft::default() }
+    }
+
+    /// The reply to `bytes`; empty where there is none.
+    ///
+    /// # Panics
+    ///
+    /// When something is to be fetched first: these catalogues are whole.
+    pub fn ask(&mut self, bytes: &[u8], transport: Transport, seed: u64) -> &[u8] {
+        match self.outcome(bytes, transport, seed) {
+            Ok(reply) => reply,
+            Err(want) => panic!("{want} is wanted"),
+        }
+    }
+
+    /// The reply to `bytes`, or what is to be fetched first.
+    pub fn outcome(
+        &mut self,
+        bytes: &[u8],
+        transport: Transport,
+        seed: u64,
+    ) -> Result<&[u8], String> {
+        let local = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let asked = Asked { bytes, transport, local, seed, now_ms: 0, turn: Turn::First };
+        match respond(&self.snapshot, &self.policy, &asked, &mut self.draft) {
+            Outcome::Replied(_) | Outcome::Silence => Ok(&self.draft.reply),
+            Outcome::Wants(Want::Datacenter { datacenter }) => Err(datacenter.to_owned()),
+            Outcome::Wants(Want::Service { datacenter, service, .. }) => {
+                Err(format!("{}.{datacenter}", service.to_lowercase()))
+            }
+        }
+    }
+}
+
+/// A builder that has heard nothing.
+pub fn builder(rules: Rules) -> Builder {
+    Builder::new(rules, 1, usize::MAX, Arc::new(Usage::new(1, false)))
+}
+
+/// The rules of a configuration that says nothing.
+pub fn rules() -> Rules {
+    Rules {
+        zone: Zone::new("consul").unwrap(),
+        only_passing: false,
+        node_ttl_secs: 0,
+        service_ttl_secs: Vec::new(),
+    }
+}
+
+/// The policy of a configuration that says nothing but that we are 127.0.0.1.
+pub fn policy() -> Policy {
+    Policy {
+        zone: Zone::new("consul").unwrap(),
+        udp_payload_max: 1232,
+        udp_answer_limit: 3,
+        a_record_limit: 0,
+        node_ttl_secs: 0,
+        soa: Soa { refresh_secs: 3600, retry_secs: 600, expire_secs: 86_400, min_ttl_secs: 0 },
+        advertise: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
+    }
+}
