@@ -23,7 +23,7 @@ pub mod service;
 
 use std::net::IpAddr;
 
-use crate::answer::find::Finding;
+use crate::answer::find::{Finding, Trace};
 use crate::catalog::{CacheResult, Snapshot, Usage};
 use crate::name::{Labels, Zone};
 use crate::wire::{CLASS_IN, Edns, Head, Opt, Query, Refusal, Reply, ede, rcode, rtype};
@@ -189,12 +189,6 @@ pub fn respond<'s>(
         return Outcome::Wants(want);
     }
     let limit = size_limit(policy, asked.transport, query.edns);
-    let mut opt = query.edns.map(|edns| Opt::answering(edns, policy.udp_payload_max));
-    if let Some(opt) = &mut opt {
-        opt.error = found.finding.extended_error();
-    }
-    let mut reply = Reply::start(&mut draft.reply, &query.head, limit, opt);
-    reply.set_authoritative();
     let question = Question {
         policy,
         asked,
@@ -203,14 +197,31 @@ pub fn respond<'s>(
         zone_at: labels.wire_offset(count),
         serial: snapshot.serial,
     };
+    Outcome::Replied(write(draft, &question, &query, limit, found))
+}
+
+/// Writes the reply of at most `limit` bytes that says what was found.
+fn write<'s>(
+    draft: &mut Draft,
+    question: &Question<'_>,
+    query: &Query<'_>,
+    limit: usize,
+    found: Trace<'s>,
+) -> Replied<'s> {
+    let mut opt = query.edns.map(|edns| Opt::answering(edns, question.policy.udp_payload_max));
+    if let Some(opt) = &mut opt {
+        opt.error = found.finding.extended_error();
+    }
+    let mut reply = Reply::start(&mut draft.reply, &query.head, limit, opt);
+    reply.set_authoritative();
     let written = match found.finding {
-        Finding::Address(ip) => node::write_address(&mut reply, &question, ip),
-        Finding::Apex => apex::write(&mut reply, &question),
-        Finding::NameServer => apex::write_name_server(&mut reply, &question),
-        Finding::Node(node) => node::write(&mut reply, &question, node),
+        Finding::Address(ip) => node::write_address(&mut reply, question, ip),
+        Finding::Apex => apex::write(&mut reply, question),
+        Finding::NameServer => apex::write_name_server(&mut reply, question),
+        Finding::Node(node) => node::write(&mut reply, question, node),
         Finding::Service { rrsets, selection } => {
             let desk = service::Desk { picks: &mut draft.picks, placed: &mut draft.placed };
-            service::write(&mut reply, &question, rrsets, selection, desk)
+            service::write(&mut reply, question, rrsets, selection, desk)
         }
         Finding::Empty
         | Finding::Missing
@@ -221,15 +232,11 @@ pub fn respond<'s>(
     };
     let rcode = found.finding.rcode();
     if written.answers == 0 && rcode != rcode::SERVFAIL {
-        negative::write_soa(&mut reply, &question);
+        negative::write_soa(&mut reply, question);
     }
     reply.finish(rcode);
-    Outcome::Replied(Replied {
-        rcode,
-        qtype: Some(query.qtype),
-        truncated: written.truncated,
-        cache: found.cache,
-    })
+    let truncated = written.truncated;
+    Replied { rcode, qtype: Some(query.qtype), truncated, cache: found.cache }
 }
 
 /// Writes SERVFAIL to whatever `asked` asks, for a caller that cannot have it answered.
