@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use crate::answer::node::AddressRecord;
-use crate::answer::{Question, Written, negative};
+use crate::answer::{Question, Written, negative, node};
 use crate::wire::reply::pointer;
 use crate::wire::{CLASS_IN, QUESTION_AT, Reply, rtype};
 
@@ -38,7 +38,7 @@ pub fn write(reply: &mut Reply<'_>, question: &Question<'_>) -> Written {
 pub fn write_name_server(reply: &mut Reply<'_>, question: &Question<'_>) -> Written {
     let mut answers = 0;
     for ip in addresses(question) {
-        answers += super::node::write_address(reply, question, ip).answers;
+        answers += node::write_address(reply, question, ip).answers;
     }
     Written { answers, truncated: false }
 }

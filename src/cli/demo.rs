@@ -5,7 +5,8 @@ use std::io::Write as _;
 use crate::app::{App, Origin};
 use crate::cli::serve;
 use crate::config::{Config, Flags, Loaded, Sources};
-use crate::{file, telemetry};
+use crate::file;
+use crate::telemetry;
 
 /// Serves the demo catalogue until SIGTERM or SIGINT; returns the exit status.
 pub fn run(env: Vec<(String, String)>, flags: Flags) -> u8 {

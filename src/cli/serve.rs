@@ -9,7 +9,9 @@ use tracing::{error, info, warn};
 
 use crate::app::{App, Origin};
 use crate::config::{Config, Flags, Loaded, Sources};
-use crate::{consul, file, telemetry};
+use crate::consul;
+use crate::file;
+use crate::telemetry;
 
 /// Serves until SIGTERM or SIGINT; returns the exit status.
 pub fn run(config: Option<&Path>, env: Vec<(String, String)>, flags: Flags) -> u8 {
