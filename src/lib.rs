@@ -1,4 +1,59 @@
 //! fingerpost: an authoritative DNS server for `*.consul` that answers from memory.
+//!
+//! Two planes that meet in one place. A *source* (a Consul, or a catalogue file) hears of changes
+//! and publishes snapshots of the catalogue; the *listeners* answer every query from the snapshot
+//! that is there. No query waits for Consul, but for what was never heard.
+//!
+//! # The floors
+//!
+//! A module uses modules of lower floors only. `tests/tidy.rs` reads this table and holds the
+//! source against it, so a new module needs a place here.
+//!
+//! ```text
+//! 9  main lib                       arguments, exit codes; this map
+//! 8  cli                            the subcommands: serve, demo, check
+//! 7  app                            binds, wires, runs and drains; nothing else knows all parts
+//! 6  admin consul dns file          the shells: sockets, HTTP, files; none knows another
+//! 5  publisher                      a source's changes -> the snapshot that is answered from
+//! 4  metrics telemetry              what is counted, what is logged
+//! 3  clock config demand store      what the shells share: time, settings, wishes, the snapshot
+//! 2  answer                         question + snapshot -> reply
+//! 1  catalog                        changes -> snapshot, its records encoded
+//! 0  name wire                      what a name means; bytes of DNS
+//! ```
+//!
+//! # The life of a query
+//!
+//! ```text
+//!  dns    bytes in --> answer::respond --> bytes out, unchanged; the outcome is counted
+//!  wire     Query      header, question, EDNS         refused: FORMERR, NOTIMP, BADVERS, silence
+//!  name     Lookup     subject and datacenter         a name out of the zone: REFUSED
+//!  answer   Finding    what the catalogue has, whatever the type
+//!  answer   records    of the type, picked by the seed up to the limits    none: the SOA
+//!  wire     Reply      slices copied one after the other, OPT, size limit, TC
+//! ```
+//! What is not in memory makes `respond` say [`Wants`](answer::Outcome::Wants) and no reply. The
+//! listener sends the wish through [`demand`] to the source, lets the query wait outside its loop,
+//! and asks `respond` again: a second time it may not want, it answers or is SERVFAIL.
+//!
+//! # The life of a change
+//!
+//! ```text
+//!  consul   a blocking query returns --> api --> catalog::Change
+//!  publisher  Builder::apply: records are encoded, what did not change is shared
+//!  store      one pointer is replaced; the next query sees it
+//! ```
+//!
+//! # Invariants
+//!
+//! - The core (`name`, `wire`, `catalog`, `answer`) does no IO, reads no clock, draws no random
+//!   number, logs nothing and cannot fail. Time and seed are arguments.
+//! - NXDOMAIN is said only of what the catalogue's own lists lack; before they were heard it is
+//!   SERVFAIL. If a name has data, none of its parents is NXDOMAIN, whatever the type.
+//! - A critical instance is in no answer, as its records are never encoded.
+//! - What was heard last is answered until something newer is: losing Consul loses nothing.
+//! - `store` alone holds what threads share and replace; per query there is no lock.
+//! - Everything that comes from outside has a bound: bytes, connections, waiting queries, series.
 
 pub mod admin;
 pub mod answer;
