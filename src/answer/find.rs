@@ -201,7 +201,12 @@ impl<'s> Search<'s, '_> {
             (Some(rrsets), Turn::Last) => rrsets,
             (None, Turn::Last) => return (Finding::Unreachable, Some(service)),
         };
-        (select(rrsets, tag), Some(service))
+        let finding = match select(rrsets, tag) {
+            // A service may be called `_v1`, which is the parent of `_web._v1` all the same.
+            Finding::Missing if tag.is_none() => self.mark(datacenter, name),
+            finding => finding,
+        };
+        (finding, Some(service))
     }
 
     /// A label such as `_tcp` or `_v1` on its own: the parent of every service that has the tag.
