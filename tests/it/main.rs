@@ -7,7 +7,9 @@
 
 mod support;
 
+mod fairness;
 mod image;
+mod properties;
 mod real_consul;
 mod scenario_format;
 mod scenarios;

@@ -1,7 +1,7 @@
 //! What the tests stand on: a real Consul, a scripted one, a DNS client and one way to wait.
 //!
-//! Of the code under test, `server` and `straight` know how it is started and asked, and
-//! `scenario` in which words a catalogue is told; the rest knows nothing. Where a component of the
+//! Of the code under test, `server` and `straight` know how it is started and asked, `scenario` and
+//! `generate` in which words a catalogue is told; the rest knows nothing. Where a component of the
 //! machine is missing, the test says so where it is seen and is left out; under `CI=true` that is
 //! a failure.
 
@@ -12,6 +12,7 @@ pub mod consul;
 pub mod dns;
 pub mod expectation;
 pub mod fake_consul;
+pub mod generate;
 pub mod process;
 pub mod scenario;
 pub mod server;

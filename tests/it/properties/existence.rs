@@ -1,0 +1,68 @@
+//! Which names exist: parents of data do, and the type asked for has no say (RFC 8020).
+
+use fingerpost::answer::Transport;
+use proptest::prelude::*;
+
+use crate::support::generate::{World, config, query, world};
+use crate::support::straight::{self, Core};
+
+proptest! {
+    #![proptest_config(config(2_000))]
+
+    #[test]
+    fn no_parent_of_data_is_nxdomain(world in world()) {
+        let mut core = Core::new(straight::rules(), straight::policy(), world.changes());
+        for name in world.names() {
+            if QTYPES.iter().all(|qtype| ask(&mut core, &name, *qtype).answers == 0) {
+                continue;
+            }
+            for parent in parents(&name) {
+                let is_missing = ask(&mut core, parent, A).rcode == NXDOMAIN;
+                prop_assert!(!is_missing, "{name} has data, {parent:?} is NXDOMAIN");
+            }
+        }
+    }
+
+    #[test]
+    fn existence_does_not_depend_on_the_type(world in world()) {
+        let mut core = Core::new(straight::rules(), straight::policy(), world.changes());
+        for name in names_and_parents(&world) {
+            let expected = ask(&mut core, &name, A).rcode;
+            for qtype in QTYPES {
+                let rcode = ask(&mut core, &name, qtype).rcode;
+                prop_assert_eq!(rcode, expected, "{} type {}", name, qtype);
+            }
+        }
+    }
+}
+
+struct Seen {
+    rcode: u8,
+    answers: u16,
+}
+
+/// Asks over TCP, where nothing is left out, and looks at the reply's header only.
+fn ask(core: &mut Core, name: &str, qtype: u16) -> Seen {
+    let reply = core.ask(&query(name, qtype, None), Transport::Tcp, 0);
+    Seen { rcode: reply[3] & 0xf, answers: u16::from_be_bytes([reply[6], reply[7]]) }
+}
+
+/// `b.web` and `web` for `a.b.web`, and the zone itself.
+fn parents(name: &str) -> impl Iterator<Item = &str> {
+    let dots = name.match_indices('.').map(|(at, _)| &name[at + 1..]);
+    dots.chain([""])
+}
+
+fn names_and_parents(world: &World) -> std::collections::BTreeSet<String> {
+    let names = world.names();
+    let parents: Vec<String> =
+        names.iter().flat_map(|name| parents(name)).map(str::to_owned).collect();
+    names.into_iter().chain(parents).collect()
+}
+
+const NXDOMAIN: u8 = 3;
+
+const A: u16 = 1;
+
+/// A, AAAA, SRV, TXT, ANY, SOA, MX, CNAME and one that nobody knows.
+const QTYPES: [u16; 9] = [A, 28, 33, 16, 255, 6, 15, 5, 65_280];
