@@ -41,7 +41,8 @@ pub static KEYS: &[Key] = &[
     Key::new(
         "dns.advertise",
         "[]",
-        "Addresses that the name server `ns.<domain>` resolves to; none are the listeners' own.",
+        "Addresses that the name server `ns.<domain>` resolves to; none is the address that was \
+         asked, which is not known over UDP on a wildcard address.",
         Kind::Ips(|config, value| config.dns.advertise = value),
     ),
     Key::new(
