@@ -147,7 +147,7 @@ pub static KEYS: &[Key] = &[
     Key::inert(
         "dns_config.cache_max_age",
         r#""0s""#,
-        "Consul tells of each change, so nothing in memory ages",
+        "what is watched does not age, and the rest has `cache.kept`",
         Kind::Duration { min: Duration::from_secs(0), max: AGE, put: |_, _| () },
     ),
     Key::inert(
