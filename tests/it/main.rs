@@ -7,6 +7,7 @@
 
 mod support;
 
+mod cli;
 mod image;
 mod real_consul;
 mod scenario_format;

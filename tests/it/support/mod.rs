@@ -11,6 +11,7 @@ pub mod dns;
 pub mod expectation;
 pub mod fake_consul;
 pub mod process;
+pub mod program;
 pub mod scenario;
 pub mod wait;
 
