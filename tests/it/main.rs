@@ -9,6 +9,7 @@ mod support;
 
 mod cli;
 mod image;
+mod readme;
 mod real_consul;
 mod scenario_format;
 mod scripted_consul;
