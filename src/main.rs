@@ -33,7 +33,8 @@ struct Serve {
     config: Option<PathBuf>,
     #[command(flatten)]
     listen: Listen,
-    /// Consul's address; repeat it, and the next one is tried when one fails.
+    /// Consul's address; repeat it, and the next one is tried when one fails [default:
+    /// http://127.0.0.1:8500].
     #[arg(long, value_name = "URL")]
     consul: Vec<String>,
     /// Serve this catalogue file instead of a Consul, and re-read it when it changes.

@@ -2,6 +2,8 @@
 
 use std::io::Write as _;
 
+use tracing::warn;
+
 use crate::app::{App, Origin};
 use crate::cli::serve;
 use crate::config::{Config, Flags, Loaded, Sources};
@@ -11,7 +13,7 @@ use crate::telemetry;
 /// Serves the demo catalogue until SIGTERM or SIGINT; returns the exit status.
 pub fn run(env: Vec<(String, String)>, flags: Flags) -> u8 {
     let mut err = std::io::stderr();
-    let Loaded { config, .. } = match Config::load(Sources { file: None, env, flags }) {
+    let Loaded { config, remarks } = match Config::load(Sources { file: None, env, flags }) {
         Ok(loaded) => loaded,
         Err(errors) => {
             writeln!(err, "{errors}").ok();
@@ -19,6 +21,9 @@ pub fn run(env: Vec<(String, String)>, flags: Flags) -> u8 {
         }
     };
     telemetry::start(config.log);
+    for remark in remarks {
+        warn!("{remark}");
+    }
     let catalog = match file::parse(file::DEMO) {
         Ok(catalog) => catalog,
         Err(mistakes) => {

@@ -11,6 +11,7 @@ use crate::app::{App, Origin};
 use crate::config::{Config, Flags, Loaded, Sources};
 use crate::consul;
 use crate::file;
+use crate::file::ReadError;
 use crate::telemetry;
 
 /// Serves until SIGTERM or SIGINT; returns the exit status.
@@ -32,7 +33,7 @@ pub fn run(config: Option<&Path>, env: Vec<(String, String)>, flags: Flags) -> u
     }
     let origin = match origin(&config) {
         Ok(origin) => origin,
-        Err(error) => return refuse(&format!("{error:#}")),
+        Err(mistakes) => return refuse(&mistakes),
     };
     status(start(config, origin, |_| ()))
 }
@@ -76,13 +77,21 @@ pub fn status(ended: anyhow::Result<()>) -> u8 {
     }
 }
 
-fn origin(config: &Config) -> anyhow::Result<Origin> {
-    Ok(match &config.catalog_file {
-        Some(path) => Origin::File { catalog: file::read(path)?, path: path.clone() },
-        None => Origin::Consul(
-            consul::Client::new(&config.consul).context("cannot ask Consul as configured")?,
-        ),
-    })
+/// Where the catalogue comes from; else what is wrong, a line for each mistake.
+fn origin(config: &Config) -> Result<Origin, String> {
+    let Some(path) = &config.catalog_file else {
+        let client = consul::Client::new(&config.consul).context("cannot ask Consul as configured");
+        return client.map(Origin::Consul).map_err(|error| format!("{error:#}"));
+    };
+    match file::read(path) {
+        Ok(catalog) => Ok(Origin::File { catalog, path: path.clone() }),
+        Err(ReadError::NoCatalog { path, source }) => {
+            let lines =
+                source.mistakes().iter().map(|mistake| format!("{}: {mistake}", path.display()));
+            Err(lines.collect::<Vec<_>>().join("\n"))
+        }
+        Err(error) => Err(format!("{:#}", anyhow::Error::from(error))),
+    }
 }
 
 /// Says what is wrong with the configuration, a line each, before anything was started.

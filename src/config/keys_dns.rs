@@ -41,7 +41,8 @@ pub static KEYS: &[Key] = &[
     Key::new(
         "dns.advertise",
         "[]",
-        "Addresses that the name server `ns.<domain>` resolves to; none are the listeners' own.",
+        "Addresses that the name server `ns.<domain>` resolves to; none is the address that was \
+         asked, which is not known over UDP on a wildcard address.",
         Kind::Ips(|config, value| config.dns.advertise = value),
     ),
     Key::new(
@@ -146,7 +147,7 @@ pub static KEYS: &[Key] = &[
     Key::inert(
         "dns_config.cache_max_age",
         r#""0s""#,
-        "Consul tells of each change, so nothing in memory ages",
+        "what is watched does not age, and the rest has `cache.kept`",
         Kind::Duration { min: Duration::from_secs(0), max: AGE, put: |_, _| () },
     ),
     Key::inert(

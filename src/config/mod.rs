@@ -68,7 +68,7 @@ pub struct DnsConfig {
     pub workers: usize,
     /// The largest UDP reply, and the size in our OPT. Between 512 and 4096 bytes.
     pub udp_payload_max: u16,
-    /// Addresses that `ns.<domain>` resolves to; empty means the listeners' own.
+    /// Addresses that `ns.<domain>` resolves to; empty means the one that was asked.
     pub advertise: Vec<IpAddr>,
     /// TCP connections open at once, over all addresses. At least 1.
     pub tcp_connections_max: usize,

@@ -38,7 +38,7 @@ pub struct Metrics {
 /// Metrics of the source.
 #[derive(Clone, Debug)]
 pub struct ConsulMetrics {
-    /// Blocking queries held open.
+    /// Services that are watched.
     pub watches: IntGauge,
     /// Requests being made, blocking ones included.
     pub requests_in_flight: IntGauge,
@@ -129,7 +129,11 @@ impl ConsulMetrics {
             failures.with_label_values(&[kind]);
         }
         Ok(Self {
-            watches: gauge(registry, "watches", "Blocking queries held open at Consul.")?,
+            watches: gauge(
+                registry,
+                "watches",
+                "Services watched, each by a blocking query of its own.",
+            )?,
             requests_in_flight: gauge(
                 registry,
                 "requests_in_flight",

@@ -7,9 +7,11 @@
 
 mod support;
 
+mod cli;
 mod fairness;
 mod image;
 mod properties;
+mod readme;
 mod real_consul;
 mod scenario_format;
 mod scenarios;

@@ -14,6 +14,7 @@ pub mod expectation;
 pub mod fake_consul;
 pub mod generate;
 pub mod process;
+pub mod program;
 pub mod scenario;
 pub mod server;
 pub mod straight;
