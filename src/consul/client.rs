@@ -223,6 +223,9 @@ impl Shared {
             .map_err(|error| without_token(error, token.as_ref()))?;
 
         let Answer { body, index, known_leader, last_contact_ms, arrived } = answer;
+        if known_leader == Some(false) {
+            return Err(FetchError::NoLeader);
+        }
         let bytes = body.len();
         let value = parse(ask.parse, body).await?;
         Ok(Reply { value, index, known_leader, last_contact_ms, address, bytes, arrived })

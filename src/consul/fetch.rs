@@ -47,6 +47,10 @@ pub enum FetchError {
     /// No byte of a reply. Also what Consul 1.8.7 does past its `http_max_conns_per_client`.
     #[error("consul broke off before it replied")]
     Exchange(#[source] reqwest::Error),
+    /// A reply with status 200 from a server without a leader. Such a server may know nothing
+    /// yet, just after its start, so it is not believed.
+    #[error("consul has no leader")]
+    NoLeader,
     #[error("reading consul's reply was interrupted")]
     Interrupted(#[source] tokio::task::JoinError),
     /// `body` is the beginning of Consul's text, without control characters.
@@ -59,7 +63,7 @@ pub enum FetchError {
 }
 
 impl FetchError {
-    /// The word for this failure in metrics. One of eight.
+    /// The word for this failure in metrics. One of nine.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Body(_) => "body",
@@ -67,6 +71,7 @@ impl FetchError {
             Self::Cut(_) => "cut",
             Self::Exchange(_) => "exchange",
             Self::Interrupted(_) => "interrupted",
+            Self::NoLeader => "no_leader",
             Self::Status { .. } => "status",
             Self::Timeout { .. } => "timeout",
             Self::TooLarge { .. } => "too_large",
@@ -83,6 +88,7 @@ impl FetchError {
             | Self::Connect(_)
             | Self::Cut(_)
             | Self::Exchange(_)
+            | Self::NoLeader
             | Self::Timeout { .. } => true,
             Self::Status { status, .. } => *status >= 500 || *status == 429,
             Self::Interrupted(_) | Self::TooLarge { .. } => false,
@@ -93,9 +99,11 @@ impl FetchError {
     pub fn is_loss_of_contact(&self) -> bool {
         match self {
             Self::Connect(_) | Self::Cut(_) | Self::Exchange(_) | Self::Timeout { .. } => true,
-            Self::Body(_) | Self::Interrupted(_) | Self::Status { .. } | Self::TooLarge { .. } => {
-                false
-            }
+            Self::Body(_)
+            | Self::Interrupted(_)
+            | Self::NoLeader
+            | Self::Status { .. }
+            | Self::TooLarge { .. } => false,
         }
     }
 

@@ -37,10 +37,11 @@ pub struct Keeper {
     shelf: Shelf,
     /// How long a fetched service is answered without asking again.
     kept: Duration,
-    /// Datacenters whose lists are watched.
-    in_use: BTreeSet<String>,
-    /// Who waits for what. A service in here is being fetched.
-    waiting: BTreeMap<Key, Vec<oneshot::Sender<()>>>,
+    /// How long a question waits for a fetch.
+    patience: Duration,
+    /// Datacenters whose lists are watched, and what ends that.
+    in_use: BTreeMap<String, CancellationToken>,
+    fetching: BTreeMap<Key, Fetching>,
     waiting_for_lists: Vec<(String, oneshot::Sender<()>)>,
     /// Services watched at start that have not answered yet; `None` before the first list.
     starting: Option<BTreeSet<Key>>,
@@ -65,8 +66,9 @@ impl Keeper {
             roster: Roster::new(room),
             shelf: Shelf::new(cache.services_max, cache.idle),
             kept: cache.kept,
-            in_use: BTreeSet::new(),
-            waiting: BTreeMap::new(),
+            patience: cache.patience,
+            in_use: BTreeMap::new(),
+            fetching: BTreeMap::new(),
             waiting_for_lists: Vec::new(),
             starting: None,
             is_ready: false,
@@ -110,7 +112,10 @@ impl Keeper {
                     heard.push((Heard::of(&change), arrived, asked));
                     changes.push(change);
                 }
-                Said::Nothing(key) => drop(self.waiting.remove(&key)),
+                Said::Late(key) => {
+                    self.fetching.entry(key).and_modify(|fetching| *fetching = Fetching::Late);
+                }
+                Said::Nothing(key) => drop(self.fetching.remove(&key)),
             }
         }
         let changed = self.publisher.publish(changes);
@@ -144,7 +149,10 @@ impl Keeper {
         snapshot: &Snapshot,
     ) {
         match heard {
-            Heard::Datacenters { local } => self.use_datacenter(&local),
+            Heard::Datacenters { local } => {
+                self.leave_datacenters(snapshot);
+                self.use_datacenter(&local);
+            }
             Heard::Nodes { datacenter } => self.answer_lists(&datacenter, snapshot),
             Heard::Other => (),
             Heard::Service { key, name } => {
@@ -160,9 +168,9 @@ impl Keeper {
                 if let Some(starting) = &mut self.starting {
                     starting.remove(&key);
                 }
-                // Those whose question was abandoned meanwhile do not listen any more.
-                for done in self.waiting.remove(&key).unwrap_or_default() {
-                    done.send(()).ok();
+                if let Some(Fetching::Awaited(waiting)) = self.fetching.remove(&key) {
+                    // Those whose question was abandoned meanwhile do not listen any more.
+                    waiting.into_iter().for_each(|done| done.send(()).unwrap_or_default());
                 }
             }
             Heard::Services { datacenter } => {
@@ -174,16 +182,33 @@ impl Keeper {
 
     /// Watches the lists of a datacenter, once.
     fn use_datacenter(&mut self, datacenter: &str) {
-        if !self.in_use.insert(datacenter.to_owned()) {
+        if self.in_use.contains_key(datacenter) {
             return;
         }
+        let cancel = self.tasks.cancel().child_token();
+        self.tasks.watch_lists(datacenter, &cancel);
+        self.in_use.insert(datacenter.to_owned(), cancel);
         let ended = self.roster.reserve(LISTS);
-        self.tasks.watch_lists(datacenter);
         // What an ended watch said is as good as if it had just been fetched.
         let snapshot = self.publisher.snapshot();
         let changes: Vec<_> = ended.iter().filter_map(|key| self.loosen(key, &snapshot)).collect();
         self.publisher.publish(changes);
         ended.into_iter().for_each(|key| self.shelf.put(key));
+    }
+
+    /// Ends what concerns datacenters that are no longer there. Should one come back, it starts
+    /// from nothing, as the snapshot does.
+    fn leave_datacenters(&mut self, snapshot: &Snapshot) {
+        let is_there =
+            |name: &str| matches!(snapshot.datacenter(Some(name.as_bytes())), Found::Here(_));
+        let gone: Vec<_> = self.in_use.keys().filter(|name| !is_there(name)).cloned().collect();
+        for name in gone {
+            if let Some(cancel) = self.in_use.remove(&name) {
+                cancel.cancel();
+            }
+            self.roster.retain(&name, |_| false);
+            self.roster.give_back(LISTS);
+        }
     }
 
     fn loosen(&self, key: &Key, snapshot: &Snapshot) -> Option<Change> {
@@ -221,7 +246,9 @@ impl Keeper {
                 }
             }
         }
-        if self.starting.is_none() {
+        let is_local =
+            matches!(snapshot.datacenter(None), Found::Here(local) if *local.name == *datacenter);
+        if self.starting.is_none() && is_local {
             self.starting = Some(entered);
         }
     }
@@ -251,12 +278,18 @@ impl Keeper {
             }
             Wanted::Service { datacenter, service } => {
                 let key = Key::new(&datacenter, &service);
-                let waiting = self.waiting.entry(key.clone()).or_insert_with(|| {
-                    self.tasks.fetch_service(&datacenter, &service, key);
-                    Vec::new()
+                let fetching = self.fetching.entry(key.clone()).or_insert_with(|| {
+                    self.tasks.fetch_service(&datacenter, &service, key, self.patience);
+                    Fetching::Awaited(Vec::new())
                 });
-                waiting.retain(|done| !done.is_closed());
-                waiting.push(done);
+                match fetching {
+                    Fetching::Awaited(waiting) => {
+                        waiting.retain(|done| !done.is_closed());
+                        waiting.push(done);
+                    }
+                    // Dropped at once: what is in memory is the answer.
+                    Fetching::Late => drop(done),
+                }
             }
         }
     }
@@ -276,6 +309,9 @@ impl Keeper {
                 snapshot.datacenter(Some(datacenter.as_bytes())),
                 Found::Here(datacenter) if !datacenter.reachable
             );
+            if self.roster.has(&removed.key) {
+                continue;
+            }
             if removed.crowded_out {
                 self.metrics.consul.evictions.inc();
             } else if is_cut_off {
@@ -321,6 +357,14 @@ impl Keeper {
         }));
         pending
     }
+}
+
+/// A service that is being fetched.
+enum Fetching {
+    /// And who is told when it is there.
+    Awaited(Vec<oneshot::Sender<()>>),
+    /// For longer than a question waits. Nobody else does until Consul has answered.
+    Late,
 }
 
 /// What a change was about, once it is published.

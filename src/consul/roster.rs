@@ -16,20 +16,22 @@ use crate::consul::Key;
 #[derive(Debug)]
 pub struct Roster {
     room: usize,
+    /// Places that are others'. May exceed the room.
+    reserved: usize,
     watched: BTreeMap<Key, CancellationToken>,
 }
 
 impl Roster {
     /// Room for `room` watches.
     pub fn new(room: usize) -> Self {
-        Self { room, watched: BTreeMap::new() }
+        Self { room, reserved: 0, watched: BTreeMap::new() }
     }
 
     /// Gives `count` places to others. Returns the watches that ended for it.
     pub fn reserve(&mut self, count: usize) -> Vec<Key> {
-        self.room = self.room.saturating_sub(count);
+        self.reserved += count;
         let mut ended = Vec::new();
-        while self.watched.len() > self.room {
+        while self.watched.len() > self.places() {
             let Some((key, cancel)) = self.watched.pop_last() else { break };
             cancel.cancel();
             ended.push(key);
@@ -37,9 +39,14 @@ impl Roster {
         ended
     }
 
+    /// Takes `count` places back.
+    pub fn give_back(&mut self, count: usize) {
+        self.reserved = self.reserved.saturating_sub(count);
+    }
+
     /// Puts `key` on duty if it is not yet and there is room; the token ends its watch.
     pub fn enter(&mut self, key: &Key, parent: &CancellationToken) -> Option<CancellationToken> {
-        if self.watched.len() >= self.room || self.watched.contains_key(key) {
+        if self.watched.len() >= self.places() || self.watched.contains_key(key) {
             return None;
         }
         let cancel = parent.child_token();
@@ -65,7 +72,11 @@ impl Roster {
 
     /// Whether another watch would find a place.
     pub fn has_room(&self) -> bool {
-        self.watched.len() < self.room
+        self.watched.len() < self.places()
+    }
+
+    fn places(&self) -> usize {
+        self.room.saturating_sub(self.reserved)
     }
 
     /// The services that are watched.
@@ -119,5 +130,7 @@ mod tests {
         assert_eq!(roster.reserve(1), [key("dc1", "b")]);
         assert!(last.is_cancelled() && !roster.has_room());
         assert_eq!(roster.reserve(9), [key("dc1", "a")]);
+        roster.give_back(9);
+        assert!(roster.has_room());
     }
 }

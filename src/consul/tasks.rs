@@ -2,6 +2,7 @@
 //!
 //! Each asks, and reports what it heard; none knows what the others do, or what is published.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -35,6 +36,8 @@ pub struct Report {
 pub enum Said {
     /// A part of the catalogue, as it is now.
     Change(Change),
+    /// A fetch that is taking longer than a question waits.
+    Late(Key),
     /// A fetch that brought nothing.
     Nothing(Key),
 }
@@ -82,12 +85,12 @@ impl Tasks {
         });
     }
 
-    /// Watches the names of services and the nodes of a datacenter.
-    pub fn watch_lists(&self, datacenter: &str) {
+    /// Watches the names of services and the nodes of a datacenter, until `cancel`.
+    pub fn watch_lists(&self, datacenter: &str, cancel: &CancellationToken) {
         let (tasks, name) = (self.clone(), datacenter.to_owned());
         let services = self.counted(format!("services of {name}"), api::services(Some(&name)));
         let publish = async move |event| tasks.report_services(&name, event).await;
-        self.tracker.spawn(watch(services, self.pace, self.cancel.clone(), publish));
+        self.tracker.spawn(watch(services, self.pace, cancel.clone(), publish));
 
         let (tasks, name) = (self.clone(), datacenter.to_owned());
         let nodes = self.counted(format!("nodes of {name}"), api::nodes(Some(&name)));
@@ -97,7 +100,7 @@ impl Tasks {
                 tasks.report(change, arrived, None).await;
             }
         };
-        self.tracker.spawn(watch(nodes, self.pace, self.cancel.clone(), publish));
+        self.tracker.spawn(watch(nodes, self.pace, cancel.clone(), publish));
     }
 
     /// The watch of the names also tells whether the datacenter is heard of at all.
@@ -139,15 +142,20 @@ impl Tasks {
         });
     }
 
-    /// Fetches the instances of a service once.
-    pub fn fetch_service(&self, datacenter: &str, service: &str, key: Key) {
+    /// Fetches the instances of a service once, and says so when that takes over `patience`.
+    pub fn fetch_service(&self, datacenter: &str, service: &str, key: Key, patience: Duration) {
         let (tasks, dc, name) = (self.clone(), datacenter.to_owned(), service.to_owned());
         let mut source =
             self.counted(format!("service {name} in {dc}"), api::service(Some(&dc), &name));
-        self.tracker.spawn(async move {
+        let fetching = async move {
             let asked = Instant::now();
-            let Some(fetched) = tasks.cancel.run_until_cancelled(source.fetch(None)).await else {
-                return;
+            let mut fetching = pin!(source.fetch(None));
+            let fetched = match time::timeout(patience, &mut fetching).await {
+                Ok(fetched) => fetched,
+                Err(_) => {
+                    tasks.say(Said::Late(key.clone())).await;
+                    fetching.await
+                }
             };
             match fetched {
                 Ok(reply) => {
@@ -156,12 +164,11 @@ impl Tasks {
                 }
                 Err(error) => {
                     debug!(error = error.chain(), service = name, "cannot fetch a service");
-                    let report =
-                        Report { said: Said::Nothing(key), arrived: Instant::now(), asked: None };
-                    tasks.reports.send(report).await.ok();
+                    tasks.say(Said::Nothing(key)).await;
                 }
             }
-        });
+        };
+        self.tracker.spawn(self.cancel.clone().run_until_cancelled_owned(fetching));
     }
 
     async fn poll(&self, configured: Option<String>) {
@@ -218,6 +225,11 @@ impl Tasks {
     async fn report(&self, change: Change, arrived: Instant, asked: Option<Instant>) {
         let report = Report { said: Said::Change(change), arrived, asked };
         // The keeper hears until it is cancelled, and so are we.
+        self.reports.send(report).await.ok();
+    }
+
+    async fn say(&self, said: Said) {
+        let report = Report { said, arrived: Instant::now(), asked: None };
         self.reports.send(report).await.ok();
     }
 

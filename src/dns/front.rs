@@ -54,6 +54,9 @@ pub struct Limits {
 #[derive(Debug)]
 pub struct Waiting {
     answered: oneshot::Receiver<()>,
+    /// Whether the answer may lack something else once this is there: a datacenter's lists come
+    /// before the instances of its services.
+    is_step: bool,
     _place: OwnedSemaphorePermit,
 }
 
@@ -103,8 +106,10 @@ impl Front {
     /// Asks for `want`. `None` if too many wait already; the query then has its last turn.
     pub fn ask(&self, want: &Want<'_>) -> Option<Waiting> {
         let place = Arc::clone(&self.places).try_acquire_owned().ok();
-        let waiting = place
-            .and_then(|place| Some(Waiting { answered: self.demands.ask(want)?, _place: place }));
+        let is_step = matches!(want, Want::Datacenter { .. });
+        let waiting = place.and_then(|place| {
+            Some(Waiting { answered: self.demands.ask(want)?, is_step, _place: place })
+        });
         if waiting.is_none() {
             self.metrics.dns.waiting_refused.inc();
         }
@@ -114,23 +119,43 @@ impl Front {
     /// Waits, then gives `query` its last turn. The reply is in the draft that is returned.
     pub async fn finish(&self, waiting: Waiting, query: &Late<'_>, tally: &Tally) -> Draft {
         self.metrics.dns.waiting.inc();
-        // Dropped without a word: it could not be had.
-        let came = timeout(self.patience, waiting.answered).await;
+        let came = timeout(self.patience, self.fulfill(waiting, query)).await;
         self.metrics.dns.waiting.dec();
-        if !matches!(came, Ok(Ok(()))) {
+        if !matches!(came, Ok(true)) {
             self.metrics.dns.waiting_expired.inc();
         }
         let mut draft = Draft::default();
         let (snapshot, policy) = (self.store.snapshot.load(), self.store.policy.load());
-        let asked = Asked {
-            seed: fastrand::u64(..),
-            now_ms: self.clock.now_ms(),
-            turn: Turn::Last,
-            ..query.asked
-        };
+        let asked = self.turn(query, Turn::Last);
         let outcome = self.respond(&snapshot, &policy, &asked, &mut draft);
         tally.count(query.protocol, &outcome, query.since.elapsed());
         draft
+    }
+
+    /// Waits for what is wanted, and for what is wanted then. False if it cannot be had.
+    async fn fulfill(&self, waiting: Waiting, query: &Late<'_>) -> bool {
+        // The sender is dropped without a word where there will be nothing.
+        if waiting.answered.await.is_err() {
+            return false;
+        }
+        let next = if waiting.is_step { self.ask_again(query) } else { None };
+        match next {
+            Some(answered) => answered.await.is_ok(),
+            None => true,
+        }
+    }
+
+    fn ask_again(&self, query: &Late<'_>) -> Option<oneshot::Receiver<()>> {
+        let (snapshot, policy) = (self.store.snapshot.load(), self.store.policy.load());
+        let asked = self.turn(query, Turn::First);
+        match self.respond(&snapshot, &policy, &asked, &mut Draft::default()) {
+            Outcome::Wants(want) => self.demands.ask(&want),
+            Outcome::Replied(_) | Outcome::Silence => None,
+        }
+    }
+
+    fn turn<'q>(&self, query: &Late<'q>, turn: Turn) -> Asked<'q> {
+        Asked { seed: fastrand::u64(..), now_ms: self.clock.now_ms(), turn, ..query.asked }
     }
 }
 

@@ -10,6 +10,7 @@ mod support;
 mod cli;
 mod fairness;
 mod image;
+mod living;
 mod properties;
 mod readme;
 mod real_consul;
