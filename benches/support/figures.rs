@@ -1,0 +1,88 @@
+//! Figures: order statistics of durations, and the machine that they were taken on.
+
+use std::fmt;
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+/// Durations, sorted.
+#[derive(Clone, Debug, Default)]
+pub struct Figures(Vec<Duration>);
+
+impl Figures {
+    /// Sorts `taken`.
+    pub fn new(mut taken: Vec<Duration>) -> Self {
+        taken.sort_unstable();
+        Self(taken)
+    }
+
+    /// The smallest that `share` of all do not exceed; zero if there is none.
+    pub fn quantile(&self, share: f64) -> Duration {
+        let at = (share * self.0.len() as f64).ceil() as usize;
+        self.0.get(at.saturating_sub(1)).copied().unwrap_or_default()
+    }
+
+    /// The middle one.
+    pub fn median(&self) -> Duration {
+        self.quantile(0.5)
+    }
+
+    /// The largest.
+    pub fn max(&self) -> Duration {
+        self.0.last().copied().unwrap_or_default()
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// The median of `ratios`, and the quartiles around it.
+pub fn spread(ratios: &mut [f64]) -> (f64, f64, f64) {
+    ratios.sort_unstable_by(f64::total_cmp);
+    let at = |share: f64| {
+        let at = (share * ratios.len() as f64) as usize;
+        ratios.get(at.min(ratios.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
+    };
+    (at(0.5), at(0.25), at(0.75))
+}
+
+/// Where and when figures were taken.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub date: String,
+    pub cores: usize,
+    pub cpu: String,
+    pub kernel: String,
+}
+
+impl Place {
+    /// Here and now.
+    pub fn here() -> Self {
+        let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let model =
+            cpu.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
+        Self {
+            date: said_by("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            cpu: model.unwrap_or("unknown CPU").to_owned(),
+            kernel: said_by("uname", &["-sr"]),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { date, cores, cpu, kernel } = self;
+        write!(f, "{date}, {cores} cores of {cpu}, {kernel}, fingerpost ")?;
+        f.write_str(env!("CARGO_PKG_VERSION"))
+    }
+}
+
+/// The first line that a program says.
+pub fn said_by(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program).args(args).output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    text.unwrap_or_default().lines().next().unwrap_or("unknown").to_owned()
+}
