@@ -18,6 +18,7 @@ use std::thread::{self, JoinHandle};
 use anyhow::Context as _;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinError;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -137,7 +138,7 @@ impl App {
     ///
     /// # Errors
     ///
-    /// Fails when a part cannot be started.
+    /// Fails when a part cannot be started, or ends before `stop`.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let Self { config, origin, listeners, admin, front, demands, publisher } = self;
         // The source and the admin port outlive the listeners: queries may still wait for the
@@ -147,18 +148,20 @@ impl App {
         admin.set_nonblocking(true)?;
         let admin = tokio::net::TcpListener::from_std(admin)?;
         let operator = Admin::new(Arc::clone(&front.store), front.metrics.clone());
-        let serving = operator.serve(admin, parts_cancel.clone());
-        parts.spawn(async move {
-            if let Err(error) = serving.await {
-                error!(%error, "the admin port broke");
-            }
-        });
+        let mut serving = parts.spawn(operator.serve(admin, parts_cancel.clone()));
         let grace = config.shutdown_grace;
         let source = Source { origin, publisher, demands, clock: front.clock };
         let workers = start_listeners(listeners, &config.dns, &front)?;
-        parts.spawn(source.run(config, front.metrics.clone(), parts_cancel.clone()));
+        let filling = source.run(config, front.metrics.clone(), parts_cancel.clone());
+        let mut filling = parts.spawn(filling);
 
-        stop.cancelled().await;
+        // Neither part ends by itself. Without the source answers would grow old unnoticed, so
+        // whoever started us is to start us again.
+        let ended = tokio::select! {
+            () = stop.cancelled() => Ok(()),
+            ended = &mut filling => Err(broken("the source of the catalogue", ended.err())),
+            ended = &mut serving => Err(broken("the admin port", ended.err())),
+        };
         info!(grace_ms = grace.as_millis(), "stopping");
         let stopped = async {
             front.cancel.cancel();
@@ -173,7 +176,7 @@ impl App {
             warn!("the grace ended before everything was");
         }
         info!("stopped");
-        Ok(())
+        ended
     }
 }
 
@@ -273,6 +276,14 @@ async fn join(workers: Vec<JoinHandle<()>>) {
     });
     if !matches!(joined.await, Ok(0)) {
         error!("a UDP thread had panicked");
+    }
+}
+
+/// A part that ended before it was told to.
+fn broken(part: &str, panic: Option<JoinError>) -> anyhow::Error {
+    match panic {
+        Some(panic) => anyhow::Error::new(panic).context(format!("{part} broke")),
+        None => anyhow::anyhow!("{part} ended"),
     }
 }
 
