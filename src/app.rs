@@ -9,7 +9,7 @@
 //! ```
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,6 +31,7 @@ use crate::clock::Clock;
 use crate::config::{Config, DnsConfig};
 use crate::consul;
 use crate::demand::{Demand, Demands};
+use crate::dns::datagram::Datagrams;
 use crate::dns::stream::{self, StreamLimits};
 use crate::dns::{Front, Limits, udp};
 use crate::file;
@@ -71,7 +72,7 @@ pub struct App {
 #[derive(Debug)]
 struct Listener {
     tcp: TcpListener,
-    udp: Vec<UdpSocket>,
+    udp: Vec<Datagrams>,
 }
 
 impl App {

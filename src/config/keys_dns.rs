@@ -42,7 +42,7 @@ pub static KEYS: &[Key] = &[
         "dns.advertise",
         "[]",
         "Addresses that the name server `ns.<domain>` resolves to; none is the address that was \
-         asked, which is not known over UDP on a wildcard address.",
+         asked.",
         Kind::Ips(|config, value| config.dns.advertise = value),
     ),
     Key::new(

@@ -4,6 +4,7 @@
 //! the bytes that come back, and holds the limits: how many connections, how many queries at
 //! once, how long.
 
+pub mod datagram;
 pub mod front;
 pub mod stream;
 pub mod udp;

@@ -7,17 +7,17 @@
 //! **Hot.** The buffers are the loop's; per query there is no lock and no allocation.
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol as Transport4, Socket, Type};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::answer::{Asked, Draft, Outcome, Transport, Turn};
-use crate::dns::front::{Front, Late};
+use crate::dns::datagram::{Datagrams, Route};
+use crate::dns::front::{Front, Late, Waiting};
 use crate::metrics::{Protocol, Tally};
 
 /// Opens a socket on `address` that others of ours may share.
@@ -25,23 +25,14 @@ use crate::metrics::{Protocol, Tally};
 /// # Errors
 ///
 /// Fails when the system refuses it: the operator's to mend.
-pub fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Transport4::UDP))?;
-    if address.is_ipv6() {
-        // So that `[::]` and `0.0.0.0` can be listened on side by side.
-        socket.set_only_v6(true)?;
-    }
-    socket.set_reuse_port(true)?;
-    socket.bind(&address.into())?;
-    // How long a shutdown may go unnoticed on a quiet socket.
-    socket.set_read_timeout(Some(STOP_CHECK))?;
-    Ok(socket.into())
+pub fn bind(address: SocketAddr) -> io::Result<Datagrams> {
+    Datagrams::bind(address, STOP_CHECK)
 }
 
 /// One worker.
 #[derive(Debug)]
 pub struct Worker {
-    socket: Arc<UdpSocket>,
+    socket: Arc<Datagrams>,
     front: Front,
     tally: Tally,
     runtime: Handle,
@@ -49,7 +40,7 @@ pub struct Worker {
 
 impl Worker {
     /// Serves `socket`, counting in `lane`. Queries that wait do so on `runtime`.
-    pub fn new(socket: UdpSocket, front: Front, lane: usize, runtime: Handle) -> Self {
+    pub fn new(socket: Datagrams, front: Front, lane: usize, runtime: Handle) -> Self {
         let tally = front.tally(lane);
         Self { socket: Arc::new(socket), front, tally, runtime }
     }
@@ -59,17 +50,16 @@ impl Worker {
         let mut buffer = vec![0; QUERY_MAX];
         let mut draft = Draft::default();
         let mut random = fastrand::Rng::new();
-        let local = self.socket.local_addr().ok().map(|address| address.ip());
         let mut stopping = false;
         loop {
             if !stopping && self.front.cancel.is_cancelled() {
                 stopping = true;
-                if let Err(error) = self.socket.set_nonblocking(true) {
+                if let Err(error) = self.socket.stop_waiting() {
                     warn!(%error, "cannot drain a UDP socket");
                     return;
                 }
             }
-            let (len, peer) = match self.socket.recv_from(&mut buffer) {
+            let (len, route) = match self.socket.receive(&mut buffer) {
                 Ok(received) => received,
                 Err(error) if is_pause(&error) && stopping => return,
                 Err(error) if is_pause(&error) => continue,
@@ -81,41 +71,35 @@ impl Worker {
             let asked = Asked {
                 bytes: buffer.get(..len).unwrap_or_default(),
                 transport: Transport::Udp,
-                local,
+                local: route.local,
                 seed: random.u64(..),
                 now_ms: self.front.clock.now_ms(),
                 turn: Turn::First,
             };
-            self.answer(asked, peer, &mut draft);
+            self.answer(asked, route, &mut draft);
         }
     }
 
-    fn answer(&self, asked: Asked<'_>, peer: SocketAddr, draft: &mut Draft) {
+    fn answer(&self, asked: Asked<'_>, route: Route, draft: &mut Draft) {
         let since = Instant::now();
         let (snapshot, policy) = (self.front.store.snapshot.load(), self.front.store.policy.load());
         let mut outcome = self.front.respond(&snapshot, &policy, &asked, draft);
         if let Outcome::Wants(want) = &outcome {
             self.tally.count(Protocol::Udp, &outcome, since.elapsed());
             match self.front.ask(want) {
-                Some(waiting) => return self.answer_later(waiting, &asked, peer, since),
+                Some(waiting) => return self.answer_later(waiting, &asked, route, since),
                 None => {
                     let asked = Asked { turn: Turn::Last, ..asked };
                     outcome = self.front.respond(&snapshot, &policy, &asked, draft);
                 }
             }
         }
-        self.send(&draft.reply, peer);
+        self.send(&draft.reply, route);
         self.tally.count(Protocol::Udp, &outcome, since.elapsed());
     }
 
     /// Out of the loop: the only place where a query is copied.
-    fn answer_later(
-        &self,
-        waiting: crate::dns::Waiting,
-        asked: &Asked<'_>,
-        peer: SocketAddr,
-        since: Instant,
-    ) {
+    fn answer_later(&self, waiting: Waiting, asked: &Asked<'_>, route: Route, since: Instant) {
         let (front, tally) = (self.front.clone(), self.tally.clone());
         let (socket, bytes) = (Arc::clone(&self.socket), asked.bytes.to_vec());
         let (transport, local, now_ms) = (asked.transport, asked.local, asked.now_ms);
@@ -124,23 +108,23 @@ impl Worker {
                 Asked { bytes: &bytes, transport, local, seed: 0, now_ms, turn: Turn::Last };
             let late = Late { asked, protocol: Protocol::Udp, since };
             let draft = front.finish(waiting, &late, &tally).await;
-            send(&socket, &draft.reply, peer, &front);
+            send(&socket, &draft.reply, route, &front);
         };
         self.front.tasks.spawn_on(answered, &self.runtime);
     }
 
-    fn send(&self, reply: &[u8], peer: SocketAddr) {
-        send(&self.socket, reply, peer, &self.front);
+    fn send(&self, reply: &[u8], route: Route) {
+        send(&self.socket, reply, route, &self.front);
     }
 }
 
-fn send(socket: &UdpSocket, reply: &[u8], peer: SocketAddr, front: &Front) {
+fn send(socket: &Datagrams, reply: &[u8], route: Route, front: &Front) {
     if reply.is_empty() {
         return;
     }
-    if let Err(error) = socket.send_to(reply, peer) {
+    if let Err(error) = socket.send(reply, route) {
         front.metrics.dns.send_failures.inc();
-        debug!(%error, %peer, "cannot send");
+        debug!(%error, peer = %route.peer, "cannot send");
     }
 }
 
@@ -150,7 +134,7 @@ fn is_pause(error: &io::Error) -> bool {
     matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
 }
 
-/// Longer than any query that is answered: 64 KiB is the largest datagram.
+/// The largest datagram.
 const QUERY_MAX: usize = 65_535;
 
 const STOP_CHECK: Duration = Duration::from_millis(100);

@@ -1,0 +1,192 @@
+//! A UDP socket that answers from the address that was asked.
+//!
+//! A socket bound to one address has no choice. One bound to a wildcard (`0.0.0.0`, `[::]`) is
+//! told the address of each datagram (`IP_PKTINFO`, `IPV6_RECVPKTINFO`) and names it again when
+//! it replies; else the system would choose, and a client on a host with several addresses would
+//! drop the reply of a stranger.
+
+use std::io;
+use std::io::{IoSlice, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use nix::libc;
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt,
+    sockopt,
+};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// One UDP socket.
+#[derive(Debug)]
+pub struct Datagrams {
+    socket: UdpSocket,
+    /// What it is bound to; `None` for a wildcard.
+    address: Option<IpAddr>,
+}
+
+/// Where a datagram came from, and where it went to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Route {
+    /// The client.
+    pub peer: SocketAddr,
+    /// The address that was asked; `None` if the system did not tell.
+    pub local: Option<IpAddr>,
+}
+
+impl Datagrams {
+    /// Opens a socket on `address` that others of ours may share.
+    ///
+    /// A receive ends after `pause` if nothing comes, so that a quiet socket can be stopped.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the system refuses it: the operator's to mend.
+    pub fn bind(address: SocketAddr, pause: Duration) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+        if address.is_ipv6() {
+            // So that `[::]` and `0.0.0.0` can be listened on side by side.
+            socket.set_only_v6(true)?;
+        }
+        socket.set_reuse_port(true)?;
+        let is_wildcard = address.ip().is_unspecified();
+        if is_wildcard && address.is_ipv4() {
+            setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
+        } else if is_wildcard {
+            setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+        }
+        socket.bind(&address.into())?;
+        socket.set_read_timeout(Some(pause))?;
+        Ok(Self { socket: socket.into(), address: (!is_wildcard).then_some(address.ip()) })
+    }
+
+    /// From now on a receive ends at once if nothing is queued.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the system refuses it.
+    pub fn stop_waiting(&self) -> io::Result<()> {
+        self.socket.set_nonblocking(true)
+    }
+
+    /// Waits for a datagram, and reads it into `buffer`.
+    ///
+    /// # Errors
+    ///
+    /// Fails when nothing came in time, or when the system says so.
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, Route)> {
+        if self.address.is_some() {
+            let (len, peer) = self.socket.recv_from(buffer)?;
+            return Ok((len, Route { peer, local: self.address }));
+        }
+        let mut space = nix::cmsg_space!(libc::in6_pktinfo);
+        let mut slices = [IoSliceMut::new(buffer)];
+        let fd = self.socket.as_raw_fd();
+        let message =
+            recvmsg::<SockaddrStorage>(fd, &mut slices, Some(&mut space), MsgFlags::empty())?;
+        let peer = message.address.as_ref().and_then(socket_address);
+        let peer = peer.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
+        let local = message.cmsgs()?.find_map(|control| match control {
+            ControlMessageOwned::Ipv4PacketInfo(info) => {
+                Some(IpAddr::from(Ipv4Addr::from(info.ipi_addr.s_addr.to_ne_bytes())))
+            }
+            ControlMessageOwned::Ipv6PacketInfo(info) => {
+                Some(IpAddr::from(Ipv6Addr::from(info.ipi6_addr.s6_addr)))
+            }
+            _ => None,
+        });
+        Ok((message.bytes, Route { peer, local }))
+    }
+
+    /// Sends `reply` back the way that its query came.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the system does not take it.
+    pub fn send(&self, reply: &[u8], route: Route) -> io::Result<()> {
+        let Some(local) = route.local.filter(|_| self.address.is_none()) else {
+            return self.socket.send_to(reply, route.peer).map(drop);
+        };
+        let slices = [IoSlice::new(reply)];
+        let peer = SockaddrStorage::from(route.peer);
+        let send = |control: ControlMessage<'_>| {
+            let fd = self.socket.as_raw_fd();
+            sendmsg(fd, &slices, &[control], MsgFlags::empty(), Some(&peer))
+        };
+        // Interface 0: which way a packet leaves is the routing table's business.
+        match local {
+            IpAddr::V4(ip) => send(ControlMessage::Ipv4PacketInfo(&libc::in_pktinfo {
+                ipi_ifindex: 0,
+                ipi_spec_dst: libc::in_addr { s_addr: u32::from_ne_bytes(ip.octets()) },
+                ipi_addr: libc::in_addr { s_addr: 0 },
+            }))?,
+            IpAddr::V6(ip) => send(ControlMessage::Ipv6PacketInfo(&libc::in6_pktinfo {
+                ipi6_addr: libc::in6_addr { s6_addr: ip.octets() },
+                ipi6_ifindex: 0,
+            }))?,
+        };
+        Ok(())
+    }
+}
+
+fn socket_address(storage: &SockaddrStorage) -> Option<SocketAddr> {
+    let v4 = storage.as_sockaddr_in().map(|address| SocketAddr::V4((*address).into()));
+    v4.or_else(|| storage.as_sockaddr_in6().map(|address| SocketAddr::V6((*address).into())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// What the server sees of a query to `asked`, and whether a client that takes replies from
+    /// that address only gets one.
+    fn exchange(bound: &str, asked: &str) -> String {
+        let server = Datagrams::bind(bound.parse().unwrap(), PATIENCE).unwrap();
+        let port = server.socket.local_addr().unwrap().port();
+        let asked: IpAddr = asked.parse().unwrap();
+        let client = UdpSocket::bind((asked, 0)).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.connect((asked, port)).unwrap();
+        client.send(b"query").unwrap();
+
+        let mut buffer = [0; 64];
+        let (len, route) = server.receive(&mut buffer).unwrap();
+        assert_eq!((&buffer[..len], route.peer), (&b"query"[..], client.local_addr().unwrap()));
+        server.send(b"reply", route).unwrap();
+        let len = client.recv(&mut buffer).unwrap();
+        format!("{:?} {}", route.local, String::from_utf8_lossy(&buffer[..len]))
+    }
+
+    #[test]
+    fn a_reply_leaves_from_the_address_that_was_asked() {
+        for (bound, asked, expected) in [
+            ("127.0.0.1:0", "127.0.0.1", "Some(127.0.0.1) reply"),
+            ("0.0.0.0:0", "127.0.0.1", "Some(127.0.0.1) reply"),
+            // The system itself would reply from 127.0.0.1.
+            ("0.0.0.0:0", "127.0.0.9", "Some(127.0.0.9) reply"),
+        ] {
+            assert_eq!(exchange(bound, asked), expected, "{bound} asked at {asked}");
+        }
+    }
+
+    #[test]
+    fn the_same_holds_for_ipv6() {
+        if UdpSocket::bind("[::1]:0").is_err() {
+            // A machine without IPv6 cannot be asked over it.
+            return;
+        }
+        assert_eq!(exchange("[::1]:0", "::1"), "Some(::1) reply");
+        assert_eq!(exchange("[::]:0", "::1"), "Some(::1) reply");
+    }
+
+    #[test]
+    fn a_quiet_socket_can_be_stopped() {
+        let server = Datagrams::bind("0.0.0.0:0".parse().unwrap(), PATIENCE).unwrap();
+        server.stop_waiting().unwrap();
+        let error = server.receive(&mut [0; 64]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
+}
