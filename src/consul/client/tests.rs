@@ -97,8 +97,8 @@ async fn headers_count_in_any_letter_case() {
             "Some(33) Some(true) Some(12)",
         ),
         (
-            "x-consul-index: 33\r\nX-CONSUL-KNOWNLEADER: false\r\nX-Consul-LastContact: 0\r\n",
-            "Some(33) Some(false) Some(0)",
+            "x-consul-index: 33\r\nX-CONSUL-KNOWNLEADER: true\r\nX-Consul-LastContact: 0\r\n",
+            "Some(33) Some(true) Some(0)",
         ),
         ("X-Consul-Index: 0\r\n", "Some(1) None None"),
         ("X-Consul-Index: many\r\nX-Consul-LastContact: -1\r\n", "None None None"),
@@ -111,6 +111,13 @@ async fn headers_count_in_any_letter_case() {
         assert_eq!(got, expected, "headers: {headers:?}");
         assert_eq!((reply.value, reply.bytes, reply.address), (vec!["east".to_owned()], 8, 0));
     }
+}
+
+#[tokio::test]
+async fn a_server_without_a_leader_is_not_believed() {
+    let headers = "X-Consul-Index: 1\r\nX-CONSUL-KNOWNLEADER: false\r\n";
+    let server = Server::start([sends("200 OK", headers, "[]")]).await;
+    assert_eq!(failure(&client(&server)).await.1, "consul has no leader (no_leader)");
 }
 
 #[tokio::test]
