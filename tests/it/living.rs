@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::support::choose_crypto;
 use crate::support::consul::Consul;
 use crate::support::dns::{ask, ask_tcp, zone_text};
+use crate::support::metrics::{scrape, value};
 use crate::support::server::Server;
 use crate::support::wait::eventually;
 
@@ -114,7 +115,7 @@ async fn an_instance_that_turns_critical_leaves_and_does_not_come_back() {
     let node = text(server.dns(), "n2.node.consul", RecordType::A).await;
     assert_eq!(node, "NOERROR aa rd\nanswer n2.node.consul. 0 IN A 10.0.0.2");
 
-    let metrics = scrape(&server, "metrics").await;
+    let metrics = scrape(&server).await;
     for instance in ["n1/web\",service=\"web\"} 1\n", "n2/web\",service=\"web\"} 0\n"] {
         assert!(metrics.contains(instance), "{instance} in {metrics}");
     }
@@ -138,7 +139,7 @@ async fn names_come_and_go_with_the_catalogue() {
     }
     eventually("web is gone", async || rcode("web.service.consul").await == "NXDOMAIN").await;
     eventually("n1 is gone", async || rcode("n1.node.consul").await == "NXDOMAIN").await;
-    let metrics = async || scrape(&server, "metrics").await;
+    let metrics = async || scrape(&server).await;
     eventually("so are its series", async || !metrics().await.contains("service=\"web\"")).await;
 }
 
@@ -158,7 +159,7 @@ async fn answers_outlive_consul_and_follow_it_when_it_is_back() {
     }
 
     consul.kill();
-    let metrics = async || scrape(&server, "metrics").await;
+    let metrics = async || scrape(&server).await;
     let reachable = async || value(&metrics().await, "fingerpost_datacenter_reachable{dc=\"dc1\"}");
     eventually("the loss is noticed", async || reachable().await == 0.0).await;
     for (at, (name, qtype)) in questions.into_iter().cycle().take(300).enumerate() {
@@ -166,7 +167,7 @@ async fn answers_outlive_consul_and_follow_it_when_it_is_back() {
     }
     let denied = text(server.dns(), "nope.service.consul", RecordType::A).await;
     assert_eq!(first_word(&denied), "NXDOMAIN", "what the last good list lacked");
-    assert_eq!(scrape(&server, "ready").await, "ready\n");
+    server.ready().await;
     let stale = value(&metrics().await, "fingerpost_cache_total{result=\"stale\",service=\"web\"}");
     assert_eq!(stale, 200.0, "answers are counted as stale");
 
@@ -209,7 +210,7 @@ async fn services_beyond_the_watches_are_fetched_when_they_are_asked_for() {
         let name = format!("s{number:02}.service.consul");
         assert_eq!(addresses(server.dns(), &name).await, [format!("10.1.0.{number}")], "{name}");
     }
-    let metrics = scrape(&server, "metrics").await;
+    let metrics = scrape(&server).await;
     assert_eq!(value(&metrics, "fingerpost_consul_watches"), 4.0, "six less two lists");
 }
 
@@ -314,17 +315,6 @@ async fn passing(consul: &Consul, service: &str) -> usize {
 fn without_metadata(text: &str) -> String {
     let lines: Vec<_> = text.lines().filter(|line| !line.contains(" IN TXT ")).collect();
     lines.join("\n")
-}
-
-async fn scrape(server: &Server, path: &str) -> String {
-    let url = format!("http://{}/{path}", server.admin());
-    reqwest::get(url).await.unwrap().text().await.unwrap()
-}
-
-/// The value of the series written as `series`.
-fn value(metrics: &str, series: &str) -> f64 {
-    let line = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("no {series} in:\n{metrics}")).parse().unwrap()
 }
 
 fn first_word(text: &str) -> String {

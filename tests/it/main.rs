@@ -9,6 +9,8 @@ mod support;
 
 mod cli;
 mod fairness;
+mod faults;
+mod garbage;
 mod image;
 mod living;
 mod properties;
@@ -17,3 +19,4 @@ mod real_consul;
 mod scenario_format;
 mod scenarios;
 mod scripted_consul;
+mod streams;

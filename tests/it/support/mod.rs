@@ -13,10 +13,12 @@ pub mod dns;
 pub mod expectation;
 pub mod fake_consul;
 pub mod generate;
+pub mod metrics;
 pub mod process;
 pub mod program;
 pub mod scenario;
 pub mod server;
+pub mod stage;
 pub mod straight;
 pub mod wait;
 

@@ -1,0 +1,20 @@
+//! Reads `/metrics` as a scraper does.
+
+use crate::support::server::Server;
+
+/// The text of a scrape.
+pub async fn scrape(server: &Server) -> String {
+    let url = format!("http://{}/metrics", server.admin());
+    reqwest::get(url).await.unwrap().text().await.unwrap()
+}
+
+/// The value of the series written as `series`.
+///
+/// # Panics
+///
+/// When there is none.
+#[track_caller]
+pub fn value(metrics: &str, series: &str) -> f64 {
+    let line = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {series} in:\n{metrics}")).parse().unwrap()
+}
