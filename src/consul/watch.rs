@@ -5,8 +5,8 @@
 //! are compared and only changes are published. One Consul that goes away fails all watches, so
 //! they log at `debug`; whoever hears the events says it once.
 //!
-//! **Invariant:** no Consul can make a watch spin. Rounds draw from a bucket of two tokens that
-//! is filled with one per [`Pace::floor`]; failures wait as [`Backoff`] says; a reply without an
+//! **Invariant:** no Consul can make a watch spin. Rounds draw from a bucket of [`Pace::burst`]
+//! tokens that is filled with one per [`Pace::floor`]; failures wait as [`Backoff`] says; a reply without an
 //! index is followed by a pause of [`Pace::poll`].
 
 use std::future::Future;
@@ -48,7 +48,9 @@ pub struct Repeated<T> {
 pub struct Pace {
     /// The pauses after failures.
     pub backoff: Backoff,
-    /// The least time between two rounds, on average; two may follow each other at once.
+    /// How many rounds may follow each other at once. At least 1.
+    pub burst: u32,
+    /// The least time between two rounds, on average.
     pub floor: Duration,
     /// The pause after a reply without an index, which would not block.
     pub poll: Duration,
@@ -95,7 +97,7 @@ async fn repeat<T: Clone + PartialEq>(
     mut publish: impl AsyncFnMut(Event<T>),
 ) {
     let mut after = None;
-    let mut bucket = Bucket::new(pace.floor);
+    let mut bucket = Bucket::new(pace.burst, pace.floor);
     let mut outage = Outage::default();
     let mut published = None;
     loop {
@@ -141,24 +143,26 @@ impl<T: Send + 'static> Source<T> for Repeated<T> {
     }
 }
 
-/// Two tokens, filled with one per `every`.
+/// A number of tokens, filled with one per `every`.
 struct Bucket {
     every: Duration,
+    /// How long it takes to gather all tokens but one.
+    most: Duration,
     /// When the bucket is full again.
     full_at: Instant,
 }
 
 impl Bucket {
-    fn new(every: Duration) -> Self {
-        Self { every, full_at: Instant::now() }
+    fn new(tokens: u32, every: Duration) -> Self {
+        Self { every, most: every * tokens.saturating_sub(1), full_at: Instant::now() }
     }
 
     /// Takes a token, and waits for it where there is none.
     async fn take(&mut self) {
-        // One token is there as soon as no more than one is missing.
+        // One token is there as soon as no more than all but one are missing.
         let missing = self.full_at.saturating_duration_since(Instant::now());
-        if missing > self.every {
-            time::sleep(missing - self.every).await;
+        if missing > self.most {
+            time::sleep(missing - self.most).await;
         }
         self.full_at = self.full_at.max(Instant::now()) + self.every;
     }

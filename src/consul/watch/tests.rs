@@ -10,8 +10,12 @@ use super::*;
 use crate::consul::index::Index;
 
 const BACKOFF: Backoff = Backoff { min: Duration::from_millis(500), max: Duration::from_secs(8) };
-const PACE: Pace =
-    Pace { backoff: BACKOFF, floor: Duration::from_millis(250), poll: Duration::from_secs(1) };
+const PACE: Pace = Pace {
+    backoff: BACKOFF,
+    burst: 2,
+    floor: Duration::from_millis(250),
+    poll: Duration::from_secs(1),
+};
 
 /// What the scripted Consul does with one round.
 #[derive(Clone, Debug)]
