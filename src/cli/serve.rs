@@ -45,7 +45,7 @@ pub fn run(config: Option<&Path>, env: Vec<(String, String)>, flags: Flags) -> u
 /// Fails when a socket or a part cannot be opened.
 pub fn start(config: Config, origin: Origin, listening: impl FnOnce(&App)) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let app = App::bind(config, origin)?;
         let (dns, admin) = (app.dns_addresses()?, app.admin_address()?);
         info!(version = env!("CARGO_PKG_VERSION"), ?dns, %admin, "listening");
@@ -63,7 +63,10 @@ pub fn start(config: Config, origin: Origin, listening: impl FnOnce(&App)) -> an
         }
         stop.cancel();
         running.await
-    })
+    });
+    // What is still busy after the grace is not waited for.
+    runtime.shutdown_background();
+    ended
 }
 
 /// The exit status of an app that has ended.

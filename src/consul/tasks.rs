@@ -2,6 +2,7 @@
 //!
 //! Each asks, and reports what it heard; none knows what the others do, or what is published.
 
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -173,12 +174,14 @@ impl Tasks {
 
     async fn poll(&self, configured: Option<String>) {
         let mut local = configured;
+        let mut seen = BTreeMap::new();
         let mut failures = 0;
         loop {
             match self.datacenters(&mut local).await {
-                Ok(Some((change, arrived))) => {
+                Ok(Some((local, names, arrived))) => {
                     failures = 0;
-                    self.report(change, arrived, None).await;
+                    let names = remember(&mut seen, names, arrived);
+                    self.report(Change::Datacenters { local, names }, arrived, None).await;
                     time::sleep(DATACENTERS_EVERY).await;
                     continue;
                 }
@@ -200,7 +203,7 @@ impl Tasks {
     async fn datacenters(
         &self,
         local: &mut Option<String>,
-    ) -> Result<Option<(Change, Instant)>, FetchError> {
+    ) -> Result<Option<(String, Vec<String>, Instant)>, FetchError> {
         let names = self.once("datacenters", api::datacenters()).await?;
         if local.is_none() {
             *local = api::fetch_self_datacenter(&self.client).await?;
@@ -209,9 +212,7 @@ impl Tasks {
             // The agent's own datacenter is what its nodes are in where none is named.
             *local = self.once("nodes", api::nodes(None)).await?.value.datacenter;
         }
-        Ok(local
-            .clone()
-            .map(|local| (Change::Datacenters { local, names: names.value }, names.arrived)))
+        Ok(local.clone().map(|local| (local, names.value, names.arrived)))
     }
 
     async fn once<T: Send + 'static>(
@@ -273,6 +274,16 @@ impl Drop for Open<'_> {
     }
 }
 
+/// The datacenters of `names`, and those that were among them not long ago.
+///
+/// An agent that has just been restarted knows only its own datacenter until it has met the others
+/// again. Their names must not be denied for it.
+fn remember(seen: &mut BTreeMap<String, Instant>, names: Vec<String>, now: Instant) -> Vec<String> {
+    seen.extend(names.into_iter().map(|name| (name, now)));
+    seen.retain(|_, at| now.saturating_duration_since(*at) <= DATACENTER_KEPT);
+    seen.keys().cloned().collect()
+}
+
 /// The names of services, each with its tags.
 type Listing = Vec<(String, Vec<String>)>;
 
@@ -288,3 +299,25 @@ fn instances(datacenter: &str, service: &str, instances: Vec<Instance>) -> Chang
 
 /// Consul has no blocking query for its datacenters.
 const DATACENTERS_EVERY: Duration = Duration::from_secs(30);
+
+/// How long a datacenter is known that Consul no longer lists.
+const DATACENTER_KEPT: Duration = Duration::from_secs(600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_datacenter_that_is_not_listed_is_known_for_a_while() {
+        let start = Instant::now();
+        let mut seen = BTreeMap::new();
+        let mut names = |names: &[&str], secs| {
+            let names = names.iter().map(|name| (*name).to_owned()).collect();
+            remember(&mut seen, names, start + Duration::from_secs(secs)).join(" ")
+        };
+        assert_eq!(names(&["dc1", "dc2"], 0), "dc1 dc2");
+        assert_eq!(names(&["dc1"], 600), "dc1 dc2");
+        assert_eq!(names(&["dc1"], 630), "dc1");
+        assert_eq!(names(&["dc1", "dc2"], 660), "dc1 dc2");
+    }
+}

@@ -50,10 +50,11 @@ impl Worker {
         let mut buffer = vec![0; QUERY_MAX];
         let mut draft = Draft::default();
         let mut random = fastrand::Rng::new();
-        let mut stopping = false;
+        // Set once we are to stop: until when what is queued is still answered.
+        let mut drain_until = None;
         loop {
-            if !stopping && self.front.cancel.is_cancelled() {
-                stopping = true;
+            if drain_until.is_none() && self.front.cancel.is_cancelled() {
+                drain_until = Some(Instant::now() + DRAIN_MAX);
                 if let Err(error) = self.socket.stop_waiting() {
                     warn!(%error, "cannot drain a UDP socket");
                     return;
@@ -61,7 +62,7 @@ impl Worker {
             }
             let (len, route) = match self.socket.receive(&mut buffer) {
                 Ok(received) => received,
-                Err(error) if is_pause(&error) && stopping => return,
+                Err(error) if is_pause(&error) && drain_until.is_some() => return,
                 Err(error) if is_pause(&error) => continue,
                 Err(error) => {
                     debug!(%error, "cannot receive");
@@ -77,6 +78,9 @@ impl Worker {
                 turn: Turn::First,
             };
             self.answer(asked, route, &mut draft);
+            if drain_until.is_some_and(|until| Instant::now() > until) {
+                return;
+            }
         }
     }
 
@@ -137,4 +141,8 @@ fn is_pause(error: &io::Error) -> bool {
 /// The largest datagram.
 const QUERY_MAX: usize = 65_535;
 
+/// How long a shutdown may go unnoticed on a quiet socket.
 const STOP_CHECK: Duration = Duration::from_millis(100);
+
+/// How long the queue is emptied at a shutdown: clients that go on asking must not prevent it.
+const DRAIN_MAX: Duration = Duration::from_secs(1);

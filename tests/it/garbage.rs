@@ -1,6 +1,9 @@
 //! What no client should send: it gets an error or nothing, and costs nobody else an answer.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use fingerpost::app::Origin;
 use fingerpost::config::Config;
@@ -11,6 +14,7 @@ use hickory_proto::rr::RecordType;
 use crate::support::dns::{Tcp, Udp, ask, ask_tcp, question, with_edns, zone_text};
 use crate::support::metrics::{scrape, value};
 use crate::support::server::Server;
+use crate::support::wait::eventually;
 
 #[tokio::test]
 async fn random_bytes_over_udp_cost_no_answer() {
@@ -159,6 +163,29 @@ async fn a_reply_is_within_the_size_that_the_client_takes() {
             assert_eq!((edns.max_payload(), edns.flags().dnssec_ok), (1232, true));
         }
     }
+}
+
+#[tokio::test]
+async fn a_flood_does_not_keep_the_program_from_stopping() {
+    let server = demo().await;
+    let (address, stopped) = (server.dns(), Arc::new(AtomicBool::new(false)));
+    let done = Arc::clone(&stopped);
+    let flood = thread::spawn(move || {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let query = question("n1.node.consul", RecordType::A).to_vec().unwrap();
+        let mut sent = 0_u64;
+        while !done.load(Ordering::Relaxed) {
+            // Refused once the server's socket is gone; that is no reason to stop.
+            sent += u64::from(socket.send_to(&query, address).is_ok());
+        }
+        sent
+    });
+    let metrics =
+        async || value(&scrape(&server).await, "fingerpost_dns_responses_total{rcode=\"NOERROR\"}");
+    eventually("the flood is answered", async || metrics().await > 1_000.0).await;
+    server.stop().await;
+    stopped.store(true, Ordering::Relaxed);
+    assert!(flood.join().unwrap() > 1_000);
 }
 
 async fn demo() -> Server {
