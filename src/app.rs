@@ -130,6 +130,20 @@ impl App {
         self.admin.local_addr()
     }
 
+    /// Where the catalogue comes from, in words.
+    pub fn source(&self) -> String {
+        match &self.origin {
+            Origin::Consul(client) => format!("consul at {}", client.labels()),
+            Origin::File { path, .. } => format!("catalogue file {}", path.display()),
+            Origin::Fixed(_) => "a catalogue that is compiled in".to_owned(),
+        }
+    }
+
+    /// The zone that is answered for.
+    pub fn domain(&self) -> &str {
+        &self.config.domain
+    }
+
     /// What the program counts.
     pub fn metrics(&self) -> &Metrics {
         &self.front.metrics
@@ -163,7 +177,7 @@ impl App {
             ended = &mut filling => Err(broken("the source of the catalogue", ended.err())),
             ended = &mut serving => Err(broken("the admin port", ended.err())),
         };
-        info!(grace_ms = grace.as_millis(), "stopping");
+        info!(?grace, "stopping");
         let stopped = async {
             front.cancel.cancel();
             join(workers).await;

@@ -60,9 +60,12 @@ struct Check {
 }
 
 fn main() -> ExitCode {
-    // What is no unicode is no variable of ours either.
+    // A name that is no unicode is none of ours. A value is read as far as it is text, so that one
+    // of ours is refused rather than passed over.
     let env = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+        })
         .collect();
     let code = match Arguments::parse().command {
         Command::Serve(serve) => {

@@ -63,7 +63,7 @@ impl Finding<'_> {
     /// Why there is no answer, for clients that sent EDNS (RFC 8914).
     pub fn extended_error(&self) -> Option<(u16, &'static str)> {
         match self {
-            Self::NotReady => Some((ede::NOT_READY, "Consul has not been heard yet")),
+            Self::NotReady => Some((ede::NOT_READY, "the catalogue has not been heard yet")),
             Self::Unreachable => {
                 Some((ede::NO_REACHABLE_AUTHORITY, "Consul did not answer in time"))
             }

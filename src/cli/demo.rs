@@ -38,15 +38,15 @@ pub fn run(env: Vec<(String, String)>, flags: Flags) -> u8 {
 fn print_hints(app: &App) {
     let (Ok(dns), Ok(admin)) = (app.dns_addresses(), app.admin_address()) else { return };
     let Some(dns) = dns.first() else { return };
-    let (ip, port) = (dns.ip(), dns.port());
+    let (ip, port, zone) = (dns.ip(), dns.port(), app.domain());
     // Nobody reading is no reason not to serve.
     writeln!(
         std::io::stdout(),
         "Answering from a demo catalogue. Try:\n\
          \n\
-         \x20 dig @{ip} -p {port} web.dc1.consul\n\
-         \x20 dig @{ip} -p {port} web.service.consul SRV\n\
-         \x20 dig @{ip} -p {port} v1.web.service.consul\n\
+         \x20 dig @{ip} -p {port} web.dc1.{zone}\n\
+         \x20 dig @{ip} -p {port} web.service.{zone} SRV\n\
+         \x20 dig @{ip} -p {port} v1.web.service.{zone}\n\
          \n\
          \x20 curl http://{admin}/metrics\n"
     )

@@ -48,7 +48,8 @@ pub fn start(config: Config, origin: Origin, listening: impl FnOnce(&App)) -> an
     let ended = runtime.block_on(async {
         let app = App::bind(config, origin)?;
         let (dns, admin) = (app.dns_addresses()?, app.admin_address()?);
-        info!(version = env!("CARGO_PKG_VERSION"), ?dns, %admin, "listening");
+        let (version, source) = (env!("CARGO_PKG_VERSION"), app.source());
+        info!(version, source, ?dns, %admin, "listening");
         listening(&app);
 
         let stop = CancellationToken::new();

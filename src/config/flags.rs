@@ -17,7 +17,7 @@ pub struct Flags {
     pub dns: Vec<String>,
     /// `--admin`: instead of `admin.listen`.
     pub admin: Option<String>,
-    /// `--consul`, each time it was given: instead of `consul.addresses`.
+    /// `--consul`, each time it was given: instead of `consul.addresses`, and of `catalog.file`.
     pub consul: Vec<String>,
     /// `--catalog`: instead of `catalog.file`.
     pub catalog: Option<PathBuf>,
@@ -34,6 +34,9 @@ pub fn read(flags: &Flags, draft: &mut Draft) {
         let value = Value::Path(path.clone());
         let text = path.display().to_string();
         add("catalog.file", Written { value, ..written("--catalog", &text) }, draft);
+    } else if !flags.consul.is_empty() {
+        // Who names a Consul means it, whatever file another source names.
+        add("catalog.file", written("--consul", ""), draft);
     }
 }
 

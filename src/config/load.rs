@@ -176,6 +176,18 @@ mod tests {
     }
 
     #[test]
+    fn who_names_a_consul_on_the_command_line_wants_no_catalogue_file() {
+        let config = Config::load(Sources {
+            file: Some(("f.toml".into(), "[catalog]\nfile = \"f.json\"\n".to_owned())),
+            env: vec![("FINGERPOST_CATALOG_FILE".to_owned(), "e.json".to_owned())],
+            flags: Flags { consul: vec!["flag:1".to_owned()], ..Flags::default() },
+        })
+        .unwrap()
+        .config;
+        assert_eq!(config.catalog_file, None);
+    }
+
+    #[test]
     fn a_flag_wins_over_a_variable_over_consuls_over_the_file() {
         let file = "[dns]\nlisten = \"127.0.0.1:1\"\nworkers = 1\n\
                     [admin]\nlisten = \"127.0.0.1:2\"\n\

@@ -179,6 +179,12 @@ impl Client {
         }
     }
 
+    /// The addresses in the order in which they are tried, for a log line.
+    pub fn labels(&self) -> String {
+        let labels: Vec<_> = self.0.addresses.iter().map(Address::label).collect();
+        labels.join(", ")
+    }
+
     /// Stays with the address that works, unless another request has chosen one meanwhile.
     fn settle(&self, first: usize, address: usize) {
         let Shared { current, addresses, .. } = &*self.0;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{self, Instant};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::catalog::{Change, Found, Held, Snapshot};
 use crate::clock::Clock;
@@ -46,24 +46,29 @@ pub struct Keeper {
     /// Services watched at start that have not answered yet; `None` before the first list.
     starting: Option<BTreeSet<Key>>,
     is_ready: bool,
+    /// When all of the room may be used, and the places that are held back until then.
+    growth: Option<(Instant, usize)>,
 }
 
 impl Keeper {
-    /// Publishes to `publisher` what `tasks` report, with room for `room` blocking queries.
+    /// Publishes to `publisher` what `tasks` report, with as many blocking queries as `room` says.
     pub fn new(
         publisher: Publisher,
         metrics: Metrics,
         clock: Clock,
         tasks: Tasks,
         cache: &CacheConfig,
-        room: usize,
+        room: Room,
     ) -> Self {
+        let held_back = room.most.saturating_sub(room.at_start);
+        let mut roster = Roster::new(room.most);
+        roster.reserve(held_back);
         Self {
             publisher,
             metrics,
             clock,
             tasks,
-            roster: Roster::new(room),
+            roster,
             shelf: Shelf::new(cache.services_max, cache.idle),
             kept: cache.kept,
             patience: cache.patience,
@@ -72,6 +77,7 @@ impl Keeper {
             waiting_for_lists: Vec::new(),
             starting: None,
             is_ready: false,
+            growth: Some((Instant::now() + room.grows_after, held_back)),
         }
     }
 
@@ -95,7 +101,10 @@ impl Keeper {
                     0 => return,
                     _ => self.hear(std::mem::take(&mut batch)),
                 },
-                _ = sweeps.tick() => self.sweep(),
+                _ = sweeps.tick() => {
+                    self.grow();
+                    self.sweep();
+                }
             }
         }
     }
@@ -153,7 +162,10 @@ impl Keeper {
                 self.leave_datacenters(snapshot);
                 self.use_datacenter(&local);
             }
-            Heard::Nodes { datacenter } => self.answer_lists(&datacenter, snapshot),
+            Heard::Nodes { datacenter } => {
+                warn_of_nothing(&datacenter, snapshot);
+                self.answer_lists(&datacenter, snapshot);
+            }
             Heard::Other => (),
             Heard::Service { key, name } => {
                 match self.roster.has(&key) {
@@ -174,6 +186,7 @@ impl Keeper {
                 }
             }
             Heard::Services { datacenter } => {
+                warn_of_nothing(&datacenter, snapshot);
                 self.staff(&datacenter, snapshot);
                 self.answer_lists(&datacenter, snapshot);
             }
@@ -323,6 +336,17 @@ impl Keeper {
         self.publisher.publish(changes);
     }
 
+    /// Takes the places that were held back, once what an earlier start left at Consul is gone.
+    fn grow(&mut self) {
+        let Some((_, places)) = self.growth.take_if(|(at, _)| *at <= Instant::now()) else {
+            return;
+        };
+        self.roster.give_back(places);
+        let snapshot = self.publisher.snapshot();
+        let in_use: Vec<_> = self.in_use.keys().cloned().collect();
+        in_use.iter().for_each(|datacenter| self.staff(datacenter, &snapshot));
+    }
+
     /// Says what is still to come before we are ready.
     fn tell_pending(&mut self) {
         if self.is_ready {
@@ -334,7 +358,9 @@ impl Keeper {
             let snapshot = self.publisher.snapshot();
             let services: usize = snapshot.datacenters().map(|dc| dc.service_count()).sum();
             let nodes: usize = snapshot.datacenters().map(|dc| dc.node_count()).sum();
-            info!(services, nodes, watched = self.roster.keys().count(), "ready");
+            let watched = self.roster.keys().count();
+            let on_demand = services.saturating_sub(watched);
+            info!(services, nodes, watched, on_demand, "ready");
         }
         self.publisher.set_pending(pending);
     }
@@ -357,6 +383,32 @@ impl Keeper {
         }));
         pending
     }
+}
+
+/// A datacenter whose lists are in has the servers' own service and nodes at the least. Where one
+/// of them is empty, it is the token that sees nothing, and Consul does not say so.
+fn warn_of_nothing(datacenter: &str, snapshot: &Snapshot) {
+    let Found::Here(listed) = snapshot.datacenter(Some(datacenter.as_bytes())) else { return };
+    let (services, nodes) = (listed.service_count(), listed.node_count());
+    if listed.has_services() && listed.has_nodes() && (services == 0 || nodes == 0) {
+        warn!(
+            datacenter,
+            services,
+            nodes,
+            "consul shows no services or no nodes: does the token have service:read and node:read?"
+        );
+    }
+}
+
+/// How many blocking queries there may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// Until `grows_after` has passed.
+    pub at_start: usize,
+    /// From then on.
+    pub most: usize,
+    /// Longer than Consul holds a query that nobody waits for any more.
+    pub grows_after: Duration,
 }
 
 /// A service that is being fetched.

@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::{CacheConfig, ConsulConfig};
 use crate::consul::backoff::Backoff;
-use crate::consul::keeper::Keeper;
+use crate::consul::keeper::{Keeper, Room};
 use crate::consul::tasks::Tasks;
 use crate::consul::watch::Pace;
 use crate::demand::Demand;
@@ -89,7 +89,12 @@ pub async fn run(
     let tasks_cancel = cancel.child_token();
     let tasks = Tasks::new(client, metrics.clone(), pace, sender, tasks_cancel);
     tasks.poll_datacenters(config.datacenter.clone());
-    let room = config.connections_max - config.connections_spare;
+    let room = Room {
+        at_start: ROOM_AT_START,
+        most: config.connections_max - config.connections_spare,
+        // Consul holds a query for up to a sixteenth longer than asked.
+        grows_after: config.wait + config.wait / 16,
+    };
     let keeper = Keeper::new(publisher, metrics, clock, tasks.clone(), cache, room);
     keeper.run(reports, demands, cancel).await;
     tasks.wait().await;
@@ -98,6 +103,11 @@ pub async fn run(
 /// A service that changes eight times in a row, as one does that is being restarted, is followed
 /// change by change. Consul's own advice is two; eight cost it no more in the long run.
 const ROUND_BURST: u32 = 8;
+
+/// Blocking queries in the first while. Consul lets 200 connections of one client in, and an
+/// abandoned query keeps its connection until its wait is over: programs that are started again
+/// and again must not add up to that, or other programs of the machine lose their agent too.
+const ROOM_AT_START: usize = 16;
 
 /// After that a watch goes round four times a second at most.
 const ROUND_FLOOR: Duration = Duration::from_millis(250);

@@ -109,11 +109,11 @@ impl Tasks {
         let name = datacenter.to_owned();
         let (change, arrived) = match event {
             Event::Back => {
-                info!(datacenter, "consul is heard again");
+                info!(datacenter, "consul tells of this datacenter again");
                 (Change::Reach { datacenter: name, reachable: true }, Instant::now())
             }
             Event::Failed { failures: 1, error } => {
-                warn!(datacenter, error, "consul is not heard, answers may be old");
+                warn!(datacenter, error, "consul does not tell of this datacenter, retrying");
                 (Change::Reach { datacenter: name, reachable: false }, Instant::now())
             }
             Event::Failed { .. } => return,
@@ -179,6 +179,9 @@ impl Tasks {
         loop {
             match self.datacenters(&mut local).await {
                 Ok(Some((local, names, arrived))) => {
+                    if failures > 0 {
+                        info!(failures, "consul tells its datacenters");
+                    }
                     failures = 0;
                     let names = remember(&mut seen, names, arrived);
                     self.report(Change::Datacenters { local, names }, arrived, None).await;
@@ -190,7 +193,8 @@ impl Tasks {
                      or node:read, or set consul.datacenter"
                 ),
                 Err(error) if failures == 0 => {
-                    warn!(error = error.chain(), "cannot ask consul for its datacenters, retrying");
+                    let (error, consul) = (error.chain(), self.client.labels());
+                    warn!(consul, error, "cannot ask consul for its datacenters, retrying");
                 }
                 Ok(None) | Err(_) => (),
             }

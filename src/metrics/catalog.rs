@@ -67,14 +67,16 @@ impl CatalogCollector {
     /// The health of each instance, and the number of services it is not told for.
     fn health(&self, snapshot: &Snapshot) -> (Vec<(Vec<LabelPair>, f64)>, f64) {
         let mut values = Vec::new();
-        let mut omitted = 0;
         let mut services: Vec<_> = own_services(snapshot).collect();
         services.sort_by(|a, b| (&a.0.name, &a.1.name).cmp(&(&b.0.name, &b.1.name)));
+        let mut told = 0;
         for (datacenter, service) in &services {
-            if values.len() + service.instances.len() > self.health_series_max {
-                omitted += 1;
+            // Nothing is known of the instances that were not fetched.
+            let is_known = service.rrsets.is_some();
+            if !is_known || values.len() + service.instances.len() > self.health_series_max {
                 continue;
             }
+            told += 1;
             values.extend(service.instances.iter().map(|instance| {
                 let identity = format!("{}/{}", instance.node.name, instance.id);
                 let labels = vec![
@@ -86,7 +88,7 @@ impl CatalogCollector {
             }));
         }
         let all: usize = snapshot.datacenters().map(|datacenter| datacenter.service_count()).sum();
-        (values, (omitted + all - services.len()) as f64)
+        (values, (all - told) as f64)
     }
 }
 

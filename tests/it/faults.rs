@@ -188,6 +188,36 @@ async fn a_service_beyond_the_watches_is_fetched_once_for_all_who_ask() {
 }
 
 #[tokio::test]
+async fn a_start_takes_few_connections_and_more_when_older_ones_are_gone() {
+    let names: Vec<String> = (0..60).map(|number| format!("s{number:02}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let consul = stage::consul(&names).await;
+    let mut config = stage::config(&consul);
+    config.consul.wait = Duration::from_secs(3);
+    let server = stage::serve(config).await;
+    let watches = async || value(&scrape(&server).await, "fingerpost_consul_watches");
+    assert_eq!(watches().await, 14.0, "sixteen, less two lists");
+    assert!(consul.connections_most() <= 24, "{} connections", consul.connections_most());
+    assert_eq!(addresses(server.dns(), "s59.service.consul").await, ["10.0.0.1"]);
+    eventually("all are watched", async || watches().await == 60.0).await;
+    fill(&consul, 11, "s59", "10.0.0.9");
+    let changed = async || addresses(server.dns(), "s59.service.consul").await == ["10.0.0.9"];
+    eventually("what was fetched is watched now", changed).await;
+}
+
+#[tokio::test]
+async fn instances_that_are_not_in_memory_are_told_to_have_no_series() {
+    let consul = stage::consul(&["a", "b", "c", "d", "e", "f"]).await;
+    let mut config = stage::config(&consul);
+    (config.consul.connections_max, config.consul.connections_spare) = (8, 2);
+    let server = stage::serve(config).await;
+    let omitted = "fingerpost_service_health_omitted_services";
+    assert_eq!(value(&scrape(&server).await, omitted), 2.0, "e and f");
+    ask(server.dns(), "e.service.consul", RecordType::A).await;
+    assert_eq!(value(&scrape(&server).await, omitted), 1.0, "f");
+}
+
+#[tokio::test]
 async fn a_fetched_service_is_kept_for_its_time_and_then_fetched_again() {
     let consul = stage::consul(&["a", "b", "c", "d", "e"]).await;
     let mut config = stage::config(&consul);
