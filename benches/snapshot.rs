@@ -26,7 +26,7 @@ use fingerpost::publisher::Publisher;
 use fingerpost::store::Store;
 use tokio::time::Instant;
 
-use crate::support::figures::{Figures, Place, spread};
+use crate::support::figures::{Figures, Place};
 
 /// A catalogue that is being served, and its source.
 struct Catalog {
@@ -148,16 +148,16 @@ fn ratios() {
         let mut taken = SIZES.map(|_| Vec::new());
         for _ in 0..ROUNDS {
             for (catalog, taken) in catalogs.iter_mut().zip(&mut taken) {
-                let changes = (0..CHANGES).map(|_| catalog.publish_timed(flip)).collect();
-                taken.push(Figures::new(changes).median());
+                let changes = (0..CHANGES).map(|_| catalog.publish_timed(flip).as_secs_f64() * 1e6);
+                taken.push(changes.collect::<Figures>().median());
             }
         }
         let [first, ..] = taken.clone();
         for (size, taken) in SIZES.iter().zip(taken) {
-            let ratios =
-                taken.iter().zip(&first).map(|(this, first)| this.div_duration_f64(*first));
-            let (ratio, low, high) = spread(&mut ratios.collect::<Vec<_>>());
-            let us = Figures::new(taken).median().as_secs_f64() * 1e6;
+            let ratios: Figures =
+                taken.iter().zip(&first).map(|(this, first)| this / first).collect();
+            let us = taken.into_iter().collect::<Figures>().median();
+            let [low, ratio, high] = [0.25, 0.5, 0.75].map(|share| ratios.quantile(share));
             println!("{name:<12} {size:>9} {us:>11.2}   {ratio:.2} [{low:.2}..{high:.2}]");
         }
     }

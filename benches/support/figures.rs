@@ -1,35 +1,31 @@
-//! Figures: order statistics of durations, and the machine that they were taken on.
+//! Figures: order statistics, and the machine that they were taken on.
+
+// What one bench leaves unused is not dead.
+#![allow(dead_code)]
 
 use std::fmt;
 use std::fs;
 use std::process::Command;
-use std::time::Duration;
 
-/// Durations, sorted.
+/// Figures of one kind, in one unit, sorted.
 #[derive(Clone, Debug, Default)]
-pub struct Figures(Vec<Duration>);
+pub struct Figures(Vec<f64>);
 
 impl Figures {
-    /// Sorts `taken`.
-    pub fn new(mut taken: Vec<Duration>) -> Self {
-        taken.sort_unstable();
-        Self(taken)
-    }
-
-    /// The smallest that `share` of all do not exceed; zero if there is none.
-    pub fn quantile(&self, share: f64) -> Duration {
+    /// The smallest that `share` of all do not exceed; NaN if there is none.
+    pub fn quantile(&self, share: f64) -> f64 {
         let at = (share * self.0.len() as f64).ceil() as usize;
-        self.0.get(at.saturating_sub(1)).copied().unwrap_or_default()
+        self.0.get(at.saturating_sub(1)).copied().unwrap_or(f64::NAN)
     }
 
     /// The middle one.
-    pub fn median(&self) -> Duration {
+    pub fn median(&self) -> f64 {
         self.quantile(0.5)
     }
 
     /// The largest.
-    pub fn max(&self) -> Duration {
-        self.0.last().copied().unwrap_or_default()
+    pub fn max(&self) -> f64 {
+        self.quantile(1.0)
     }
 
     /// How many there are.
@@ -38,14 +34,12 @@ impl Figures {
     }
 }
 
-/// The median of `ratios`, and the quartiles around it.
-pub fn spread(ratios: &mut [f64]) -> (f64, f64, f64) {
-    ratios.sort_unstable_by(f64::total_cmp);
-    let at = |share: f64| {
-        let at = (share * ratios.len() as f64) as usize;
-        ratios.get(at.min(ratios.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
-    };
-    (at(0.5), at(0.25), at(0.75))
+impl FromIterator<f64> for Figures {
+    fn from_iter<I: IntoIterator<Item = f64>>(taken: I) -> Self {
+        let mut sorted: Vec<f64> = taken.into_iter().collect();
+        sorted.sort_unstable_by(f64::total_cmp);
+        Self(sorted)
+    }
 }
 
 /// Where and when figures were taken.

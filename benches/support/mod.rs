@@ -1,4 +1,4 @@
-//! What the benches stand on: a catalogue of any size, order statistics, and where this ran.
+//! What the benches stand on: a catalogue of any size, order statistics, and where they ran.
 //!
 //! Everything is computed from numbers, so that two runs measure the same catalogue.
 
