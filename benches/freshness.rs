@@ -39,6 +39,7 @@ use crate::support::consul::Consul;
 use crate::support::consul_binary;
 use crate::support::metrics::value;
 use crate::support::program::{ANY_PORT, Program};
+use crate::support::wait::eventually;
 
 fn main() {
     let options = Options::read();
@@ -111,9 +112,13 @@ impl Stage {
         }
         let url = format!("http://{}", consul.http_address());
         let arguments = ["serve", "--dns", ANY_PORT, "--admin", ANY_PORT, "--consul", &url];
-        let server = Program::start(&arguments, &[]);
+        // A start watches few services until a wait has passed; what is measured comes after.
+        let server = Program::start(&arguments, &[("FINGERPOST_CONSUL_WAIT", "2s")]);
         server.ready().await;
-        Self { consul, server, services }
+        let stage = Self { consul, server, services };
+        let watches = async || value(&stage.scrape().await, "fingerpost_consul_watches");
+        eventually("all are watched", async || watches().await >= services as f64).await;
+        stage
     }
 
     async fn measure(&self, rounds: usize) -> Table {
@@ -191,11 +196,15 @@ impl Stage {
 
     /// The sum and the count of what the server itself measured, in seconds.
     async fn propagation(&self) -> (f64, f64) {
-        let url = format!("http://{}/metrics", self.server.admin_address().await);
-        let reply = reqwest::get(url).await.expect("the server's metrics");
-        let text = reply.text().await.expect("all of the metrics");
+        let text = self.scrape().await;
         let of = |what: &str| value(&text, &format!("fingerpost_propagation_seconds_{what}"));
         (of("sum"), of("count"))
+    }
+
+    async fn scrape(&self) -> String {
+        let url = format!("http://{}/metrics", self.server.admin_address().await);
+        let reply = reqwest::get(url).await.expect("the server's metrics");
+        reply.text().await.expect("all of the metrics")
     }
 
     async fn flip(&self, service: usize, flip: Flip) {

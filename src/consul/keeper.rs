@@ -77,7 +77,7 @@ impl Keeper {
             waiting_for_lists: Vec::new(),
             starting: None,
             is_ready: false,
-            growth: Some((Instant::now() + room.grows_after, held_back)),
+            growth: (held_back > 0).then(|| (Instant::now() + room.grows_after, held_back)),
         }
     }
 
@@ -144,9 +144,16 @@ impl Keeper {
             let key = Key::new(datacenter, service);
             *held = match self.roster.has(&key) {
                 true => Held::Watched,
-                false => Held::OnDemand { fresh_until_ms: self.clock.after_ms(self.kept) },
+                false => Held::OnDemand { fresh_until_ms: self.fresh_until_ms() },
             };
         }
+    }
+
+    /// How long a service that was fetched now is answered without asking again. One that is only
+    /// waiting for its watch is asked about soon.
+    fn fresh_until_ms(&self) -> u64 {
+        let kept = if self.growth.is_some() { self.kept.min(KEPT_AT_START) } else { self.kept };
+        self.clock.after_ms(kept)
     }
 
     /// What a published change leads to: more watches, fewer, and answers for those who wait.
@@ -234,7 +241,7 @@ impl Keeper {
             datacenter: key.datacenter.clone(),
             service: key.service.clone(),
             instances: service.instances.to_vec(),
-            held: Held::OnDemand { fresh_until_ms: self.clock.after_ms(self.kept) },
+            held: Held::OnDemand { fresh_until_ms: self.fresh_until_ms() },
         })
     }
 
@@ -449,5 +456,8 @@ const LISTS: usize = 2;
 
 /// Reports that are published together at most.
 const BATCH_MAX: usize = 256;
+
+/// Until all of the room may be used, many services are fetched that would otherwise be watched.
+const KEPT_AT_START: Duration = Duration::from_secs(1);
 
 const SWEEP_EVERY: Duration = Duration::from_secs(1);

@@ -206,6 +206,19 @@ async fn a_start_takes_few_connections_and_more_when_older_ones_are_gone() {
 }
 
 #[tokio::test]
+async fn a_service_that_waits_for_its_watch_is_followed_all_the_same() {
+    let names: Vec<String> = (0..30).map(|number| format!("s{number:02}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let consul = stage::consul(&names).await;
+    // The room grows after half a minute, and what is fetched is kept as long.
+    let server = stage::serve(stage::config(&consul)).await;
+    assert_eq!(addresses(server.dns(), "s29.service.consul").await, ["10.0.0.1"]);
+    fill(&consul, 11, "s29", "10.0.0.9");
+    let changed = async || addresses(server.dns(), "s29.service.consul").await == ["10.0.0.9"];
+    eventually("the change is answered", changed).await;
+}
+
+#[tokio::test]
 async fn instances_that_are_not_in_memory_are_told_to_have_no_series() {
     let consul = stage::consul(&["a", "b", "c", "d", "e", "f"]).await;
     let mut config = stage::config(&consul);
