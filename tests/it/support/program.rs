@@ -61,6 +61,11 @@ impl Program {
         self.process.ended().await.code()
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// Sends the signal `name`, as in `TERM`.
     pub fn signal(&self, name: &str) {
         self.process.signal(name);
