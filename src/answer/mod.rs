@@ -231,7 +231,7 @@ fn write<'s>(
         | Finding::Wants(_) => Written::default(),
     };
     let rcode = found.finding.rcode();
-    if written.answers == 0 && rcode != rcode::SERVFAIL {
+    if written.answers == 0 && !written.truncated && rcode != rcode::SERVFAIL {
         negative::write_soa(&mut reply, question);
     }
     reply.finish(rcode);

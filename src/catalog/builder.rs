@@ -69,8 +69,9 @@ impl Builder {
     }
 
     fn set_datacenters(&mut self, local: &str, names: Vec<String>) -> bool {
-        let local = local.to_lowercase();
-        let mut names: BTreeSet<String> = names.iter().map(|name| name.to_lowercase()).collect();
+        let local = local.to_ascii_lowercase();
+        let mut names: BTreeSet<String> =
+            names.iter().map(|name| name.to_ascii_lowercase()).collect();
         names.remove(&local);
         let mut next = Vec::with_capacity(names.len() + 1);
         for name in std::iter::once(&local).chain(&names) {
@@ -96,7 +97,7 @@ impl Builder {
         // Consul lists nodes by name; of two that differ in case only, the first is answered.
         let mut new = BTreeMap::new();
         for node in nodes {
-            new.entry(node.name.to_lowercase()).or_insert(node);
+            new.entry(node.name.to_ascii_lowercase()).or_insert(node);
         }
         let gone: Vec<_> = map
             .iter()
@@ -126,8 +127,9 @@ impl Builder {
     fn set_services(&mut self, datacenter: &str, listing: Vec<(String, Vec<String>)>) -> bool {
         let mut new = BTreeMap::<String, (String, BTreeSet<String>)>::new();
         for (name, tags) in listing {
-            let entry = new.entry(name.to_lowercase()).or_insert_with(|| (name, BTreeSet::new()));
-            entry.1.extend(tags.iter().map(|tag| tag.to_lowercase()));
+            let entry =
+                new.entry(name.to_ascii_lowercase()).or_insert_with(|| (name, BTreeSet::new()));
+            entry.1.extend(tags.iter().map(|tag| tag.to_ascii_lowercase()));
         }
         let Some(at) = self.position(datacenter) else { return false };
         let before = self.next.datacenters.get(at).map(Arc::clone);
@@ -186,7 +188,7 @@ impl Builder {
         instances: Vec<Instance>,
         held: Held,
     ) -> bool {
-        let key = service.to_lowercase();
+        let key = service.to_ascii_lowercase();
         let Some(at) = self.position(datacenter) else { return false };
         let Some(old) = self.service(at, key.as_bytes()).cloned() else { return false };
         if old.rrsets.is_some() && *old.instances == *instances {
@@ -210,7 +212,7 @@ impl Builder {
     }
 
     fn release(&mut self, datacenter: &str, service: &str) -> bool {
-        let key = service.to_lowercase();
+        let key = service.to_ascii_lowercase();
         let Some(at) = self.position(datacenter) else { return false };
         let Some(old) = self.service(at, key.as_bytes()) else { return false };
         if old.rrsets.is_none() {
@@ -248,7 +250,7 @@ impl Builder {
     }
 
     fn position(&self, datacenter: &str) -> Option<usize> {
-        let name = datacenter.to_lowercase();
+        let name = datacenter.to_ascii_lowercase();
         self.next.datacenters.iter().position(|known| *known.name == *name)
     }
 

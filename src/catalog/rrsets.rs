@@ -79,7 +79,7 @@ impl RRsets {
         let mut tags = BTreeMap::<String, Vec<usize>>::new();
         for (at, instance) in shown.iter().enumerate() {
             for tag in &instance.tags {
-                let places = tags.entry(tag.to_lowercase()).or_default();
+                let places = tags.entry(tag.to_ascii_lowercase()).or_default();
                 if places.last() != Some(&at) {
                     places.push(at);
                 }

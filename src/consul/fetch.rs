@@ -95,18 +95,6 @@ impl FetchError {
         }
     }
 
-    /// Whether the process that we talked to may be gone, and its history with it.
-    pub fn is_loss_of_contact(&self) -> bool {
-        match self {
-            Self::Connect(_) | Self::Cut(_) | Self::Exchange(_) | Self::Timeout { .. } => true,
-            Self::Body(_)
-            | Self::Interrupted(_)
-            | Self::NoLeader
-            | Self::Status { .. }
-            | Self::TooLarge { .. } => false,
-        }
-    }
-
     /// The message with those of its sources, for a log line.
     pub fn chain(&self) -> String {
         let mut text = self.to_string();

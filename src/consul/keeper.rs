@@ -14,8 +14,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{self, Instant};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
+use crate::catalog::model::{Health, Instance};
 use crate::catalog::{Change, Found, Held, Snapshot};
 use crate::clock::Clock;
 use crate::config::CacheConfig;
@@ -23,6 +24,7 @@ use crate::consul::Key;
 use crate::consul::roster::Roster;
 use crate::consul::shelf::Shelf;
 use crate::consul::tasks::{Report, Said, Tasks};
+use crate::consul::view::{Heard, find, is_askable, warn_of_nothing};
 use crate::demand::{Demand, Wanted};
 use crate::metrics::{Metrics, Operation};
 use crate::publisher::Publisher;
@@ -113,18 +115,26 @@ impl Keeper {
     fn hear(&mut self, reports: Vec<Report>) {
         let mut heard = Vec::with_capacity(reports.len());
         let mut changes = Vec::with_capacity(reports.len());
+        // Services whose watch speaks in this batch.
+        let mut told = BTreeSet::new();
         for report in reports {
             let Report { said, arrived, asked } = report;
             match said {
                 Said::Change(mut change) => {
-                    self.set_held(&mut change);
                     heard.push((Heard::of(&change), arrived, asked));
+                    if self.is_outdated(&change, asked.is_some(), &mut told) {
+                        continue;
+                    }
+                    self.set_held(&mut change, asked.is_some());
                     changes.push(change);
                 }
                 Said::Late(key) => {
                     self.fetching.entry(key).and_modify(|fetching| *fetching = Fetching::Late);
                 }
-                Said::Nothing(key) => drop(self.fetching.remove(&key)),
+                Said::Nothing(key) => {
+                    let rested = Instant::now() + REST_AFTER_FAILURE;
+                    self.fetching.insert(key, Fetching::Resting(rested));
+                }
             }
         }
         let changed = self.publisher.publish(changes);
@@ -138,22 +148,42 @@ impl Keeper {
         self.tell_pending();
     }
 
+    /// Whether `change` is a fetch that a watch has overtaken. The watch speaks only when
+    /// something changes, so what it said must not be replaced by what was asked before.
+    fn is_outdated(&self, change: &Change, was_fetched: bool, told: &mut BTreeSet<Key>) -> bool {
+        let Change::Service { datacenter, service, .. } = change else { return false };
+        let key = Key::new(datacenter, service);
+        if !self.roster.has(&key) {
+            return false;
+        }
+        if !was_fetched {
+            told.insert(key);
+            return false;
+        }
+        let has_told = matches!(
+            find(&self.publisher.snapshot(), &key),
+            Some(service) if service.held == Held::Watched
+        );
+        has_told || told.contains(&key)
+    }
+
     /// Whether a service's instances were fetched or are watched is known here alone.
-    fn set_held(&self, change: &mut Change) {
-        if let Change::Service { datacenter, service, held, .. } = change {
+    fn set_held(&self, change: &mut Change, was_fetched: bool) {
+        if let Change::Service { datacenter, service, instances, held } = change {
             let key = Key::new(datacenter, service);
-            *held = match self.roster.has(&key) {
+            *held = match self.roster.has(&key) && !was_fetched {
                 true => Held::Watched,
-                false => Held::OnDemand { fresh_until_ms: self.fresh_until_ms() },
+                false => Held::OnDemand { fresh_until_ms: self.fresh_until_ms(instances) },
             };
         }
     }
 
     /// How long a service that was fetched now is answered without asking again. One that is only
-    /// waiting for its watch is asked about soon.
-    fn fresh_until_ms(&self) -> u64 {
-        let kept = if self.growth.is_some() { self.kept.min(KEPT_AT_START) } else { self.kept };
-        self.clock.after_ms(kept)
+    /// waiting for its watch, or that has nothing to answer with, is asked about soon.
+    fn fresh_until_ms(&self, instances: &[Instance]) -> u64 {
+        let is_empty = instances.iter().all(|instance| instance.health == Health::Critical);
+        let is_short = self.growth.is_some() || is_empty;
+        self.clock.after_ms(if is_short { self.kept.min(KEPT_SHORT) } else { self.kept })
     }
 
     /// What a published change leads to: more watches, fewer, and answers for those who wait.
@@ -209,6 +239,9 @@ impl Keeper {
         self.tasks.watch_lists(datacenter, &cancel);
         self.in_use.insert(datacenter.to_owned(), cancel);
         let ended = self.roster.reserve(LISTS);
+        if let Some(starting) = &mut self.starting {
+            starting.retain(|key| !ended.contains(key));
+        }
         // What an ended watch said is as good as if it had just been fetched.
         let snapshot = self.publisher.snapshot();
         let changes: Vec<_> = ended.iter().filter_map(|key| self.loosen(key, &snapshot)).collect();
@@ -232,16 +265,13 @@ impl Keeper {
     }
 
     fn loosen(&self, key: &Key, snapshot: &Snapshot) -> Option<Change> {
-        let Found::Here(datacenter) = snapshot.datacenter(Some(key.datacenter.as_bytes())) else {
-            return None;
-        };
-        let Found::Here(service) = datacenter.service(key.service.as_bytes()) else { return None };
+        let service = find(snapshot, key)?;
         service.rrsets.as_ref()?;
         Some(Change::Service {
             datacenter: key.datacenter.clone(),
             service: key.service.clone(),
             instances: service.instances.to_vec(),
-            held: Held::OnDemand { fresh_until_ms: self.fresh_until_ms() },
+            held: Held::OnDemand { fresh_until_ms: self.fresh_until_ms(&service.instances) },
         })
     }
 
@@ -257,7 +287,8 @@ impl Keeper {
         }
         let mut entered = BTreeSet::new();
         if self.roster.has_room() {
-            let services: BTreeSet<_> = listed.services().map(|service| &*service.name).collect();
+            let names = listed.services().map(|service| &*service.name);
+            let services: BTreeSet<_> = names.filter(|name| is_askable(name)).collect();
             for service in services {
                 let key = Key::new(datacenter, service);
                 if let Some(cancel) = self.roster.enter(&key, self.tasks.cancel()) {
@@ -296,8 +327,14 @@ impl Keeper {
                 self.waiting_for_lists.retain(|(_, done)| !done.is_closed());
                 self.waiting_for_lists.push((datacenter, done));
             }
+            // Dropped: such a name cannot be put into a question to Consul.
+            Wanted::Service { service, .. } if !is_askable(&service) => drop(done),
             Wanted::Service { datacenter, service } => {
                 let key = Key::new(&datacenter, &service);
+                let now = Instant::now();
+                if matches!(self.fetching.get(&key), Some(Fetching::Resting(at)) if *at <= now) {
+                    self.fetching.remove(&key);
+                }
                 let fetching = self.fetching.entry(key.clone()).or_insert_with(|| {
                     self.tasks.fetch_service(&datacenter, &service, key, self.patience);
                     Fetching::Awaited(Vec::new())
@@ -308,7 +345,7 @@ impl Keeper {
                         waiting.push(done);
                     }
                     // Dropped at once: what is in memory is the answer.
-                    Fetching::Late => drop(done),
+                    Fetching::Late | Fetching::Resting(_) => drop(done),
                 }
             }
         }
@@ -316,6 +353,8 @@ impl Keeper {
 
     /// Lets go of services that nobody asks for, unless Consul could not tell us of them again.
     fn sweep(&mut self) {
+        let now = Instant::now();
+        self.fetching.retain(|_, at| !matches!(at, Fetching::Resting(until) if *until <= now));
         let removed = self.shelf.sweep();
         self.metrics.consul.on_demand.set(self.shelf.count() as i64);
         if removed.is_empty() {
@@ -392,21 +431,6 @@ impl Keeper {
     }
 }
 
-/// A datacenter whose lists are in has the servers' own service and nodes at the least. Where one
-/// of them is empty, it is the token that sees nothing, and Consul does not say so.
-fn warn_of_nothing(datacenter: &str, snapshot: &Snapshot) {
-    let Found::Here(listed) = snapshot.datacenter(Some(datacenter.as_bytes())) else { return };
-    let (services, nodes) = (listed.service_count(), listed.node_count());
-    if listed.has_services() && listed.has_nodes() && (services == 0 || nodes == 0) {
-        warn!(
-            datacenter,
-            services,
-            nodes,
-            "consul shows no services or no nodes: does the token have service:read and node:read?"
-        );
-    }
-}
-
 /// How many blocking queries there may be.
 #[derive(Clone, Copy, Debug)]
 pub struct Room {
@@ -424,31 +448,8 @@ enum Fetching {
     Awaited(Vec<oneshot::Sender<()>>),
     /// For longer than a question waits. Nobody else does until Consul has answered.
     Late,
-}
-
-/// What a change was about, once it is published.
-enum Heard {
-    Datacenters { local: String },
-    Nodes { datacenter: String },
-    Other,
-    Service { key: Key, name: String },
-    Services { datacenter: String },
-}
-
-impl Heard {
-    fn of(change: &Change) -> Self {
-        match change {
-            Change::Datacenters { local, .. } => Self::Datacenters { local: local.clone() },
-            Change::Nodes { datacenter, .. } => Self::Nodes { datacenter: datacenter.clone() },
-            Change::Reach { .. } | Change::Release { .. } => Self::Other,
-            Change::Service { datacenter, service, .. } => {
-                Self::Service { key: Key::new(datacenter, service), name: service.clone() }
-            }
-            Change::Services { datacenter, .. } => {
-                Self::Services { datacenter: datacenter.clone() }
-            }
-        }
-    }
+    /// It brought nothing, and is not tried again before this.
+    Resting(Instant),
 }
 
 /// The lists of a datacenter: its services and its nodes.
@@ -457,7 +458,10 @@ const LISTS: usize = 2;
 /// Reports that are published together at most.
 const BATCH_MAX: usize = 256;
 
-/// Until all of the room may be used, many services are fetched that would otherwise be watched.
-const KEPT_AT_START: Duration = Duration::from_secs(1);
+/// How long a fetched service is kept that is better asked about soon.
+const KEPT_SHORT: Duration = Duration::from_secs(1);
+
+/// How long after a failure the same service is not fetched, however often it is asked for.
+const REST_AFTER_FAILURE: Duration = Duration::from_millis(500);
 
 const SWEEP_EVERY: Duration = Duration::from_secs(1);

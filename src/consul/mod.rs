@@ -25,6 +25,7 @@ pub mod shelf;
 pub mod tasks;
 pub mod tls;
 pub mod token;
+pub mod view;
 pub mod watch;
 
 use std::time::Duration;
@@ -56,7 +57,7 @@ pub struct Key {
 impl Key {
     /// The key of the service registered as `service`.
     pub fn new(datacenter: &str, service: &str) -> Self {
-        Self { datacenter: datacenter.to_lowercase(), service: service.to_lowercase() }
+        Self { datacenter: datacenter.to_ascii_lowercase(), service: service.to_ascii_lowercase() }
     }
 }
 

@@ -79,9 +79,9 @@ pub enum Event<T> {
 
 /// Repeats `source` until `cancel`, passing each event to `publish`, which may take its time.
 ///
-/// A round that failed is retried from where it stood, unless contact was lost: then the Consul
-/// that comes back may have another history, and would hold a query for an index that it has not
-/// reached yet until its wait runs out.
+/// A round that failed is followed by one from the start: the Consul that answers next may have
+/// another history, and would hold a query for an index that it has not reached yet until its
+/// wait runs out. Contents that are the same are not published again.
 pub async fn watch<T: Clone + PartialEq>(
     source: impl Source<T>,
     pace: Pace,
@@ -119,9 +119,8 @@ async fn repeat<T: Clone + PartialEq>(
                 after = position.and_then(|position| position.next(after));
             }
             Err(error) => {
-                if error.is_loss_of_contact() {
-                    after = None;
-                }
+                // Whatever failed, the Consul that answers next may have another history.
+                after = None;
                 let failures = outage.add();
                 let delay = pace.backoff.delay(failures, fastrand::f64());
                 let (watch, error, delay_ms) = (source.name(), error.chain(), delay.as_millis());

@@ -215,7 +215,7 @@ impl Operation {
 
 impl Labels {
     fn has_own(&self, service: &str) -> bool {
-        let key = service.to_lowercase();
+        let key = service.to_ascii_lowercase();
         self.0.snapshot.load().datacenters().any(|datacenter| {
             matches!(
                 datacenter.service(key.as_bytes()),
