@@ -19,6 +19,7 @@ use futures_util::{SinkExt, StreamExt};
 use socket2::{Domain, Protocol as Transport4, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 use tracing::{debug, warn};
@@ -85,6 +86,7 @@ pub async fn serve(
             continue;
         };
         let connection = Connection::new(front.clone(), front.tally(lane), limits, &stream);
+        let connection = Arc::new(connection);
         front.tasks.spawn(async move {
             let _place = place;
             connection.run(stream).await;
@@ -113,7 +115,7 @@ impl Connection {
         Self { front, tally, limits, local }
     }
 
-    async fn run(&self, stream: TcpStream) {
+    async fn run(self: Arc<Self>, stream: TcpStream) {
         self.front.metrics.dns.tcp_connections.inc();
         if let Err(error) = self.serve(stream).await {
             debug!(%error, "TCP connection ended");
@@ -121,11 +123,11 @@ impl Connection {
         self.front.metrics.dns.tcp_connections.dec();
     }
 
-    async fn serve(&self, stream: TcpStream) -> io::Result<()> {
+    async fn serve(self: &Arc<Self>, stream: TcpStream) -> io::Result<()> {
         stream.set_nodelay(true)?;
         let codec = LengthDelimitedCodec::builder().length_field_length(2).new_codec();
         let mut framed = Framed::new(stream, codec);
-        let mut waiting = FuturesUnordered::new();
+        let mut waiting = FuturesUnordered::<JoinHandle<Bytes>>::new();
         let mut draft = Draft::default();
         let mut last_query = Instant::now();
         let mut was_full = false;
@@ -149,10 +151,14 @@ impl Connection {
             tokio::select! {
                 biased;
                 Some(reply) = waiting.next(), if !waiting.is_empty() => {
-                    self.send(&mut framed, reply).await?;
+                    // A panic has cost that one answer; it was logged.
+                    self.send(&mut framed, reply.unwrap_or_default()).await?;
                 }
                 query = framed.next(), if !is_full && (has_more || !stopping) => {
-                    let Some(query) = query.transpose()? else {
+                    // Half a query at the end costs those before it nothing.
+                    let query = query.transpose();
+                    let query = query.inspect_err(|error| debug!(%error, "a query was cut off"));
+                    let Ok(Some(query)) = query else {
                         stopping = true;
                         continue;
                     };
@@ -163,7 +169,11 @@ impl Connection {
                             draft = done;
                         }
                         Turned::Later { waiting: place, now_ms } => {
-                            waiting.push(self.last_turn(place, query, last_query, now_ms));
+                            // A task of its own: its place among those that wait must not be held
+                            // while this client does not read.
+                            let turn =
+                                Arc::clone(self).last_turn(place, query, last_query, now_ms);
+                            waiting.push(self.front.tasks.spawn(turn));
                         }
                     }
                 }
@@ -194,7 +204,7 @@ impl Connection {
     }
 
     async fn last_turn(
-        &self,
+        self: Arc<Self>,
         waiting: Waiting,
         query: BytesMut,
         since: Instant,
