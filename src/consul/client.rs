@@ -226,7 +226,7 @@ impl Shared {
         }
         let answer = fetch(request, deadline, self.response_bytes_max)
             .await
-            .map_err(|error| without_token(error, token.as_ref()))?;
+            .map_err(|error| self.without_secrets(error, token.as_ref()))?;
 
         let Answer { body, index, known_leader, last_contact_ms, arrived } = answer;
         if known_leader == Some(false) {
@@ -235,6 +235,21 @@ impl Shared {
         let bytes = body.len();
         let value = parse(ask.parse, body).await?;
         Ok(Reply { value, index, known_leader, last_contact_ms, address, bytes, arrived })
+    }
+
+    /// Whoever answers in Consul's stead may send back what it was sent, so the beginning of an
+    /// error's text is kept without it.
+    fn without_secrets(&self, error: FetchError, token: Option<&HeaderValue>) -> FetchError {
+        let FetchError::Status { status, body } = error else { return error };
+        // Basic authentication travels in another spelling, which is not worth knowing here.
+        if self.http_auth.is_some() {
+            return FetchError::Status { status, body: "…".to_owned() };
+        }
+        let body = match token.and_then(|token| token.to_str().ok()) {
+            Some(token) => body.replace(token, "…"),
+            None => body,
+        };
+        FetchError::Status { status, body: body.chars().take(STATUS_CHARS_SHOWN).collect() }
     }
 
     fn url<T>(&self, ask: &Ask<T>, address: usize, after: Option<Index>) -> Url {
@@ -288,15 +303,8 @@ async fn parse<T: Send + 'static>(
     parsed.map_err(FetchError::Body)
 }
 
-/// Whoever answers in Consul's stead may send back what it was sent.
-fn without_token(error: FetchError, token: Option<&HeaderValue>) -> FetchError {
-    match (error, token.and_then(|token| token.to_str().ok())) {
-        (FetchError::Status { status, body }, Some(token)) => {
-            FetchError::Status { status, body: body.replace(token, "…") }
-        }
-        (error, _) => error,
-    }
-}
+/// As much of an error's text as is worth a log line.
+const STATUS_CHARS_SHOWN: usize = 200;
 
 /// Above this, JSON takes longer than a runtime's thread should be kept from other tasks.
 const PARSE_HERE_BYTES_MAX: usize = 64 * 1024;

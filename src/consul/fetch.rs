@@ -177,4 +177,5 @@ fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name)?.to_str().ok()
 }
 
-const STATUS_BODY_BYTES: usize = 200;
+/// More than is shown: what is to be hidden is looked for first, and must not be cut through.
+const STATUS_BODY_BYTES: usize = 8 * 1024;

@@ -183,6 +183,23 @@ async fn no_token_is_no_header() {
 }
 
 #[tokio::test]
+async fn a_secret_that_lies_across_the_end_of_what_is_shown_is_hidden() {
+    let echo = format!("{}t0ken", "x".repeat(197));
+    for (auth, expected) in [(None, format!("{}…", "x".repeat(197))), (Some("u:p"), "…".to_owned())]
+    {
+        let server = Server::start([sends("418 Teapot", "", &echo)]).await;
+        let client = Client::new(&ConsulConfig {
+            token: Some(Secret::new("t0ken".to_owned())),
+            http_auth: auth.map(|auth| Secret::new(auth.to_owned())),
+            ..config(&[&server.address])
+        })
+        .unwrap();
+        let (_, text) = failure(&client).await;
+        assert_eq!(text, format!("consul answered with status 418: {expected:?} (status)"));
+    }
+}
+
+#[tokio::test]
 async fn a_token_is_in_no_error_and_no_debug() {
     let echo = || sends("403 Forbidden", "", "ACL not found: t0ken");
     let server = Server::start([echo(), Closes]).await;
