@@ -13,15 +13,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{SinkExt, StreamExt};
 use socket2::{Domain, Protocol as Transport4, Socket, Type};
+use tokio::net::tcp::WriteHalf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_util::codec::{Framed, LengthDelimitedCodec};
+use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
 use tracing::{debug, warn};
 
 use crate::answer::{Asked, Draft, Outcome, Transport, Turn};
@@ -123,17 +124,18 @@ impl Connection {
         self.front.metrics.dns.tcp_connections.dec();
     }
 
-    async fn serve(self: &Arc<Self>, stream: TcpStream) -> io::Result<()> {
+    async fn serve(self: &Arc<Self>, mut stream: TcpStream) -> io::Result<()> {
         stream.set_nodelay(true)?;
-        let codec = LengthDelimitedCodec::builder().length_field_length(2).new_codec();
-        let mut framed = Framed::new(stream, codec);
+        let (reading, writing) = stream.split();
+        let mut queries = FramedRead::new(reading, whole_frames());
+        let mut replies = FramedWrite::new(writing, frames());
         let mut waiting = FuturesUnordered::<JoinHandle<Bytes>>::new();
         let mut draft = Draft::default();
         let mut last_query = Instant::now();
         let mut was_full = false;
         let mut stopping = false;
         loop {
-            let has_more = has_whole_frame(framed.read_buffer());
+            let has_more = has_whole_frame(queries.read_buffer());
             let is_full = waiting.len() >= self.limits.pipeline_max;
             if is_full && !was_full {
                 self.front.metrics.dns.tcp_pipeline_full.inc();
@@ -141,7 +143,7 @@ impl Connection {
             was_full = is_full;
             // Replies to queries that came together leave together.
             if !has_more || is_full {
-                self.within_idle(SinkExt::<Bytes>::flush(&mut framed)).await?;
+                self.within_idle(SinkExt::<Bytes>::flush(&mut replies)).await?;
             }
             // What was read is answered, also when we have had enough; nothing more is read.
             if stopping && !has_more && waiting.is_empty() {
@@ -152,20 +154,21 @@ impl Connection {
                 biased;
                 Some(reply) = waiting.next(), if !waiting.is_empty() => {
                     // A panic has cost that one answer; it was logged.
-                    self.send(&mut framed, reply.unwrap_or_default()).await?;
+                    self.send(&mut replies, reply.unwrap_or_default()).await?;
                 }
-                query = framed.next(), if !is_full && (has_more || !stopping) => {
+                query = queries.next(), if !is_full && (has_more || !stopping) => {
                     // Half a query at the end costs those before it nothing.
                     let query = query.transpose();
                     let query = query.inspect_err(|error| debug!(%error, "a query was cut off"));
-                    let Ok(Some(query)) = query else {
+                    let Ok(Some(mut query)) = query else {
                         stopping = true;
                         continue;
                     };
+                    query.advance(LENGTH_BYTES);
                     last_query = Instant::now();
                     match self.first_turn(&query, last_query, std::mem::take(&mut draft)) {
                         Turned::Now(done) => {
-                            self.send(&mut framed, Bytes::copy_from_slice(&done.reply)).await?;
+                            self.send(&mut replies, Bytes::copy_from_slice(&done.reply)).await?;
                             draft = done;
                         }
                         Turned::Later { waiting: place, now_ms } => {
@@ -184,7 +187,7 @@ impl Connection {
                 }
             }
         }
-        self.within_idle(SinkExt::<Bytes>::close(&mut framed)).await
+        self.within_idle(SinkExt::<Bytes>::close(&mut replies)).await
     }
 
     fn first_turn(&self, query: &BytesMut, since: Instant, mut draft: Draft) -> Turned {
@@ -228,12 +231,12 @@ impl Connection {
 
     async fn send(
         &self,
-        framed: &mut Framed<TcpStream, LengthDelimitedCodec>,
+        replies: &mut FramedWrite<WriteHalf<'_>, LengthDelimitedCodec>,
         reply: Bytes,
     ) -> io::Result<()> {
         match reply.is_empty() {
             true => Ok(()),
-            false => self.within_idle(framed.feed(reply)).await,
+            false => self.within_idle(replies.feed(reply)).await,
         }
     }
 
@@ -244,6 +247,20 @@ impl Connection {
     }
 }
 
+fn frames() -> LengthDelimitedCodec {
+    LengthDelimitedCodec::builder().length_field_length(LENGTH_BYTES).new_codec()
+}
+
+/// Leaves the length before each message, so that the buffer begins with one at all times: what is
+/// taken off before the message is whole could not be told from its first bytes.
+fn whole_frames() -> LengthDelimitedCodec {
+    LengthDelimitedCodec::builder()
+        .length_field_length(LENGTH_BYTES)
+        .length_adjustment(LENGTH_BYTES as isize)
+        .num_skip(0)
+        .new_codec()
+}
+
 /// Whether a length and as many bytes lie in the buffer.
 fn has_whole_frame(buffer: &[u8]) -> bool {
     match buffer {
@@ -251,6 +268,9 @@ fn has_whole_frame(buffer: &[u8]) -> bool {
         _ => false,
     }
 }
+
+/// RFC 1035 §4.2.2.
+const LENGTH_BYTES: usize = 2;
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 1024;

@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::future::Future;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::panic::Location;
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
@@ -132,6 +134,21 @@ impl Tcp {
     /// Says that nothing more will be sent, as `shutdown(2)` does; receiving goes on.
     pub async fn finish(&mut self) {
         self.0.shutdown().await.unwrap();
+    }
+
+    /// Waits until the server has closed its side in order, after nothing more.
+    ///
+    /// # Panics
+    ///
+    /// When it sends something, or resets the connection.
+    #[track_caller]
+    pub fn ended(&mut self) -> impl Future<Output = ()> {
+        let caller = Location::caller();
+        async move {
+            let mut rest = [0; 1];
+            let read = within("the end of a connection", self.0.read(&mut rest)).await;
+            assert!(matches!(read, Ok(0)), "{caller}: no orderly end: {read:?}");
+        }
     }
 
     /// The next frame without its length; `None` when the server has closed the connection.
