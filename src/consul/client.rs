@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 use reqwest::header::HeaderValue;
+use serde::de::Error as _;
 use thiserror::Error;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
@@ -224,32 +225,45 @@ impl Shared {
         if let Some((user, password)) = &self.http_auth {
             request = request.basic_auth(user, Some(password));
         }
-        let answer = fetch(request, deadline, self.response_bytes_max)
-            .await
-            .map_err(|error| self.without_secrets(error, token.as_ref()))?;
-
-        let Answer { body, index, known_leader, last_contact_ms, arrived } = answer;
-        if known_leader == Some(false) {
-            return Err(FetchError::NoLeader);
-        }
-        let bytes = body.len();
-        let value = parse(ask.parse, body).await?;
-        Ok(Reply { value, index, known_leader, last_contact_ms, address, bytes, arrived })
+        let reading = async {
+            let answer = fetch(request, deadline, self.response_bytes_max).await?;
+            let Answer { body, index, known_leader, last_contact_ms, arrived } = answer;
+            if known_leader == Some(false) {
+                return Err(FetchError::NoLeader);
+            }
+            let bytes = body.len();
+            let value = parse(ask.parse, body).await?;
+            Ok(Reply { value, index, known_leader, last_contact_ms, address, bytes, arrived })
+        };
+        reading.await.map_err(|error| self.without_secrets(error, token.as_ref()))
     }
 
     /// Whoever answers in Consul's stead may send back what it was sent, so the beginning of an
     /// error's text is kept without it.
     fn without_secrets(&self, error: FetchError, token: Option<&HeaderValue>) -> FetchError {
-        let FetchError::Status { status, body } = error else { return error };
+        match error {
+            // JSON that is whole, but of another type, is quoted in the error.
+            FetchError::Body(source) if source.is_data() => {
+                let text = self.without_secret(source.to_string(), token);
+                FetchError::Body(serde_json::Error::custom(text))
+            }
+            FetchError::Status { status, body } => {
+                FetchError::Status { status, body: self.without_secret(body, token) }
+            }
+            error => error,
+        }
+    }
+
+    fn without_secret(&self, text: String, token: Option<&HeaderValue>) -> String {
         // Basic authentication travels in another spelling, which is not worth knowing here.
         if self.http_auth.is_some() {
-            return FetchError::Status { status, body: "…".to_owned() };
+            return "…".to_owned();
         }
-        let body = match token.and_then(|token| token.to_str().ok()) {
-            Some(token) => body.replace(token, "…"),
-            None => body,
+        let text = match token.and_then(|token| token.to_str().ok()) {
+            Some(token) => text.replace(token, "…"),
+            None => text,
         };
-        FetchError::Status { status, body: body.chars().take(STATUS_CHARS_SHOWN).collect() }
+        text.chars().take(CHARS_SHOWN).collect()
     }
 
     fn url<T>(&self, ask: &Ask<T>, address: usize, after: Option<Index>) -> Url {
@@ -304,7 +318,7 @@ async fn parse<T: Send + 'static>(
 }
 
 /// As much of an error's text as is worth a log line.
-const STATUS_CHARS_SHOWN: usize = 200;
+const CHARS_SHOWN: usize = 200;
 
 /// Above this, JSON takes longer than a runtime's thread should be kept from other tasks.
 const PARSE_HERE_BYTES_MAX: usize = 64 * 1024;

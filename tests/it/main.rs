@@ -20,4 +20,5 @@ mod real_consul;
 mod scenario_format;
 mod scenarios;
 mod scripted_consul;
+mod secrets;
 mod streams;

@@ -200,6 +200,27 @@ async fn a_secret_that_lies_across_the_end_of_what_is_shown_is_hidden() {
 }
 
 #[tokio::test]
+async fn json_of_another_type_is_quoted_briefly_and_without_secrets() {
+    let long = format!("\"{}\"", "x".repeat(100_000));
+    for (auth, json, expected) in [
+        (None, "\"t0ken\"", "invalid type: string \"…\", expected a sequence".to_owned()),
+        (Some("u:p"), "\"p\"", "…".to_owned()),
+        (None, &*long, format!("invalid type: string \"{} (body)", "x".repeat(178))),
+    ] {
+        let server = Server::start([ok(7, json)]).await;
+        let client = Client::new(&ConsulConfig {
+            token: Some(Secret::new("t0ken".to_owned())),
+            http_auth: auth.map(|auth| Secret::new(auth.to_owned())),
+            ..config(&[&server.address])
+        })
+        .unwrap();
+        let (_, text) = failure(&client).await;
+        let expected = format!("cannot read consul's reply as JSON: {expected}");
+        assert!(text.starts_with(&expected) && !text.contains("t0ken"), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn a_token_is_in_no_error_and_no_debug() {
     let echo = || sends("403 Forbidden", "", "ACL not found: t0ken");
     let server = Server::start([echo(), Closes]).await;
