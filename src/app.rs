@@ -25,12 +25,14 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use crate::admin::Admin;
+use crate::answer::chaos::Chaos;
 use crate::answer::{Policy, Soa};
 use crate::catalog::{Change, Rules};
 use crate::clock::Clock;
 use crate::config::{Config, DnsConfig};
 use crate::consul;
 use crate::demand::{Demand, Demands};
+use crate::dns;
 use crate::dns::datagram::Datagrams;
 use crate::dns::stream::{self, StreamLimits};
 use crate::dns::{Front, Limits, udp};
@@ -94,7 +96,7 @@ impl App {
             .with_context(|| format!("cannot listen on {admin} for the admin port"))?;
 
         let zone = Zone::new(&config.domain)?;
-        let store = Arc::new(Store::new(policy(&config, zone.clone())));
+        let store = Arc::new(Store::new(policy(&config)?));
         // One lane for each UDP thread, and one that all tasks share.
         let lanes = listeners.len() * workers + 1;
         let metrics = Metrics::register(&store, lanes, config.metrics.health_series_max)?;
@@ -253,6 +255,10 @@ impl Source {
 /// A source that is read in one go is ready at once.
 fn publish_all(publisher: &mut Publisher, changes: Vec<Change>) {
     publisher.publish(changes);
+    // Nothing is missing that the source could still tell.
+    let swept = publisher.snapshot();
+    let swept = swept.datacenters().map(|dc| Change::Swept { datacenter: dc.name.to_string() });
+    publisher.publish(swept.collect::<Vec<_>>());
     publisher.set_pending(Vec::new());
     let snapshot = publisher.snapshot();
     let services: usize = snapshot.datacenters().map(|dc| dc.service_count()).sum();
@@ -310,11 +316,20 @@ fn workers(config: &DnsConfig) -> usize {
     }
 }
 
-fn policy(config: &Config, zone: Zone) -> Policy {
-    let (answers, soa) = (&config.answers, config.answers.soa);
-    Policy {
-        zone,
-        udp_payload_max: config.dns.udp_payload_max,
+fn policy(config: &Config) -> anyhow::Result<Policy> {
+    let (dns, answers, soa) = (&config.dns, &config.answers, config.answers.soa);
+    let zones = |names: &[String]| names.iter().map(|name| Zone::new(name)).collect();
+    let names: Vec<_> = [&config.domain].into_iter().chain(&config.alt_domain).cloned().collect();
+    let zones_served: Result<Vec<Zone>, _> = zones(&names);
+    let identity = || dns.identity.clone().unwrap_or_else(dns::host_name);
+    let version = concat!("fingerpost ", env!("CARGO_PKG_VERSION"));
+    let chaos = || Chaos { version: version.to_owned(), identity: identity() };
+    Ok(Policy {
+        zones: zones_served?,
+        reverse_zones: zones(&dns.reverse_zones)?,
+        name_servers: zones(&dns.name_servers)?,
+        chaos: dns.chaos.then(chaos),
+        udp_payload_max: dns.udp_payload_max,
         udp_answer_limit: answers.udp_answer_limit.min(UDP_ANSWER_MAX),
         a_record_limit: answers.a_record_limit,
         node_ttl_secs: answers.node_ttl_secs,
@@ -324,14 +339,15 @@ fn policy(config: &Config, zone: Zone) -> Policy {
             expire_secs: soa.expire_secs,
             min_ttl_secs: soa.min_ttl_secs,
         },
-        advertise: config.dns.advertise.clone(),
-    }
+        advertise: dns.advertise.clone(),
+    })
 }
 
 fn rules(config: &Config, zone: Zone) -> Rules {
     Rules {
         zone,
         only_passing: config.answers.only_passing,
+        translate_wan_addrs: config.translate_wan_addrs,
         node_ttl_secs: config.answers.node_ttl_secs,
         service_ttl_secs: config.answers.service_ttl_secs.clone(),
     }

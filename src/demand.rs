@@ -9,6 +9,7 @@
 use tokio::sync::{mpsc, oneshot};
 
 use crate::answer::Want;
+use crate::catalog::Form;
 
 /// Something to be fetched, with the names written out.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -18,11 +19,13 @@ pub enum Wanted {
         /// Its name.
         datacenter: String,
     },
-    /// The instances of a service.
+    /// The instances of a service, or of what else has some.
     Service {
         /// Where it is.
         datacenter: String,
-        /// Its name as registered.
+        /// What kind of name it has.
+        form: Form,
+        /// Its name, as registered or as asked.
         service: String,
     },
 }
@@ -55,7 +58,13 @@ impl Demands {
             }
             Want::Service { datacenter, service, .. } => Wanted::Service {
                 datacenter: (*datacenter).to_owned(),
+                form: Form::Service,
                 service: (*service).to_owned(),
+            },
+            Want::Unlisted { datacenter, form, name } => Wanted::Service {
+                datacenter: (*datacenter).to_owned(),
+                form: *form,
+                service: name.to_string(),
             },
         };
         let (done, answered) = oneshot::channel();

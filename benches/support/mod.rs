@@ -9,9 +9,9 @@ pub mod figures;
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use fingerpost::answer::{Policy, Soa};
+use fingerpost::answer::Policy;
 use fingerpost::catalog::model::{Address, Health, Instance, Node, Weights};
-use fingerpost::catalog::{Change, Held, Rules};
+use fingerpost::catalog::{Change, Form, Held, Rules};
 use fingerpost::name::Zone;
 
 /// The datacenter of everything in here.
@@ -19,20 +19,12 @@ pub const DATACENTER: &str = "dc1";
 
 /// The rules of a default configuration.
 pub fn rules() -> Rules {
-    Rules { zone: zone(), only_passing: false, node_ttl_secs: 0, service_ttl_secs: Vec::new() }
+    Rules::new(zone())
 }
 
 /// The policy of a default configuration.
 pub fn policy() -> Policy {
-    Policy {
-        zone: zone(),
-        udp_payload_max: 1232,
-        udp_answer_limit: 3,
-        a_record_limit: 0,
-        node_ttl_secs: 0,
-        soa: Soa { refresh_secs: 3600, retry_secs: 600, expire_secs: 86_400, min_ttl_secs: 0 },
-        advertise: Vec::new(),
-    }
+    Policy::new(zone())
 }
 
 /// All datacenters: the one.
@@ -57,9 +49,11 @@ pub fn listing(names: impl IntoIterator<Item = String>) -> Change {
 pub fn service(name: &str, instances: Vec<Instance>) -> Change {
     Change::Service {
         datacenter: DATACENTER.to_owned(),
+        form: Form::Service,
         service: name.to_owned(),
         instances,
         held: Held::Watched,
+        executed: None,
     }
 }
 
@@ -71,6 +65,8 @@ pub fn instances(name: &str, first: usize, count: usize) -> Vec<Instance> {
         // Instances of one service on one node differ by port, as under a scheduler.
         address: None,
         port: 20_000 + (first + at / NODES) as u16 % 12_000,
+        ports: Vec::new(),
+        tagged: None,
         tags: TAGS.iter().map(|tags| tags[at % tags.len()].to_owned()).collect(),
         weights: Weights::default(),
         health: Health::Passing,
@@ -85,10 +81,8 @@ pub fn service_name(number: usize) -> String {
 
 fn node(number: usize) -> Node {
     let ip = Ipv4Addr::from_bits(0x0a00_0000 + 256 + number as u32);
-    Node {
-        name: format!("node-{number:05}.rack{}", number % 32),
-        address: Address::Ip(IpAddr::V4(ip)),
-    }
+    let name = format!("node-{number:05}.rack{}", number % 32);
+    Node::new(name, Address::Ip(IpAddr::V4(ip)))
 }
 
 fn zone() -> Zone {

@@ -5,29 +5,42 @@
 
 use std::net::IpAddr;
 
+use crate::answer::negative::Soa;
 use crate::answer::node::AddressRecord;
-use crate::answer::{Question, Written, negative, node};
+use crate::answer::{Question, Written, node};
+use crate::name::Zone;
+use crate::wire::record::RDATA_AT;
 use crate::wire::reply::pointer;
 use crate::wire::{CLASS_IN, QUESTION_AT, Reply, rtype};
 
 /// Writes the apex records of the type asked for.
-pub fn write(reply: &mut Reply<'_>, question: &Question<'_>) -> Written {
+pub fn write(reply: &mut Reply<'_>, question: &Question<'_, '_>) -> Written {
     let mut answers = 0;
     if matches!(question.qtype, rtype::SOA | rtype::ANY) {
-        let mut record = [0; 2 + negative::SOA_TAIL_LEN];
-        let (owner, tail) = record.split_at_mut(2);
-        owner.copy_from_slice(&pointer(QUESTION_AT).unwrap_or_default());
-        negative::fill_soa(tail, question);
-        answers += usize::from(reply.answer(&record));
+        answers += usize::from(reply.answer_at(QUESTION_AT, Soa::of(question).tail()));
     }
     if matches!(question.qtype, rtype::NS | rtype::ANY) {
-        let offset = reply.offset();
-        if reply.answer(&ns_record(question)) {
-            answers += 1;
+        let configured = &question.policy.name_servers;
+        let mut glued = [None; NAME_SERVERS_MAX];
+        for (at, glue) in (0..configured.len().max(1)).zip(&mut glued) {
+            let mut record = Ns::new(question.policy.node_ttl_secs);
+            match configured.get(at) {
+                Some(name) => record.push(name.wire()),
+                None => record.push_own(question),
+            }
+            let offset = reply.offset();
+            if reply.answer(record.answer()) {
+                answers += 1;
+                if configured.get(at).is_none_or(|name| is_ours(name, question)) {
+                    *glue = Some(offset + RDATA_AT);
+                }
+            }
+        }
+        for at in glued.into_iter().flatten() {
             for ip in addresses(question) {
                 let record = AddressRecord::new(ip, question.policy.node_ttl_secs);
                 // Glue is a courtesy: the name resolves without it.
-                reply.additional(offset + NS_RDATA_AT, record.tail());
+                reply.additional(at, record.tail());
             }
         }
     }
@@ -35,7 +48,7 @@ pub fn write(reply: &mut Reply<'_>, question: &Question<'_>) -> Written {
 }
 
 /// Writes our own addresses, of the type asked for.
-pub fn write_name_server(reply: &mut Reply<'_>, question: &Question<'_>) -> Written {
+pub fn write_name_server(reply: &mut Reply<'_>, question: &Question<'_, '_>) -> Written {
     let mut answers = 0;
     for ip in addresses(question) {
         answers += node::write_address(reply, question, ip).answers;
@@ -43,25 +56,72 @@ pub fn write_name_server(reply: &mut Reply<'_>, question: &Question<'_>) -> Writ
     Written { answers, truncated: false }
 }
 
+/// Whether a name server's name is in a zone of ours, so that we know its address.
+fn is_ours(name: &Zone, question: &Question<'_, '_>) -> bool {
+    question.policy.zones.iter().any(|zone| name.wire().ends_with(zone.wire()))
+}
+
 /// Those configured, else the one that was asked, if that is an address of one machine.
-fn addresses<'q>(question: &Question<'q>) -> impl Iterator<Item = IpAddr> + use<'q> {
+fn addresses<'q>(question: &Question<'_, 'q>) -> impl Iterator<Item = IpAddr> + use<'q> {
     let configured = &question.policy.advertise;
     let asked = question.asked.local.filter(|ip| configured.is_empty() && !ip.is_unspecified());
     configured.iter().copied().chain(asked)
 }
 
-/// `<question> NS ns.<question>`.
-fn ns_record(question: &Question<'_>) -> [u8; NS_RDATA_AT + NS_RDATA_LEN] {
-    let mut record = [0; NS_RDATA_AT + NS_RDATA_LEN];
-    let owner = pointer(QUESTION_AT).unwrap_or_default();
-    let ttl = question.policy.node_ttl_secs.to_be_bytes();
-    let len = (NS_RDATA_LEN as u16).to_be_bytes();
-    let parts: [&[u8]; 7] =
-        [&owner, &rtype::NS.to_be_bytes(), &CLASS_IN.to_be_bytes(), &ttl, &len, b"\x02ns", &owner];
-    negative::fill(&mut record, &parts);
-    record
+/// An NS record, made on the stack.
+struct Ns {
+    bytes: [u8; NS_MAX],
+    len: usize,
 }
 
-const NS_RDATA_AT: usize = 12;
-/// The label `ns` and a pointer.
-const NS_RDATA_LEN: usize = 5;
+impl Ns {
+    /// One without its name, owned by the question.
+    fn new(ttl_secs: u32) -> Self {
+        let mut record = Self { bytes: [0; NS_MAX], len: 0 };
+        record.append(&pointer(QUESTION_AT).unwrap_or_default());
+        record.append(&rtype::NS.to_be_bytes());
+        record.append(&CLASS_IN.to_be_bytes());
+        record.append(&ttl_secs.to_be_bytes());
+        record.append(&[0, 0]);
+        record
+    }
+
+    fn push(&mut self, name: &[u8]) {
+        self.append(name);
+        self.set_len();
+    }
+
+    /// `ns` in the zone of names: where the question is that zone, a pointer to it.
+    fn push_own(&mut self, question: &Question<'_, '_>) {
+        self.append(b"\x02ns");
+        match (question.ends_with_names(), question.names_in()) {
+            (false, Some(zone)) => self.append(zone.wire()),
+            (true, _) | (false, None) => self.append(&pointer(QUESTION_AT).unwrap_or_default()),
+        }
+        self.set_len();
+    }
+
+    fn answer(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        if let Some(space) = self.bytes.get_mut(self.len..self.len + bytes.len()) {
+            space.copy_from_slice(bytes);
+            self.len += bytes.len();
+        }
+    }
+
+    fn set_len(&mut self) {
+        let len = (self.len - RDATA_AT) as u16;
+        if let Some(space) = self.bytes.get_mut(RDATA_AT - 2..RDATA_AT) {
+            space.copy_from_slice(&len.to_be_bytes());
+        }
+    }
+}
+
+/// Name servers that may be configured.
+pub const NAME_SERVERS_MAX: usize = 8;
+
+/// The fixed part, a label and a name.
+const NS_MAX: usize = RDATA_AT + 3 + 255;

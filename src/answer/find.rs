@@ -4,17 +4,20 @@
 //! name has records, none of its parents is [`Finding::Missing`] (RFC 8020).
 
 use std::net::IpAddr;
+use std::ops::Deref;
 
-use crate::answer::{Asked, Turn, Want};
-use crate::catalog::snapshot::NodeRecord;
+use crate::answer::{Asked, Policy, Turn, Want};
+use crate::catalog::nodes::NodeRecord;
+use crate::catalog::reverse::Pointer;
 use crate::catalog::{
-    CacheResult, Datacenter, Found, Held, RRsets, Selection, Service, Snapshot, Usage,
+    CacheResult, Datacenter, Form, Found, Held, RRsets, Selection, Service, Snapshot, Usage,
 };
-use crate::name::{Labels, Lookup, Subject};
+use crate::name::grammar::NAME_SERVER;
+use crate::name::{Labels, Lookup, Place, Subject};
 use crate::wire::{ede, rcode};
 
 /// What the catalogue has for a name, before its type is looked at.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub enum Finding<'s> {
     /// An address that the name itself spells.
     Address(IpAddr),
@@ -30,12 +33,14 @@ pub enum Finding<'s> {
     Node(&'s NodeRecord),
     /// Consul has not been heard yet.
     NotReady,
+    /// Whose an address is.
+    Pointer(&'s Pointer),
     /// Instances that may be answered with.
     Service {
         /// The records of the whole service.
         rrsets: &'s RRsets,
-        /// Which of them: all, or those with a tag. Never empty.
-        selection: &'s Selection,
+        /// Which of them. Never empty.
+        selection: Selected<'s>,
     },
     /// Consul was asked and did not answer in time.
     Unreachable,
@@ -43,6 +48,26 @@ pub enum Finding<'s> {
     Unserved,
     /// Something is to be fetched first.
     Wants(Want<'s>),
+}
+
+/// Some of a service's records.
+#[derive(Debug)]
+pub enum Selected<'s> {
+    /// Put together for this question.
+    Joined(Box<Selection>),
+    /// All of them, or those with a tag.
+    Kept(&'s Selection),
+}
+
+impl Deref for Selected<'_> {
+    type Target = Selection;
+
+    fn deref(&self) -> &Selection {
+        match self {
+            Self::Joined(selection) => selection,
+            Self::Kept(selection) => selection,
+        }
+    }
 }
 
 impl Finding<'_> {
@@ -56,6 +81,7 @@ impl Finding<'_> {
             | Self::Empty
             | Self::NameServer
             | Self::Node(_)
+            | Self::Pointer(_)
             | Self::Service { .. } => rcode::NOERROR,
         }
     }
@@ -74,7 +100,7 @@ impl Finding<'_> {
 }
 
 /// A finding, and whose it is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Trace<'s> {
     /// What there is.
     pub finding: Finding<'s>,
@@ -85,6 +111,7 @@ pub struct Trace<'s> {
 /// Looks the first `count` of `labels` up: those left when the zone is removed.
 pub fn find<'s>(
     snapshot: &'s Snapshot,
+    policy: &Policy,
     asked: &Asked<'_>,
     labels: &Labels,
     count: usize,
@@ -94,31 +121,67 @@ pub fn find<'s>(
         // Such a name can never have records, but before the first sync nothing is denied.
         return search.trace(search.within(None, |_| Finding::Missing), None, None);
     };
-    let scope = lookup.datacenter;
-    match lookup.subject {
-        Subject::Address { address } => search.trace(search.address(address, scope), None, None),
-        Subject::Apex => search.trace(Finding::Apex, None, None),
-        Subject::Bare { label } => search.trace(search.bare(label), None, None),
-        // The kinds are there whatever the catalogue holds; a datacenter has to be known.
-        Subject::Kind if scope.is_none() => search.trace(Finding::Empty, None, None),
-        Subject::Kind => search.trace(search.within(scope, |_| Finding::Empty), scope, None),
-        Subject::Node { node } => {
-            let finding = search.within(scope, |datacenter| search.node(datacenter, node));
-            search.trace(finding, scope, None)
-        }
-        Subject::Service { service, tag } => {
+    if count == 1 && policy.is_name_server(labels) {
+        return search.trace(Finding::NameServer, None, None);
+    }
+    let scope = match lookup.place {
+        Place::Datacenter(name) => Some(name),
+        Place::Local => None,
+        Place::Peer(peer) => {
             let mut hit = None;
-            let finding = search.within(scope, |datacenter| {
-                let (finding, service) = search.service(datacenter, service, tag);
+            let finding = search.within(None, |local| {
+                let (finding, service) = search.exported(local, &lookup.subject, peer);
                 hit = service;
                 finding
             });
-            search.trace(finding, scope, hit)
+            return search.trace(finding, None, hit);
         }
-        Subject::Unserved { .. } => {
-            search.trace(search.within(scope, |_| Finding::Unserved), scope, None)
+    };
+    let mut hit = None;
+    let finding = match lookup.subject {
+        Subject::Address { address } => {
+            return search.trace(search.address(address, scope), None, None);
         }
-    }
+        Subject::Apex => Finding::Apex,
+        Subject::Bare { label } => search.bare(label, policy),
+        // The kinds are there whatever the catalogue holds; a datacenter has to be known.
+        Subject::Kind | Subject::Scope if scope.is_none() => Finding::Empty,
+        Subject::Kind | Subject::Scope => search.within(scope, |_| Finding::Empty),
+        Subject::Node { node } => search.within(scope, |datacenter| search.node(datacenter, node)),
+        Subject::Connect { service }
+        | Subject::Ingress { service }
+        | Subject::Query { query: service }
+        | Subject::Service { service, .. }
+        | Subject::Virtual { service } => search.within(scope, |datacenter| {
+            let (finding, service) = match lookup.subject {
+                Subject::Service { tag, port, .. } => {
+                    search.service(datacenter, service, tag, port)
+                }
+                Subject::Ingress { .. } => search.unlisted(datacenter, Form::Ingress, service),
+                Subject::Query { .. } => search.query(datacenter, service),
+                Subject::Virtual { .. } => search.mesh_address(datacenter, service),
+                _ => search.unlisted(datacenter, Form::Connect, service),
+            };
+            hit = service;
+            finding
+        }),
+    };
+    search.trace(finding, scope, hit)
+}
+
+/// Looks up whose address the whole of `labels`, a reverse name, is.
+///
+/// `Missing` and `NotReady` are said as if the name were in a zone of ours.
+pub fn find_reverse<'s>(snapshot: &'s Snapshot, asked: &Asked<'_>, labels: &Labels) -> Trace<'s> {
+    let search = Search { snapshot, asked };
+    let name = labels.join(0..labels.count());
+    let finding = search.within(None, |local| match local.pointer(name) {
+        Found::Here(pointer) => Finding::Pointer(pointer),
+        Found::Missing | Found::Unheard if local.has_pointer_below(name) => Finding::Empty,
+        Found::Missing => Finding::Missing,
+        Found::Unheard => Finding::NotReady,
+    });
+    search.trace(finding, None, None)
 }
 
 #[derive(Clone, Copy)]
@@ -150,9 +213,13 @@ impl<'s> Search<'s, '_> {
     }
 
     /// `dc1`, the parent of `web.dc1`, and `_tcp` or `_v1`, the parents of `_web._tcp`.
-    fn bare(self, label: &[u8]) -> Finding<'s> {
+    fn bare(self, label: &[u8], policy: &Policy) -> Finding<'s> {
+        // With name servers of other names, `ns` is a parent still: of `default.ns`.
         if label == NAME_SERVER {
-            return Finding::NameServer;
+            return match policy.name_servers.is_empty() {
+                true => Finding::NameServer,
+                false => Finding::Empty,
+            };
         }
         match self.snapshot.datacenter(Some(label)) {
             Found::Here(_) => Finding::Empty,
@@ -175,38 +242,140 @@ impl<'s> Search<'s, '_> {
         datacenter: &'s Datacenter,
         name: &[u8],
         tag: Option<&[u8]>,
+        port: Option<&[u8]>,
     ) -> (Finding<'s>, Option<&'s Service>) {
         let service = match datacenter.service(name) {
             Found::Here(service) => service,
             // `_v1.service.consul`, the parent of `_web._v1.service.consul`.
-            Found::Missing if tag.is_none() => return (self.mark(datacenter, name), None),
+            Found::Missing if tag.is_none() && port.is_none() => {
+                return (self.mark(datacenter, name), None);
+            }
             Found::Missing => return (Finding::Missing, None),
             Found::Unheard => return (self.unheard(datacenter), None),
         };
-        let is_due = match service.held {
-            Held::OnDemand { fresh_until_ms } => fresh_until_ms <= self.asked.now_ms,
-            Held::Watched => false,
+        let want = || Want::Service {
+            datacenter: &datacenter.name,
+            service: &service.name,
+            usage: &service.usage,
         };
-        let rrsets = match (&service.rrsets, self.asked.turn) {
-            (Some(rrsets), _) if !is_due => rrsets,
-            (_, Turn::First) => {
-                let want = Want::Service {
-                    datacenter: &datacenter.name,
-                    service: &service.name,
-                    usage: &service.usage,
-                };
-                return (Finding::Wants(want), Some(service));
-            }
-            // Consul did not answer: what was true a while ago is better than nothing.
-            (Some(rrsets), Turn::Last) => rrsets,
-            (None, Turn::Last) => return (Finding::Unreachable, Some(service)),
+        let rrsets = match self.held(service, want) {
+            Ok(rrsets) => rrsets,
+            Err(finding) => return (finding, Some(service)),
         };
-        let finding = match select(rrsets, tag) {
+        let finding = match select(rrsets, tag, port) {
             // A service may be called `_v1`, which is the parent of `_web._v1` all the same.
-            Finding::Missing if tag.is_none() => self.mark(datacenter, name),
+            Finding::Missing if tag.is_none() && port.is_none() => self.mark(datacenter, name),
             finding => finding,
         };
         (finding, Some(service))
+    }
+
+    /// The records of `service`, or what has to happen before they are there.
+    fn held(
+        self,
+        service: &'s Service,
+        want: impl FnOnce() -> Want<'s>,
+    ) -> Result<&'s RRsets, Finding<'s>> {
+        match (service.rrsets.as_deref(), self.asked.turn) {
+            (Some(rrsets), _) if !self.is_due(service) => Ok(rrsets),
+            (_, Turn::First) => Err(Finding::Wants(want())),
+            // Consul did not answer: what was true a while ago is better than nothing.
+            (Some(rrsets), Turn::Last) => Ok(rrsets),
+            (None, Turn::Last) => Err(Finding::Unreachable),
+        }
+    }
+
+    /// Whether what was fetched is to be fetched again.
+    fn is_due(self, service: &Service) -> bool {
+        match service.held {
+            Held::OnDemand { fresh_until_ms } => fresh_until_ms <= self.asked.now_ms,
+            Held::Watched => false,
+        }
+    }
+
+    /// What was heard of a name that only Consul can deny.
+    fn unlisted(
+        self,
+        datacenter: &'s Datacenter,
+        form: Form,
+        name: &[u8],
+    ) -> (Finding<'s>, Option<&'s Service>) {
+        let Some(name) = str::from_utf8(name).ok().filter(|name| !name.is_empty()) else {
+            // Consul's names are UTF-8.
+            return (Finding::Missing, None);
+        };
+        let want = || Want::Unlisted { datacenter: &datacenter.name, form, name: name.into() };
+        let Some(service) = datacenter.unlisted(form, name.as_bytes()) else {
+            let finding = match self.asked.turn {
+                Turn::First => Finding::Wants(want()),
+                Turn::Last => Finding::Unreachable,
+            };
+            return (finding, None);
+        };
+        let finding = match self.held(service, want) {
+            Ok(rrsets) => select(rrsets, None, None),
+            Err(finding) => finding,
+        };
+        (finding, Some(service))
+    }
+
+    fn query(self, datacenter: &'s Datacenter, name: &[u8]) -> (Finding<'s>, Option<&'s Service>) {
+        let is_known = datacenter.queries().map(|queries| queries.find(name).is_some());
+        let (finding, service) = match is_known {
+            Some(false) => (Finding::Missing, None),
+            Some(true) | None => self.unlisted(datacenter, Form::Query, name),
+        };
+        let is_parent = || {
+            // `_tcp.query`, the parent of `_geo._tcp.query`.
+            let is_mark = name.starts_with(b"_") && name.len() > 1 && !name.contains(&b'.');
+            is_mark || datacenter.queries().is_some_and(|queries| queries.has_below(name))
+        };
+        match finding {
+            Finding::Missing if is_parent() => (Finding::Empty, service),
+            finding => (finding, service),
+        }
+    }
+
+    /// The address that stands for a service in the mesh, which its proxies know.
+    fn mesh_address(
+        self,
+        datacenter: &'s Datacenter,
+        name: &[u8],
+    ) -> (Finding<'s>, Option<&'s Service>) {
+        match self.unlisted(datacenter, Form::Connect, name) {
+            (Finding::Service { rrsets, .. }, service) => match rrsets.mesh {
+                Some(address) => (Finding::Address(address), service),
+                None => (Finding::Missing, service),
+            },
+            other => other,
+        }
+    }
+
+    /// What a cluster peer exports to us.
+    fn exported(
+        self,
+        local: &'s Datacenter,
+        subject: &Subject<'_>,
+        peer: &[u8],
+    ) -> (Finding<'s>, Option<&'s Service>) {
+        match *subject {
+            Subject::Kind | Subject::Scope => (Finding::Empty, None),
+            Subject::Service { service, tag, port } => {
+                let name = [service, b".", peer].concat();
+                match self.unlisted(local, Form::Peer, &name) {
+                    (Finding::Service { rrsets, .. }, hit) => (select(rrsets, tag, port), hit),
+                    other => other,
+                }
+            }
+            Subject::Address { .. } | Subject::Apex | Subject::Bare { .. } => {
+                (Finding::Missing, None)
+            }
+            Subject::Connect { .. }
+            | Subject::Ingress { .. }
+            | Subject::Node { .. }
+            | Subject::Query { .. }
+            | Subject::Virtual { .. } => (Finding::Unserved, None),
+        }
     }
 
     /// A label such as `_tcp` or `_v1` on its own: the parent of every service that has the tag.
@@ -250,27 +419,17 @@ impl<'s> Search<'s, '_> {
             let datacenter = self.snapshot.datacenter(scope);
             let is_cut_off = matches!(datacenter, Found::Here(datacenter) if !datacenter.reachable);
             // On the last turn, something fetched long ago is still here: Consul did not answer.
-            let is_old = service.is_some_and(|service| match service.held {
-                Held::OnDemand { fresh_until_ms } => fresh_until_ms <= self.asked.now_ms,
-                Held::Watched => false,
-            });
-            is_cut_off || is_old
+            is_cut_off || service.is_some_and(|service| self.is_due(service))
         };
+        let has_data =
+            matches!(finding, Finding::Node(_) | Finding::Pointer(_) | Finding::Service { .. });
         let result = match finding {
-            Finding::Node(_) | Finding::Service { .. } | Finding::Empty | Finding::Missing
-                if is_stale() =>
-            {
-                Some(CacheResult::Stale)
-            }
-            Finding::Node(_) | Finding::Service { .. } => Some(CacheResult::Hit),
+            Finding::Empty | Finding::Missing if is_stale() => Some(CacheResult::Stale),
             Finding::Empty | Finding::Missing => Some(CacheResult::Negative),
             Finding::Unreachable => Some(CacheResult::Miss),
-            Finding::Address(_)
-            | Finding::Apex
-            | Finding::NameServer
-            | Finding::NotReady
-            | Finding::Unserved
-            | Finding::Wants(_) => None,
+            _ if has_data && is_stale() => Some(CacheResult::Stale),
+            _ if has_data => Some(CacheResult::Hit),
+            _ => None,
         };
         Trace {
             finding,
@@ -279,21 +438,34 @@ impl<'s> Search<'s, '_> {
     }
 }
 
-/// The instances with `tag`, or all.
+/// The instances with `tag` and `port`, or all.
 ///
 /// As Consul: no instance that may be shown, and the name does not exist. Unless there is one
 /// further down: `b.web` exists where an instance of `web` has the tag `a.b`.
-fn select<'s>(rrsets: &'s RRsets, tag: Option<&[u8]>) -> Finding<'s> {
-    let selection = match tag {
-        None => Some(rrsets.all()),
-        Some(tag) => rrsets.tagged(tag),
+fn select<'s>(rrsets: &'s RRsets, tag: Option<&[u8]>, port: Option<&[u8]>) -> Finding<'s> {
+    let service = |selection| Finding::Service { rrsets, selection };
+    let kept = |selection: Option<&'s Selection>| {
+        let selection = selection.filter(|selection| !selection.is_empty());
+        selection.map(|selection| service(Selected::Kept(selection)))
     };
-    match selection.filter(|selection| !selection.is_empty()) {
-        Some(selection) => Finding::Service { rrsets, selection },
-        None if tag.is_some_and(|tag| rrsets.has_tag_below(tag)) => Finding::Empty,
+    let joined = |selection: Option<Box<Selection>>| {
+        selection.map(|selection| service(Selected::Joined(selection)))
+    };
+    let found = match (tag, port) {
+        (None, None) => kept(Some(rrsets.all())),
+        (None, Some(port)) => kept(rrsets.with_port(port)),
+        (Some(tag), Some(port)) => joined(rrsets.tagged_with_port(tag, port)),
+        // The rest is where Consul knows no such name: a port before the service, as its newest
+        // versions have it, and several tags.
+        (Some(tag), None) => kept(rrsets.tagged(tag))
+            .or_else(|| kept(rrsets.with_port(tag.strip_suffix(b".port")?)))
+            .or_else(|| joined(rrsets.tagged_all(tag))),
+    };
+    let is_parent =
+        || tag.is_some_and(|tag| rrsets.has_tag_below(tag) || tag == b"port" && rrsets.has_ports());
+    match found {
+        Some(finding) => finding,
+        None if is_parent() => Finding::Empty,
         None => Finding::Missing,
     }
 }
-
-/// The label of the name server's own name below the zone.
-const NAME_SERVER: &[u8] = b"ns";

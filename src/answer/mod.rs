@@ -12,55 +12,28 @@
 //! too: NXDOMAIN, NODATA, SERVFAIL or REFUSED. NXDOMAIN is said only of what the catalogue's own
 //! lists lack, never of what was not heard yet.
 //!
-//! **Hot.** Nothing allocates once the buffers have grown.
+//! **Hot.** Nothing allocates once the buffers have grown, but for what has to be asked of Consul
+//! and for several tags at once.
 
+pub mod alias;
 pub mod apex;
+pub mod chaos;
 pub mod find;
 pub mod negative;
 pub mod node;
 pub mod pick;
+pub mod policy;
 pub mod service;
 
 use std::net::IpAddr;
 
 use crate::answer::find::{Finding, Trace};
-use crate::catalog::{CacheResult, Snapshot, Usage};
+use crate::catalog::{CacheResult, Form, Snapshot, Usage};
 use crate::name::{Labels, Zone};
-use crate::wire::{CLASS_IN, Edns, Head, Opt, Query, Refusal, Reply, ede, rcode, rtype};
+use crate::wire::{CLASS_CH, CLASS_IN, Edns, Head, Opt, Query, Refusal, Reply, ede, rcode, rtype};
 
 pub use pick::{Picks, Random};
-
-/// What decides an answer besides the catalogue: the configuration, as far as it concerns one.
-#[derive(Clone, Debug)]
-pub struct Policy {
-    /// What we are authoritative for.
-    pub zone: Zone,
-    /// The largest reply over UDP, and the size in our OPT. At least 512.
-    pub udp_payload_max: u16,
-    /// Most records over UDP without EDNS, at most 8 as in Consul.
-    pub udp_answer_limit: usize,
-    /// Most addresses of a service in one reply; 0 is no limit.
-    pub a_record_limit: usize,
-    /// The TTL of NS records, of our own addresses and of `.addr` names.
-    pub node_ttl_secs: u32,
-    /// The zone's timers.
-    pub soa: Soa,
-    /// What `ns.<zone>` resolves to; empty means the address that was asked.
-    pub advertise: Vec<IpAddr>,
-}
-
-/// The timers of the zone's SOA record, in seconds.
-#[derive(Clone, Copy, Debug)]
-pub struct Soa {
-    /// How often a secondary would look.
-    pub refresh_secs: u32,
-    /// How soon it would look again.
-    pub retry_secs: u32,
-    /// How long it would go on alone.
-    pub expire_secs: u32,
-    /// The TTL of the SOA and of negative answers (RFC 2308 §4).
-    pub min_ttl_secs: u32,
-}
+pub use policy::{Policy, Soa};
 
 /// One question, and all that varies from one to the next.
 #[derive(Clone, Copy, Debug)]
@@ -107,7 +80,7 @@ pub struct Draft {
 }
 
 /// What was decided.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Outcome<'s> {
     /// The reply is in the draft.
     Replied(Replied<'s>),
@@ -132,7 +105,7 @@ pub struct Replied<'s> {
 }
 
 /// What the core lacks to answer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Want<'s> {
     /// The lists of a datacenter that was not asked for before.
     Datacenter {
@@ -147,6 +120,15 @@ pub enum Want<'s> {
         service: &'s str,
         /// Counts the miss.
         usage: &'s Usage,
+    },
+    /// What only Consul can say or deny.
+    Unlisted {
+        /// Where it is.
+        datacenter: &'s str,
+        /// What kind of name it is.
+        form: Form,
+        /// In lower case.
+        name: Box<str>,
     },
 }
 
@@ -170,58 +152,132 @@ pub fn respond<'s>(
     };
     let refused =
         |error| Refused { head: query.head, edns: query.edns, rcode: rcode::REFUSED, error };
+    if query.qclass == CLASS_CH && policy.chaos.is_some() {
+        return chaos::respond(policy, asked, &query, draft);
+    }
     // Consul answers any class as IN; RFC 1035 §3.2.4 knows no reason to.
-    if query.qclass != CLASS_IN {
+    if query.qclass != CLASS_IN || matches!(query.qtype, rtype::AXFR | rtype::IXFR) {
         return refuse(policy, asked, draft, &refused(None));
     }
-    let labels = Labels::from_wire(query.name);
-    let below = labels.as_ref().and_then(|labels| Some((labels, labels.below(&policy.zone)?)));
-    let Some((labels, count)) = below else {
+    let realm = Labels::from_wire(query.name)
+        .and_then(|labels| Some((Realm::of(policy, &labels)?, labels)));
+    let found = realm.and_then(|(realm, labels)| {
+        let found = realm.find(snapshot, policy, asked, &labels)?;
+        Some((found, realm, labels))
+    });
+    let Some((found, realm, labels)) = found else {
         let error = Some((ede::NOT_AUTHORITATIVE, "not a zone of this server"));
         return refuse(policy, asked, draft, &refused(error));
     };
-    if matches!(query.qtype, rtype::AXFR | rtype::IXFR) {
-        return refuse(policy, asked, draft, &refused(None));
-    }
-
-    let found = find::find(snapshot, asked, labels, count);
     if let Finding::Wants(want) = found.finding {
         return Outcome::Wants(want);
     }
     let limit = size_limit(policy, asked.transport, query.edns);
     let question = Question {
+        snapshot,
         policy,
         asked,
         qtype: query.qtype,
         has_small_limit: asked.transport == Transport::Udp && limit == UDP_PAYLOAD_MIN,
-        zone_at: labels.wire_offset(count),
-        serial: snapshot.serial,
+        zone: realm.zone,
+        zone_at: labels.wire_offset(realm.count),
     };
-    Outcome::Replied(write(draft, &question, &query, limit, found))
+    match write(draft, &question, &query, limit, found) {
+        Ok(replied) => Outcome::Replied(replied),
+        Err(want) => Outcome::Wants(want),
+    }
+}
+
+/// The zone that a name is in, as far as it concerns us.
+#[derive(Clone, Copy)]
+struct Realm<'p> {
+    /// `None` for a reverse name in no zone of ours: a known address has an answer all the same.
+    zone: Option<RealmZone<'p>>,
+    /// The labels left when the zone is removed.
+    count: usize,
+}
+
+#[derive(Clone, Copy)]
+enum RealmZone<'p> {
+    /// One in which services and nodes have their names.
+    Forward(&'p Zone),
+    /// One of addresses.
+    Reverse,
+}
+
+impl<'p> Realm<'p> {
+    fn of(policy: &'p Policy, labels: &Labels) -> Option<Self> {
+        // Of two zones with a common end, the longer one is meant.
+        let closest = |zones: &'p [Zone]| {
+            let below = zones.iter().filter_map(|zone| Some((labels.below(zone)?, zone)));
+            below.min_by_key(|(count, _)| *count)
+        };
+        if let Some((count, zone)) = closest(&policy.zones) {
+            return Some(Self { zone: Some(RealmZone::Forward(zone)), count });
+        }
+        if let Some((count, _)) = closest(&policy.reverse_zones) {
+            return Some(Self { zone: Some(RealmZone::Reverse), count });
+        }
+        // An address's name is then taken for one in the zone of its network.
+        (labels.count() > 2 && labels.label(labels.count() - 1) == b"arpa")
+            .then_some(Self { zone: None, count: 1 })
+    }
+
+    /// What there is. `None` where that is not ours to say.
+    fn find<'s>(
+        &self,
+        snapshot: &'s Snapshot,
+        policy: &Policy,
+        asked: &Asked<'_>,
+        labels: &Labels,
+    ) -> Option<Trace<'s>> {
+        match self.zone {
+            Some(RealmZone::Forward(_)) => {
+                Some(find::find(snapshot, policy, asked, labels, self.count))
+            }
+            Some(RealmZone::Reverse) if self.count == 0 => {
+                Some(Trace { finding: Finding::Apex, cache: None })
+            }
+            Some(RealmZone::Reverse) => Some(find::find_reverse(snapshot, asked, labels)),
+            None => {
+                let found = find::find_reverse(snapshot, asked, labels);
+                match found.finding {
+                    Finding::Pointer(_) | Finding::NotReady => Some(found),
+                    _ => None,
+                }
+            }
+        }
+    }
 }
 
 /// Writes the reply of at most `limit` bytes that says what was found.
+///
+/// # Errors
+///
+/// Gives back what is wanted first.
 fn write<'s>(
     draft: &mut Draft,
-    question: &Question<'_>,
+    question: &Question<'s, '_>,
     query: &Query<'_>,
     limit: usize,
     found: Trace<'s>,
-) -> Replied<'s> {
+) -> Result<Replied<'s>, Want<'s>> {
     let mut opt = query.edns.map(|edns| Opt::answering(edns, question.policy.udp_payload_max));
     if let Some(opt) = &mut opt {
         opt.error = found.finding.extended_error();
     }
-    let mut reply = Reply::start(&mut draft.reply, &query.head, limit, opt);
+    let Draft { reply, picks, placed } = draft;
+    let mut reply = Reply::start(reply, &query.head, limit, opt);
     reply.set_authoritative();
-    let written = match found.finding {
-        Finding::Address(ip) => node::write_address(&mut reply, question, ip),
+    let mut desk = service::Desk { picks, placed };
+    let written = match &found.finding {
+        Finding::Address(ip) => node::write_address(&mut reply, question, *ip),
         Finding::Apex => apex::write(&mut reply, question),
         Finding::NameServer => apex::write_name_server(&mut reply, question),
-        Finding::Node(node) => node::write(&mut reply, question, node),
+        Finding::Node(node) => node::write(&mut reply, question, node, &mut desk)?,
+        Finding::Pointer(pointer) => node::write_pointer(&mut reply, question, pointer),
         Finding::Service { rrsets, selection } => {
-            let desk = service::Desk { picks: &mut draft.picks, placed: &mut draft.placed };
-            service::write(&mut reply, question, rrsets, selection, desk)
+            service::write(&mut reply, question, rrsets, selection, &mut desk)?
         }
         Finding::Empty
         | Finding::Missing
@@ -236,7 +292,7 @@ fn write<'s>(
     }
     reply.finish(rcode);
     let truncated = written.truncated;
-    Replied { rcode, qtype: Some(query.qtype), truncated, cache: found.cache }
+    Ok(Replied { rcode, qtype: Some(query.qtype), truncated, cache: found.cache })
 }
 
 /// Writes SERVFAIL to whatever `asked` asks, for a caller that cannot have it answered.
@@ -261,15 +317,33 @@ struct Refused<'q> {
 }
 
 /// The question, as the writers of records see it.
-pub struct Question<'a> {
+pub struct Question<'s, 'a> {
+    snapshot: &'s Snapshot,
     policy: &'a Policy,
     asked: &'a Asked<'a>,
     qtype: u16,
     /// Over UDP without EDNS, where Consul answers with few records.
     has_small_limit: bool,
+    /// The zone that was asked; `None` for a reverse name that is in no zone of ours.
+    zone: Option<RealmZone<'a>>,
     /// Where the zone's name starts in the question's.
     zone_at: usize,
-    serial: u32,
+}
+
+impl Question<'_, '_> {
+    /// The zone that names are made in: the one that was asked, or the first where that is one of
+    /// addresses.
+    fn names_in(&self) -> Option<&Zone> {
+        match self.zone {
+            Some(RealmZone::Forward(zone)) => Some(zone),
+            Some(RealmZone::Reverse) | None => self.policy.zones.first(),
+        }
+    }
+
+    /// Whether the question's own end is that zone, so that names can point into it.
+    fn ends_with_names(&self) -> bool {
+        matches!(self.zone, Some(RealmZone::Forward(_)))
+    }
 }
 
 /// What a writer of records did.

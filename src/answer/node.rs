@@ -2,24 +2,72 @@
 
 use std::net::IpAddr;
 
-use crate::answer::{Question, Written};
-use crate::catalog::snapshot::NodeRecord;
+use crate::answer::service::Desk;
+use crate::answer::{Question, Transport, Want, Written, alias};
+use crate::catalog::nodes::NodeRecord;
+use crate::catalog::reverse::Pointer;
 use crate::wire::record::address_type;
 use crate::wire::{CLASS_IN, Reply, rtype};
 
-/// Writes the node's record, if it is of the type asked for.
-pub fn write(reply: &mut Reply<'_>, question: &Question<'_>, node: &NodeRecord) -> Written {
-    let is_asked_for = match (node.rtype, question.qtype) {
-        (_, rtype::ANY) => true,
-        (rtype::CNAME, rtype::A | rtype::AAAA) => true,
-        (has, wanted) => has == wanted,
+/// Writes the node's records of the type asked for.
+///
+/// # Errors
+///
+/// Gives back what is wanted first: a node may be a host that is a service of ours.
+pub fn write<'s>(
+    reply: &mut Reply<'_>,
+    question: &Question<'s, '_>,
+    node: &NodeRecord,
+    desk: &mut Desk<'_>,
+) -> Result<Written, Want<'s>> {
+    let address = match question.qtype {
+        rtype::A => &node.a,
+        rtype::AAAA => &node.aaaa,
+        rtype::ANY => &node.any,
+        _ => &[][..],
     };
-    let answers = is_asked_for && !node.record.is_empty() && reply.answer(&node.record);
-    Written { answers: usize::from(answers), truncated: false }
+    let mut written = Written::default();
+    let takes_host = matches!(question.qtype, rtype::A | rtype::AAAA | rtype::ANY | rtype::CNAME);
+    if takes_host && !node.cname.is_empty() {
+        written = alias::write(reply, question, &node.cname, desk)?;
+    } else if !address.is_empty() {
+        written.add(reply.answer(address), question);
+    }
+    if matches!(question.qtype, rtype::TXT | rtype::ANY) {
+        for txt in &node.txt {
+            written.add(reply.answer(txt), question);
+        }
+    }
+    if written.truncated {
+        reply.truncate();
+    }
+    Ok(written)
+}
+
+/// Writes whose an address is.
+pub fn write_pointer(
+    reply: &mut Reply<'_>,
+    question: &Question<'_, '_>,
+    pointer: &Pointer,
+) -> Written {
+    let mut written = Written::default();
+    let record = pointer.record();
+    if matches!(question.qtype, rtype::PTR | rtype::ANY) && !record.is_empty() {
+        written.add(reply.answer(record), question);
+    }
+    written
+}
+
+impl Written {
+    /// Counts a record that was written, or that did not fit.
+    pub fn add(&mut self, fits: bool, question: &Question<'_, '_>) {
+        self.answers += usize::from(fits);
+        self.truncated |= !fits && question.asked.transport == Transport::Udp;
+    }
 }
 
 /// Writes `ip`, if it is of the type asked for.
-pub fn write_address(reply: &mut Reply<'_>, question: &Question<'_>, ip: IpAddr) -> Written {
+pub fn write_address(reply: &mut Reply<'_>, question: &Question<'_, '_>, ip: IpAddr) -> Written {
     if question.qtype != address_type(ip) && question.qtype != rtype::ANY {
         return Written::default();
     }
@@ -53,6 +101,15 @@ impl AddressRecord {
             }
         }
         record
+    }
+
+    /// A or AAAA.
+    pub fn rtype(&self) -> u16 {
+        let at = OWNER_QUESTION.len();
+        match self.bytes.get(at..at + 2) {
+            Some([high, low]) => u16::from_be_bytes([*high, *low]),
+            _ => 0,
+        }
     }
 
     /// With the owner.

@@ -43,6 +43,16 @@ impl Picks {
         &self.chosen
     }
 
+    /// The same, or the first `k` in their order where that means something.
+    pub fn some(&mut self, n: usize, k: usize, is_sorted: bool, random: &mut Random) -> &[u32] {
+        if !is_sorted {
+            return self.distinct(n, k, random);
+        }
+        self.chosen.clear();
+        self.chosen.extend((0..k.min(n)).filter_map(|at| u32::try_from(at).ok()));
+        &self.chosen
+    }
+
     /// Sets the bit of `number`. False if it was set.
     fn take(&mut self, number: u32) -> bool {
         let bit = 1 << (number as usize % WORD);

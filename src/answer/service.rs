@@ -7,9 +7,12 @@
 //!
 //! **Hot.** Costs what is written, not what the service has.
 
-use crate::answer::{Picks, Question, Random, Transport, Written};
-use crate::catalog::rrsets::{Span, SrvSpan};
+use crate::answer::find::{self, Finding, Trace};
+use crate::answer::node::AddressRecord;
+use crate::answer::{Picks, Question, Random, Transport, Want, Written, alias};
+use crate::catalog::rrsets::{Span, SrvSpan, TargetIn};
 use crate::catalog::{RRsets, Selection};
+use crate::name::Labels;
 use crate::wire::record::SRV_TARGET_AT;
 use crate::wire::{Reply, rtype};
 
@@ -31,35 +34,41 @@ pub struct Placed {
 }
 
 /// Writes the records of `selection` that the question's type asks for.
-pub fn write(
+///
+/// # Errors
+///
+/// Gives back what is wanted first: a service's host may be another service of ours.
+pub fn write<'s>(
     reply: &mut Reply<'_>,
-    question: &Question<'_>,
+    question: &Question<'s, '_>,
     rrsets: &RRsets,
     selection: &Selection,
-    desk: Desk<'_>,
-) -> Written {
+    desk: &mut Desk<'_>,
+) -> Result<Written, Want<'s>> {
     let (a, aaaa, cname) = (&*selection.a, &*selection.aaaa, &*selection.cname);
-    match question.qtype {
+    let limit = match question.policy.a_record_limit {
+        0 => usize::MAX,
+        limit => limit,
+    };
+    let pool = |first, second| Pool { rrsets, first, second };
+    Ok(match question.qtype {
         rtype::SRV => write_srv(reply, question, rrsets, selection, desk),
         // Consul: of several hosts, one; a name has one CNAME (RFC 2181 §10.1).
         rtype::A | rtype::AAAA | rtype::ANY | rtype::CNAME if !cname.is_empty() => {
-            let pool = Pool { rrsets, first: cname, second: &[] };
-            write_spans(reply, question, pool, 1, desk)
+            let mut random = Random::new(question.asked.seed);
+            let picked = desk.picks.some(cname.len(), 1, rrsets.is_sorted, &mut random);
+            let span = picked.first().and_then(|at| cname.get(*at as usize));
+            let record = span.map_or(&[][..], |span| rrsets.record(*span));
+            return alias::write(reply, question, record, desk);
         }
-        rtype::A | rtype::AAAA | rtype::ANY => {
-            let (first, second) = match question.qtype {
-                rtype::A => (a, &[][..]),
-                rtype::AAAA => (aaaa, &[][..]),
-                _ => (a, aaaa),
-            };
-            let limit = match question.policy.a_record_limit {
-                0 => usize::MAX,
-                limit => limit,
-            };
-            write_spans(reply, question, Pool { rrsets, first, second }, limit, desk)
+        rtype::A => write_spans(reply, question, pool(a, &[]), limit, desk),
+        rtype::AAAA => write_spans(reply, question, pool(aaaa, &[]), limit, desk),
+        rtype::ANY => {
+            let both = selection.any.as_deref().map_or_else(|| pool(a, aaaa), |any| pool(any, &[]));
+            write_spans(reply, question, both, limit, desk)
         }
         _ => Written::default(),
-    }
+    })
 }
 
 /// Two lists of records, picked from as one.
@@ -82,17 +91,18 @@ impl Pool<'_> {
 
 fn write_spans(
     reply: &mut Reply<'_>,
-    question: &Question<'_>,
+    question: &Question<'_, '_>,
     pool: Pool<'_>,
     limit: usize,
-    desk: Desk<'_>,
+    desk: &mut Desk<'_>,
 ) -> Written {
     let wanted = limited(pool.len().min(limit), question);
     // No record is shorter than an address, so no more than these can fit.
     let fitting = reply.room() / A_LEN;
     let mut random = Random::new(question.asked.seed);
     let mut answers = 0;
-    for at in desk.picks.distinct(pool.len(), wanted.min(fitting), &mut random) {
+    let is_sorted = pool.rrsets.is_sorted;
+    for at in desk.picks.some(pool.len(), wanted.min(fitting), is_sorted, &mut random) {
         if !reply.answer(pool.record(*at as usize)) {
             break;
         }
@@ -103,32 +113,41 @@ fn write_spans(
 
 fn write_srv(
     reply: &mut Reply<'_>,
-    question: &Question<'_>,
+    question: &Question<'_, '_>,
     rrsets: &RRsets,
     selection: &Selection,
-    desk: Desk<'_>,
+    desk: &mut Desk<'_>,
 ) -> Written {
     let spans = &*selection.srv;
     let wanted = limited(spans.len(), question);
-    let fitting = reply.room() / usize::from(selection.srv_len_min).max(1);
+    let end = End::of(question);
+    let shortest =
+        usize::from(selection.srv_len_min).saturating_sub(end.as_ref().map_or(0, End::saved));
+    let fitting = reply.room() / shortest.max(1);
     let mut random = Random::new(question.asked.seed);
     desk.placed.records.clear();
-    for at in desk.picks.distinct(spans.len(), wanted.min(fitting), &mut random) {
+    for at in desk.picks.some(spans.len(), wanted.min(fitting), rrsets.is_sorted, &mut random) {
         let Some(span) = spans.get(*at as usize) else { break };
         let offset = reply.offset();
-        if !reply.answer(rrsets.srv(*span).0) {
+        let record = rrsets.srv(*span).0;
+        let fits = match (&end, span.target_in) {
+            (Some(end), TargetIn::Zone) => reply.answer_ending(record, end.made.len(), end.asked),
+            (None, TargetIn::Zone) | (_, TargetIn::Host) => reply.answer(record),
+        };
+        if !fits {
             break;
         }
         desk.placed.records.push((*span, offset));
     }
     let written = cut(reply, question, desk.placed.records.len(), wanted);
-    write_targets(reply, rrsets, selection, desk.placed);
+    write_targets(reply, question, rrsets, selection, desk.placed);
     written
 }
 
 /// Writes the address of each target once (RFC 2181 §5: an RRset has no duplicates).
 fn write_targets(
     reply: &mut Reply<'_>,
+    question: &Question<'_, '_>,
     rrsets: &RRsets,
     selection: &Selection,
     placed: &mut Placed,
@@ -141,6 +160,10 @@ fn write_targets(
                 Some(seen) if *seen & bit == 0 => *seen |= bit,
                 _ => continue,
             }
+        }
+        if span.target_in == TargetIn::Host {
+            write_host(reply, question, offset + SRV_TARGET_AT);
+            continue;
         }
         let tail = rrsets.srv(*span).1;
         if !tail.is_empty() && !reply.additional(offset + SRV_TARGET_AT, tail) {
@@ -156,8 +179,60 @@ fn write_targets(
     }
 }
 
+/// Writes the addresses of the name at `target_at`, if it is one of ours and they are in memory.
+fn write_host(reply: &mut Reply<'_>, question: &Question<'_, '_>, target_at: usize) {
+    let Question { snapshot, policy, asked, .. } = *question;
+    let Some(labels) = Labels::from_wire(reply.name_at(target_at)) else { return };
+    let zone = policy.zones.iter().filter_map(|zone| labels.below(zone)).min();
+    let Some(count) = zone else { return };
+    let Trace { finding, .. } = find::find(snapshot, policy, asked, &labels, count);
+    // What does not fit, or is not there, the client can ask for (RFC 2782).
+    match finding {
+        Finding::Address(ip) => {
+            let record = AddressRecord::new(ip, policy.node_ttl_secs);
+            reply.additional(target_at, record.tail());
+        }
+        Finding::Node(node) => {
+            for record in [&node.a, &node.aaaa] {
+                if let Some(tail) = record.get(OWNER_LEN..) {
+                    reply.additional(target_at, tail);
+                }
+            }
+        }
+        Finding::Service { rrsets, selection } => {
+            for span in selection.a.iter().chain(&selection.aaaa) {
+                let tail = rrsets.record(*span).get(OWNER_LEN..).unwrap_or_default();
+                if !reply.additional(target_at, tail) {
+                    break;
+                }
+            }
+        }
+        _ => (),
+    }
+}
+
+/// How the names that we make end, where another zone was asked than they were made in.
+struct End<'p> {
+    /// As they were made.
+    made: &'p [u8],
+    /// As they are answered.
+    asked: &'p [u8],
+}
+
+impl<'p> End<'p> {
+    fn of(question: &'p Question<'_, '_>) -> Option<Self> {
+        let (made, asked) = (question.policy.zones.first()?.wire(), question.names_in()?.wire());
+        (made != asked).then_some(Self { made, asked })
+    }
+
+    /// By how much names become shorter.
+    fn saved(&self) -> usize {
+        self.made.len().saturating_sub(self.asked.len())
+    }
+}
+
 /// Consul: few records over UDP without EDNS, whatever would fit.
-fn limited(wanted: usize, question: &Question<'_>) -> usize {
+fn limited(wanted: usize, question: &Question<'_, '_>) -> usize {
     match question.has_small_limit {
         true => wanted.min(question.policy.udp_answer_limit),
         false => wanted,
@@ -165,13 +240,21 @@ fn limited(wanted: usize, question: &Question<'_>) -> usize {
 }
 
 /// Sets TC where size has cost records and asking over TCP will bring them.
-fn cut(reply: &mut Reply<'_>, question: &Question<'_>, answers: usize, wanted: usize) -> Written {
+fn cut(
+    reply: &mut Reply<'_>,
+    question: &Question<'_, '_>,
+    answers: usize,
+    wanted: usize,
+) -> Written {
     let truncated = answers < wanted && question.asked.transport == Transport::Udp;
     if truncated {
         reply.truncate();
     }
     Written { answers, truncated }
 }
+
+/// A pointer to the question.
+const OWNER_LEN: usize = 2;
 
 /// An A record owned by a pointer.
 const A_LEN: usize = 16;

@@ -8,17 +8,21 @@
 //! instances of an unlisted one are an answer that crossed a newer list on its way. So a name is
 //! never lost because two replies came in the other order.
 
+pub mod services;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::catalog::change::{Change, Held};
-use crate::catalog::model::{Address, Instance, Node};
-use crate::catalog::rrsets::RRsets;
+use crate::catalog::addressing::View;
+use crate::catalog::change::Change;
+use crate::catalog::form::Form;
+use crate::catalog::model::{Address, Node};
+use crate::catalog::nodes::NodeRecord;
+use crate::catalog::reverse::{self, Owner, Pointer};
 use crate::catalog::selection::Rules;
 use crate::catalog::shards::{Keyed, Shards};
-use crate::catalog::snapshot::{Counted, Datacenter, NodeRecord, Service, Snapshot};
+use crate::catalog::snapshot::{Counted, Datacenter, Service, Snapshot};
 use crate::catalog::usage::Usage;
-use crate::wire::{record, rtype};
 
 /// Makes snapshots from changes.
 #[derive(Debug)]
@@ -55,16 +59,31 @@ impl Builder {
         match change {
             Change::Datacenters { local, names } => self.set_datacenters(&local, names),
             Change::Nodes { datacenter, nodes } => self.set_nodes(&datacenter, &nodes),
+            Change::Queries { datacenter, queries } => {
+                let queries = queries.map(Arc::new);
+                self.datacenter_mut(&datacenter).is_some_and(|datacenter| {
+                    std::mem::replace(&mut datacenter.queries, queries.clone()) != queries
+                })
+            }
             Change::Reach { datacenter, reachable } => {
                 self.datacenter_mut(&datacenter).is_some_and(|datacenter| {
                     std::mem::replace(&mut datacenter.reachable, reachable) != reachable
                 })
             }
-            Change::Release { datacenter, service } => self.release(&datacenter, &service),
-            Change::Service { datacenter, service, instances, held } => {
-                self.set_service(&datacenter, &service, instances, held)
+            Change::Release { datacenter, form, service } => {
+                self.release(&datacenter, form, &service)
+            }
+            Change::Service {
+                datacenter, form: Form::Service, service, instances, held, ..
+            } => self.set_service(&datacenter, &service, instances, held),
+            Change::Service { datacenter, form, service, instances, held, executed } => {
+                let told = services::Told { instances, held, executed };
+                self.set_unlisted(&datacenter, form, &service, told)
             }
             Change::Services { datacenter, listing } => self.set_services(&datacenter, listing),
+            Change::Swept { datacenter } => self
+                .datacenter_mut(&datacenter)
+                .is_some_and(|datacenter| !std::mem::replace(&mut datacenter.is_swept, true)),
         }
     }
 
@@ -90,8 +109,12 @@ impl Builder {
     }
 
     fn set_nodes(&mut self, datacenter: &str, nodes: &[Node]) -> bool {
-        let ttl_secs = self.rules.node_ttl_secs;
-        let Some(datacenter) = self.datacenter_mut(datacenter) else { return false };
+        let Some(at) = self.position(datacenter) else { return false };
+        let (view, ttl_secs) = (self.view(at), self.rules.node_ttl_secs);
+        let zone = self.rules.zone.as_str().to_owned();
+        let Some(datacenter) = self.next.datacenters.get_mut(at).map(Arc::make_mut) else {
+            return false;
+        };
         let first = datacenter.nodes.is_none();
         let mut map = datacenter.nodes.take().unwrap_or_default();
         // Consul lists nodes by name; of two that differ in case only, the first is answered.
@@ -109,8 +132,8 @@ impl Builder {
             map.remove(old.key());
             parents(old.key()).for_each(|parent| count_down(&mut datacenter.node_parents, parent));
         }
-        for (key, node) in new {
-            let record = node_record(key.as_bytes(), node, ttl_secs);
+        for (key, node) in &new {
+            let record = NodeRecord::encode(key.as_bytes(), node, view, ttl_secs);
             match map.get(key.as_bytes()) {
                 Some(old) if **old == record => continue,
                 Some(_) => (),
@@ -121,122 +144,23 @@ impl Builder {
             changed = true;
         }
         datacenter.nodes = Some(map);
+        let owned = new.values().filter_map(|node| match node.address {
+            Address::Ip(ip) => Some((reverse::name(ip).into(), Owner::Node((*node.name).into()))),
+            Address::Host(_) => None,
+        });
+        let scope = format!("{}.{zone}", datacenter.name);
+        let owned: BTreeSet<_> = owned.collect();
+        changed |= datacenter.set_node_owners(owned, &|owner| owner.record(&scope, ttl_secs));
         changed
     }
 
-    fn set_services(&mut self, datacenter: &str, listing: Vec<(String, Vec<String>)>) -> bool {
-        let mut new = BTreeMap::<String, (String, BTreeSet<String>)>::new();
-        for (name, tags) in listing {
-            let entry =
-                new.entry(name.to_ascii_lowercase()).or_insert_with(|| (name, BTreeSet::new()));
-            entry.1.extend(tags.iter().map(|tag| tag.to_ascii_lowercase()));
+    /// Whose clients ask for the datacenter at `at`.
+    fn view(&self, at: usize) -> View {
+        // The local one comes first.
+        match self.rules.translate_wan_addrs && at > 0 {
+            true => View::Wan,
+            false => View::Lan,
         }
-        let Some(at) = self.position(datacenter) else { return false };
-        let before = self.next.datacenters.get(at).map(Arc::clone);
-        let first = before.as_ref().is_none_or(|datacenter| datacenter.services.is_none());
-        let mut changed = first;
-
-        let gone: Vec<Arc<Service>> = before
-            .iter()
-            .flat_map(|datacenter| datacenter.services())
-            .filter(|old| str::from_utf8(&old.key).is_ok_and(|key| !new.contains_key(key)))
-            .cloned()
-            .collect();
-        drop(before);
-        if let Some(datacenter) = self.next.datacenters.get_mut(at).filter(|_| first) {
-            Arc::make_mut(datacenter).services = Some(Shards::default());
-        }
-        for old in gone {
-            self.labels_left += usize::from(old.usage.is_own());
-            self.replace(at, &old.key, None);
-            changed = true;
-        }
-        for (key, (name, tags)) in new {
-            let tags: Arc<[Box<str>]> = tags.into_iter().map(String::into_boxed_str).collect();
-            let next = match self.service(at, key.as_bytes()) {
-                Some(old) if old.listed_tags == tags => continue,
-                // Other tags mean other instances: what was fetched before is not fresh any more,
-                // or a tag that is listed now would be denied.
-                Some(old) => Service {
-                    listed_tags: tags,
-                    held: match old.held {
-                        Held::OnDemand { .. } => Held::OnDemand { fresh_until_ms: 0 },
-                        Held::Watched => Held::Watched,
-                    },
-                    ..old.as_ref().clone()
-                },
-                None => Service {
-                    name: name.into(),
-                    usage: self.usage(),
-                    held: Held::OnDemand { fresh_until_ms: 0 },
-                    instances: Arc::default(),
-                    rrsets: None,
-                    key: key.clone().into_bytes().into(),
-                    listed_tags: tags,
-                },
-            };
-            self.replace(at, key.as_bytes(), Some(next));
-            changed = true;
-        }
-        changed
-    }
-
-    fn set_service(
-        &mut self,
-        datacenter: &str,
-        service: &str,
-        instances: Vec<Instance>,
-        held: Held,
-    ) -> bool {
-        let key = service.to_ascii_lowercase();
-        let Some(at) = self.position(datacenter) else { return false };
-        let Some(old) = self.service(at, key.as_bytes()).cloned() else { return false };
-        if old.rrsets.is_some() && *old.instances == *instances {
-            let changed = old.held != held;
-            if changed {
-                self.replace(at, key.as_bytes(), Some(Service { held, ..old.as_ref().clone() }));
-            }
-            return changed;
-        }
-        let ttl_secs = self.rules.service_ttl_secs(&key);
-        let scope = self.next.datacenters.get(at).map_or("", |datacenter| &*datacenter.name);
-        let rrsets = RRsets::encode(&self.rules, scope, ttl_secs, &instances);
-        let next = Service {
-            held,
-            instances: instances.into(),
-            rrsets: Some(Arc::new(rrsets)),
-            ..old.as_ref().clone()
-        };
-        self.replace(at, key.as_bytes(), Some(next));
-        true
-    }
-
-    fn release(&mut self, datacenter: &str, service: &str) -> bool {
-        let key = service.to_ascii_lowercase();
-        let Some(at) = self.position(datacenter) else { return false };
-        let Some(old) = self.service(at, key.as_bytes()) else { return false };
-        if old.rrsets.is_none() {
-            return false;
-        }
-        let held = Held::OnDemand { fresh_until_ms: 0 };
-        let next =
-            Service { held, instances: Arc::default(), rrsets: None, ..old.as_ref().clone() };
-        self.replace(at, key.as_bytes(), Some(next));
-        true
-    }
-
-    /// Puts `next` in the place of the service `key`, and keeps the count of each tag right.
-    fn replace(&mut self, at: usize, key: &[u8], next: Option<Service>) {
-        let Some(datacenter) = self.next.datacenters.get_mut(at).map(Arc::make_mut) else { return };
-        let Some(services) = &mut datacenter.services else { return };
-        let new = next.as_ref().map(tags_of).unwrap_or_default();
-        let old = match next {
-            Some(next) => services.insert(Arc::new(next)),
-            None => services.remove(key),
-        };
-        let old = old.as_deref().map(tags_of).unwrap_or_default();
-        new.difference(&old).for_each(|tag| count_up(&mut datacenter.tags, tag));
-        old.difference(&new).for_each(|tag| count_down(&mut datacenter.tags, tag));
     }
 
     fn usage(&mut self) -> Arc<Usage> {
@@ -264,6 +188,58 @@ impl Builder {
     }
 }
 
+impl Datacenter {
+    /// Makes `owned`, reverse names with nodes, the nodes of the index.
+    fn set_node_owners(
+        &mut self,
+        owned: BTreeSet<(Box<str>, Owner)>,
+        record: &dyn Fn(&Owner) -> Box<[u8]>,
+    ) -> bool {
+        let old: BTreeSet<_> = self.node_owners.iter().cloned().collect();
+        if old == owned {
+            return false;
+        }
+        old.difference(&owned).for_each(|(name, owner)| self.disown(name, owner));
+        for (name, owner) in owned.difference(&old) {
+            self.own(name, owner.clone(), record(owner));
+        }
+        self.node_owners = owned.into_iter().collect();
+        true
+    }
+
+    /// Puts an owner into the index of addresses.
+    fn own(&mut self, name: &str, owner: Owner, record: Box<[u8]>) {
+        if record.is_empty() {
+            return;
+        }
+        let key = name.as_bytes();
+        let known = self.pointers.get(key).map(|pointer| pointer.owners.clone());
+        if known.is_none() {
+            parents(key).for_each(|parent| count_up(&mut self.pointer_parents, parent));
+        }
+        let mut owners = known.unwrap_or_default();
+        owners.retain(|(known, _)| *known != owner);
+        let at = owners.partition_point(|(known, _)| *known < owner);
+        owners.insert(at, (owner, record));
+        self.pointers.insert(Arc::new(Pointer { key: key.into(), owners }));
+    }
+
+    /// Takes an owner out of the index of addresses.
+    fn disown(&mut self, name: &str, owner: &Owner) {
+        let key = name.as_bytes();
+        let Some(pointer) = self.pointers.get(key) else { return };
+        let mut owners = pointer.owners.clone();
+        owners.retain(|(known, _)| known != owner);
+        match owners.is_empty() {
+            true => {
+                self.pointers.remove(key);
+                parents(key).for_each(|parent| count_down(&mut self.pointer_parents, parent));
+            }
+            false => drop(self.pointers.insert(Arc::new(Pointer { key: key.into(), owners }))),
+        }
+    }
+}
+
 fn unheard(name: &str) -> Datacenter {
     Datacenter {
         name: name.into(),
@@ -272,31 +248,13 @@ fn unheard(name: &str) -> Datacenter {
         nodes: None,
         tags: Shards::default(),
         node_parents: Shards::default(),
+        unlisted: std::array::from_fn(|_| Shards::default()),
+        queries: None,
+        pointers: Shards::default(),
+        pointer_parents: Shards::default(),
+        node_owners: Arc::default(),
+        is_swept: false,
     }
-}
-
-fn node_record(key: &[u8], node: &Node, ttl_secs: u32) -> NodeRecord {
-    let mut bytes = Vec::new();
-    let rtype = match &node.address {
-        Address::Host(host) => {
-            if let Some(target) = record::name(host) {
-                record::push_answer(&mut bytes, ttl_secs, &record::cname(target));
-            }
-            rtype::CNAME
-        }
-        Address::Ip(ip) => {
-            record::push_answer(&mut bytes, ttl_secs, &record::address(*ip));
-            record::address_type(*ip)
-        }
-    };
-    NodeRecord { rtype, record: bytes.into(), key: key.into() }
-}
-
-/// The tags of a service that can be a label of their own: of its listing and of its instances.
-fn tags_of(service: &Service) -> BTreeSet<Box<[u8]>> {
-    let listed = service.listed_tags.iter().map(|tag| tag.as_bytes());
-    let used = service.rrsets.iter().flat_map(|rrsets| rrsets.tags());
-    listed.chain(used).filter(|tag| !tag.contains(&b'.')).map(Into::into).collect()
 }
 
 /// `dots` and `are.dots` for the node `two.are.dots`.
@@ -318,157 +276,4 @@ fn count_down(counts: &mut Shards<Counted>, key: &[u8]) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::catalog::model::{Health, Weights};
-    use crate::catalog::snapshot::Found;
-    use crate::name::Zone;
-
-    fn builder(labels_max: usize) -> Builder {
-        let rules = Rules {
-            zone: Zone::new("consul").unwrap(),
-            only_passing: false,
-            node_ttl_secs: 0,
-            service_ttl_secs: Vec::new(),
-        };
-        let mut builder = Builder::new(rules, 1, labels_max, Arc::new(Usage::new(1, false)));
-        let names = vec!["dc1".to_owned(), "dc2".to_owned()];
-        assert!(builder.apply(Change::Datacenters { local: "dc1".to_owned(), names }));
-        builder
-    }
-
-    fn list(builder: &mut Builder, listing: &[(&str, &[&str])]) -> bool {
-        let owned = |tags: &[&str]| tags.iter().map(|tag| (*tag).to_owned()).collect();
-        let listing =
-            listing.iter().map(|(name, tags)| ((*name).to_owned(), owned(tags))).collect();
-        builder.apply(Change::Services { datacenter: "dc1".to_owned(), listing })
-    }
-
-    fn fill(builder: &mut Builder, service: &str, tags: &[&str], held: Held) -> bool {
-        let instance = Instance {
-            id: service.to_owned(),
-            node: Node { name: "n1".to_owned(), address: Address::Ip([10, 0, 0, 1].into()) },
-            address: None,
-            port: 80,
-            tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
-            weights: Weights::default(),
-            health: Health::Passing,
-        };
-        builder.apply(Change::Service {
-            datacenter: "dc1".to_owned(),
-            service: service.to_owned(),
-            instances: vec![instance],
-            held,
-        })
-    }
-
-    /// A service in a short written form: how it is held, and the tags of its records.
-    fn render(builder: &Builder, service: &str) -> String {
-        let snapshot = builder.snapshot();
-        let Found::Here(datacenter) = snapshot.datacenter(None) else {
-            return "no datacenter".to_owned();
-        };
-        match datacenter.service(service.as_bytes()) {
-            Found::Here(service) => {
-                let tags = service.rrsets.as_ref().map(|rrsets| {
-                    let tags: Vec<_> = rrsets.tags().map(String::from_utf8_lossy).collect();
-                    tags.join(" ")
-                });
-                format!("{} {:?} {:?}", service.name, service.held, tags)
-            }
-            Found::Missing => "missing".to_owned(),
-            Found::Unheard => "unheard".to_owned(),
-        }
-    }
-
-    #[test]
-    fn a_service_is_there_while_it_is_listed() {
-        let mut builder = builder(9);
-        assert_eq!(render(&builder, "web"), "unheard");
-        assert!(!fill(&mut builder, "web", &[], Held::Watched), "no list yet");
-
-        assert!(list(&mut builder, &[("Web", &[])]));
-        assert!(!list(&mut builder, &[("Web", &[])]), "nothing is different");
-        assert_eq!(render(&builder, "web"), "Web OnDemand { fresh_until_ms: 0 } None");
-        assert!(fill(&mut builder, "WEB", &["v1"], Held::Watched));
-        assert!(!fill(&mut builder, "WEB", &["v1"], Held::Watched), "nothing is different");
-        assert_eq!(render(&builder, "web"), "Web Watched Some(\"v1\")");
-
-        assert!(list(&mut builder, &[]));
-        assert_eq!(render(&builder, "web"), "missing");
-        assert!(!fill(&mut builder, "web", &[], Held::Watched), "an answer that came too late");
-    }
-
-    #[test]
-    fn other_tags_make_what_was_fetched_due_again() {
-        let mut builder = builder(9);
-        list(&mut builder, &[("web", &["v1"]), ("db", &["v1"])]);
-        fill(&mut builder, "web", &["v1"], Held::OnDemand { fresh_until_ms: 30_000 });
-        fill(&mut builder, "db", &["v1"], Held::Watched);
-        list(&mut builder, &[("web", &["v1", "v2"]), ("db", &["v1", "v2"])]);
-        assert_eq!(render(&builder, "web"), "web OnDemand { fresh_until_ms: 0 } Some(\"v1\")");
-        assert_eq!(render(&builder, "db"), "db Watched Some(\"v1\")");
-    }
-
-    #[test]
-    fn a_released_service_keeps_its_name() {
-        let mut builder = builder(9);
-        list(&mut builder, &[("web", &[])]);
-        fill(&mut builder, "web", &[], Held::OnDemand { fresh_until_ms: 30_000 });
-        let change = Change::Release { datacenter: "dc1".to_owned(), service: "web".to_owned() };
-        assert!(builder.apply(change.clone()));
-        assert!(!builder.apply(change));
-        assert_eq!(render(&builder, "web"), "web OnDemand { fresh_until_ms: 0 } None");
-    }
-
-    #[test]
-    fn a_label_that_one_service_leaves_another_takes() {
-        let mut builder = builder(1);
-        let own = |builder: &Builder| -> Vec<String> {
-            let snapshot = builder.snapshot();
-            let services = snapshot.datacenters().flat_map(|datacenter| datacenter.services());
-            let own = services.filter(|service| service.usage.is_own());
-            own.map(|service| service.name.to_string()).collect()
-        };
-        list(&mut builder, &[("a", &[]), ("b", &[])]);
-        assert_eq!(own(&builder), ["a"]);
-        list(&mut builder, &[("b", &[])]);
-        assert_eq!(own(&builder), Vec::<String>::new());
-        list(&mut builder, &[("b", &[]), ("c", &[])]);
-        assert_eq!(own(&builder), ["c"]);
-    }
-
-    #[test]
-    fn a_snapshot_is_not_touched_by_later_changes() {
-        let mut builder = builder(9);
-        list(&mut builder, &[("web", &["v1"])]);
-        let before = builder.snapshot();
-        list(&mut builder, &[]);
-        let Found::Here(datacenter) = before.datacenter(None) else { panic!("no datacenter") };
-        assert!(matches!(datacenter.service(b"web"), Found::Here(_)) && datacenter.has_tag(b"v1"));
-    }
-
-    #[test]
-    fn the_serial_never_goes_back() {
-        let mut builder = builder(9);
-        builder.stamp(100);
-        builder.stamp(90);
-        assert_eq!(builder.snapshot().serial, 100);
-    }
-
-    #[test]
-    fn a_datacenter_that_goes_and_comes_back_starts_from_nothing() {
-        let mut builder = builder(9);
-        list(&mut builder, &[("web", &[])]);
-        let only = |names: &[&str]| Change::Datacenters {
-            local: "dc2".to_owned(),
-            names: names.iter().map(|name| (*name).to_owned()).collect(),
-        };
-        assert!(builder.apply(only(&["dc2"])));
-        assert!(builder.apply(only(&["dc1", "dc2"])));
-        assert!(!builder.apply(only(&["dc2", "dc1"])), "the order means nothing");
-        let snapshot = builder.snapshot();
-        let Found::Here(datacenter) = snapshot.datacenter(Some(b"dc1")) else { panic!("no dc1") };
-        assert!(!datacenter.has_services());
-    }
-}
+mod tests;

@@ -3,7 +3,9 @@
 //! A source never patches. It says "these are now all the names of dc1", or "these are now all
 //! instances of web", so a change that is lost is mended by the next one of its kind.
 
+use crate::catalog::form::Form;
 use crate::catalog::model::{Instance, Node};
+use crate::catalog::queries::Queries;
 
 /// One part of the catalogue, as it is now.
 #[derive(Clone, Debug)]
@@ -22,16 +24,27 @@ pub enum Change {
         /// Of two that differ in letter case only, the first counts.
         nodes: Vec<Node>,
     },
-    /// All instances of a service, whatever their health.
+    /// The prepared queries of a datacenter.
+    Queries {
+        /// Where they are.
+        datacenter: String,
+        /// `None` where they cannot all be seen.
+        queries: Option<Queries>,
+    },
+    /// All instances of a service, whatever their health; or of what else has instances.
     Service {
         /// Where it is.
         datacenter: String,
-        /// Its name; of any letter case.
+        /// What kind of name it has.
+        form: Form,
+        /// Its name; of any letter case. Of [`Form::Peer`], the service and the peer with a dot.
         service: String,
         /// In an order that stays the same while they do.
         instances: Vec<Instance>,
         /// How long this may be believed.
         held: Held,
+        /// What a prepared query said besides; `None` for all else.
+        executed: Option<Executed>,
     },
     /// All services of a datacenter by name, each with its tags. Proves that a name is unknown.
     Services {
@@ -47,13 +60,33 @@ pub enum Change {
         /// False from the first failure until the next success.
         reachable: bool,
     },
-    /// The instances of a service are no longer kept; its name still is.
+    /// The instances of a service are no longer kept; its name still is, where it is listed.
     Release {
         /// Where it is.
         datacenter: String,
+        /// What kind of name it has.
+        form: Form,
         /// Its name; of any letter case.
         service: String,
     },
+    /// Each service of a datacenter was heard of at least once.
+    Swept {
+        /// Which datacenter.
+        datacenter: String,
+    },
+}
+
+/// What a prepared query says besides its instances.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Executed {
+    /// The datacenter that the instances are in, which a failover decides.
+    pub datacenter: String,
+    /// The service that they are of.
+    pub service: String,
+    /// The TTL that the query asks for; `None` is that of the service.
+    pub ttl_secs: Option<u32>,
+    /// Whether the nearest instance comes first.
+    pub is_sorted: bool,
 }
 
 /// How a service's instances are kept fresh.

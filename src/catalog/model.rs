@@ -12,6 +12,45 @@ pub struct Node {
     pub name: String,
     /// Where the node is reached.
     pub address: Address,
+    /// Where else it is; `None` where no such address is registered.
+    pub tagged: Option<Box<Tagged>>,
+    /// Keys with their values, sorted.
+    pub meta: Vec<(String, String)>,
+}
+
+/// Addresses of a node or a service for those who ask from elsewhere, or for one family.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Tagged {
+    /// Answers questions for A from the own datacenter.
+    pub lan_ipv4: Option<Address>,
+    /// Answers questions for AAAA from the own datacenter.
+    pub lan_ipv6: Option<Address>,
+    /// Where clients in other datacenters connect.
+    pub wan: Option<Address>,
+    /// The same for A.
+    pub wan_ipv4: Option<Address>,
+    /// The same for AAAA.
+    pub wan_ipv6: Option<Address>,
+    /// The port that goes with `wan`; 0 is the service's own.
+    pub wan_port: u16,
+    /// The address that stands for the service in the mesh (`consul-virtual`).
+    pub mesh: Option<Address>,
+}
+
+/// One of several ports of an instance.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NamedPort {
+    /// As registered; compared without regard to case.
+    pub name: String,
+    /// Its number.
+    pub port: u16,
+}
+
+impl Node {
+    /// A node with nothing but an address.
+    pub fn new(name: String, address: Address) -> Self {
+        Self { name, address, tagged: None, meta: Vec::new() }
+    }
 }
 
 /// One instance of a service, with the node that it runs on.
@@ -25,6 +64,10 @@ pub struct Instance {
     pub address: Option<Address>,
     /// 0 where none is registered, as for services known by name only.
     pub port: u16,
+    /// Ports that have names; none for most.
+    pub ports: Vec<NamedPort>,
+    /// Where else it is; `None` where no such address is registered.
+    pub tagged: Option<Box<Tagged>>,
     /// As registered; compared without regard to case.
     pub tags: Vec<String>,
     /// Of its SRV record.

@@ -7,22 +7,28 @@
 //! A tag's list points at the same bytes as the whole service's, so an instance costs its records
 //! once, however many tags it has. Picking k of n records is picking k of n spans.
 //!
-//! **Invariant:** only instances that [`Rules::shows`] are in here; critical ones never are.
+//! **Invariant:** only instances that [`Rules::shows`](crate::catalog::Rules::shows) are in here;
+//! critical ones never are.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 
-use crate::catalog::model::{Address, Instance};
-use crate::catalog::selection::{self, Rules};
-use crate::wire::record;
+use crate::catalog::press::Gathered;
 
 /// All records of a service, by tag.
 #[derive(Debug, Default)]
 pub struct RRsets {
-    bytes: Box<[u8]>,
-    all: Selection,
+    pub(in crate::catalog) bytes: Box<[u8]>,
+    pub(in crate::catalog) all: Selection,
     /// Sorted by tag; tags are lower case.
-    tags: Box<[(Box<[u8]>, Selection)]>,
+    pub(in crate::catalog) tags: Box<[(Box<[u8]>, Selection)]>,
+    /// The instances by the names of their ports. Sorted by name; names are lower case.
+    pub(in crate::catalog) ports: Box<[PortRecords]>,
+    /// The records of each instance, where some are of several tags; else empty.
+    pub(in crate::catalog) printed: Box<[Printed]>,
+    /// Whether the order of the records means something: the nearest instance first.
+    pub is_sorted: bool,
+    /// The address that stands for the service in the mesh.
+    pub mesh: Option<IpAddr>,
 }
 
 /// The records of the instances that have a tag, or of all.
@@ -32,6 +38,8 @@ pub struct Selection {
     pub a: Box<[Span]>,
     /// Distinct addresses.
     pub aaaa: Box<[Span]>,
+    /// What ANY is answered with, where that is not all of `a` and `aaaa`.
+    pub any: Option<Box<[Span]>>,
     /// Only where there is no address at all: a CNAME stands alone (RFC 1034 §3.6.2).
     pub cname: Box<[Span]>,
     /// Distinct by node, address and port.
@@ -40,63 +48,61 @@ pub struct Selection {
     pub srv_len_min: u16,
     /// Whether two of `srv` have the same target.
     pub shares_targets: bool,
-    instances: usize,
+    /// Places in `printed`, ascending; of all instances where `printed` is empty.
+    pub(in crate::catalog) members: Box<[u32]>,
+}
+
+/// The records of the instances that have a port of one name.
+#[derive(Debug)]
+pub struct PortRecords {
+    pub(in crate::catalog) name: Box<[u8]>,
+    /// With SRV records of that port.
+    pub(in crate::catalog) selection: Selection,
+    /// What each of its members is answered with.
+    pub(in crate::catalog) printed: Box<[Printed]>,
 }
 
 /// A record in the arena.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Span {
-    start: u32,
-    len: u16,
+    pub(in crate::catalog) start: u32,
+    pub(in crate::catalog) len: u16,
 }
 
-/// An SRV record in the arena, and its target's address behind it.
+/// An SRV record in the arena, and its target's additional records behind it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct SrvSpan {
-    record: Span,
-    /// The bytes of the additional record, owner left off; 0 where the target is elsewhere.
-    tail_len: u16,
+    pub(in crate::catalog) record: Span,
+    /// The bytes of the target's address, owner left off; 0 where the target is elsewhere.
+    pub(in crate::catalog) tail_len: u16,
+    /// How the target ends.
+    pub target_in: TargetIn,
     /// Equal for records with the same target, and less than the number of targets.
     pub target: u32,
 }
 
+/// Whose name an SRV's target is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TargetIn {
+    /// That of an external host.
+    Host,
+    /// One that we made, in our zone.
+    Zone,
+}
+
+/// Where the records of one instance are.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Printed {
+    pub(in crate::catalog) a: Option<Span>,
+    pub(in crate::catalog) aaaa: Option<Span>,
+    pub(in crate::catalog) any: Option<Span>,
+    pub(in crate::catalog) cname: Option<Span>,
+    pub(in crate::catalog) srv: Option<SrvSpan>,
+    /// Equal for instances whose SRV records say the same but for the weight.
+    pub(in crate::catalog) identity: u32,
+}
+
 impl RRsets {
-    /// Encodes what `rules` show of `instances`, which run in `datacenter`.
-    pub fn encode(rules: &Rules, datacenter: &str, ttl_secs: u32, instances: &[Instance]) -> Self {
-        let shown: Vec<&Instance> =
-            instances.iter().filter(|instance| rules.shows(instance.health)).collect();
-        let mut press = Press {
-            rules,
-            datacenter,
-            ttl_secs,
-            bytes: Vec::new(),
-            addresses: HashMap::new(),
-            hosts: HashMap::new(),
-            targets: HashMap::new(),
-        };
-        let printed: Vec<Printed> = shown.iter().map(|instance| press.print(instance)).collect();
-
-        let mut tags = BTreeMap::<String, Vec<usize>>::new();
-        for (at, instance) in shown.iter().enumerate() {
-            for tag in &instance.tags {
-                let places = tags.entry(tag.to_ascii_lowercase()).or_default();
-                if places.last() != Some(&at) {
-                    places.push(at);
-                }
-            }
-        }
-        Self {
-            all: Selection::gather(&shown, &printed, 0..shown.len()),
-            tags: tags
-                .into_iter()
-                .map(|(tag, places)| {
-                    (tag.into_bytes().into(), Selection::gather(&shown, &printed, places))
-                })
-                .collect(),
-            bytes: press.bytes.into(),
-        }
-    }
-
     /// The records of all instances.
     pub fn all(&self) -> &Selection {
         &self.all
@@ -104,8 +110,53 @@ impl RRsets {
 
     /// The records of the instances with this tag, given in lower case.
     pub fn tagged(&self, tag: &[u8]) -> Option<&Selection> {
-        let at = self.tags.binary_search_by(|(key, _)| key.as_ref().cmp(tag)).ok()?;
-        self.tags.get(at).map(|(_, selection)| selection)
+        by_key(&self.tags, tag)
+    }
+
+    /// The records of the instances with a port of this name, given in lower case.
+    pub fn with_port(&self, port: &[u8]) -> Option<&Selection> {
+        self.port(port).map(|records| &records.selection)
+    }
+
+    /// The same of those that have this tag too. `None` if there is no such instance.
+    pub fn tagged_with_port(&self, tag: &[u8], port: &[u8]) -> Option<Box<Selection>> {
+        let (tagged, records) = (&self.tagged(tag)?.members, self.port(port)?);
+        let both = records.selection.members.iter().zip(&records.printed);
+        gather(both.filter(|(at, _)| tagged.binary_search(at).is_ok()))
+    }
+
+    /// Whether some instance has a port with a name.
+    pub fn has_ports(&self) -> bool {
+        !self.ports.is_empty()
+    }
+
+    fn port(&self, name: &[u8]) -> Option<&PortRecords> {
+        self.ports.iter().find(|records| *records.name == *name)
+    }
+
+    /// The records of the instances with each of the tags that `tags`, in lower case, is when cut
+    /// at its dots. `None` if there is no such instance, or too many to look through.
+    pub fn tagged_all(&self, tags: &[u8]) -> Option<Box<Selection>> {
+        let members = self.members_of_all(tags)?;
+        gather(members.iter().filter_map(|at| Some((at, self.printed.get(*at as usize)?))))
+    }
+
+    fn members_of_all(&self, tags: &[u8]) -> Option<Vec<u32>> {
+        if !tags.contains(&b'.') || self.printed.len() > JOINED_MAX {
+            return None;
+        }
+        let mut members: Option<Vec<u32>> = None;
+        for tag in tags.split(|byte| *byte == b'.') {
+            let tagged = &self.tagged(tag)?.members;
+            members = Some(match members {
+                None => tagged.to_vec(),
+                Some(mut members) => {
+                    members.retain(|at| tagged.binary_search(at).is_ok());
+                    members
+                }
+            });
+        }
+        members.filter(|members| !members.is_empty())
     }
 
     /// Whether `tag` is the end of a longer, dotted tag: `b` where an instance has `a.b`.
@@ -139,172 +190,21 @@ impl RRsets {
 impl Selection {
     /// Whether no instance is in it.
     pub fn is_empty(&self) -> bool {
-        self.instances == 0
-    }
-
-    fn gather(
-        shown: &[&Instance],
-        printed: &[Printed],
-        places: impl IntoIterator<Item = usize>,
-    ) -> Self {
-        let mut gathered = Gathered::default();
-        for at in places {
-            if let (Some(instance), Some(printed)) = (shown.get(at), printed.get(at)) {
-                gathered.add(instance, printed);
-            }
-        }
-        gathered.into_selection()
+        self.members.is_empty()
     }
 }
 
-/// A selection while it is being put together.
-#[derive(Default)]
-struct Gathered<'c> {
-    a: Vec<Span>,
-    aaaa: Vec<Span>,
-    cname: Vec<Span>,
-    srv: Vec<SrvSpan>,
-    /// Span starts of the addresses and hosts that are in, and what makes an SRV distinct.
-    seen: HashSet<u32>,
-    seen_srv: HashSet<(&'c str, Option<&'c Address>, u16)>,
-    instances: usize,
+fn by_key<'s>(selections: &'s [(Box<[u8]>, Selection)], key: &[u8]) -> Option<&'s Selection> {
+    let at = selections.binary_search_by(|(known, _)| known.as_ref().cmp(key)).ok()?;
+    selections.get(at).map(|(_, selection)| selection)
 }
 
-impl<'c> Gathered<'c> {
-    fn add(&mut self, instance: &'c Instance, printed: &Printed) {
-        self.instances += 1;
-        for (list, span) in [
-            (&mut self.a, printed.a),
-            (&mut self.aaaa, printed.aaaa),
-            (&mut self.cname, printed.cname),
-        ] {
-            list.extend(span.filter(|span| self.seen.insert(span.start)));
-        }
-        let identity = (&*instance.node.name, instance.address.as_ref(), instance.port);
-        self.srv.extend(printed.srv.filter(|_| self.seen_srv.insert(identity)));
-    }
-
-    fn into_selection(self) -> Selection {
-        let mut targets: Vec<u32> = self.srv.iter().map(|span| span.target).collect();
-        targets.sort_unstable();
-        targets.dedup();
-        let has_address = !self.a.is_empty() || !self.aaaa.is_empty();
-        Selection {
-            srv_len_min: self.srv.iter().map(|span| span.record.len).min().unwrap_or(0),
-            shares_targets: targets.len() < self.srv.len(),
-            a: self.a.into(),
-            aaaa: self.aaaa.into(),
-            cname: if has_address { Box::default() } else { self.cname.into() },
-            srv: self.srv.into(),
-            instances: self.instances,
-        }
-    }
+fn gather<'s>(printed: impl Iterator<Item = (&'s u32, &'s Printed)>) -> Option<Box<Selection>> {
+    let mut gathered = Gathered::default();
+    printed.for_each(|(at, printed)| gathered.add(*at, printed));
+    let selection = gathered.into_selection();
+    (!selection.is_empty()).then(|| Box::new(selection))
 }
 
-/// Where the records of one instance are.
-#[derive(Clone, Copy, Debug, Default)]
-struct Printed {
-    a: Option<Span>,
-    aaaa: Option<Span>,
-    cname: Option<Span>,
-    srv: Option<SrvSpan>,
-}
-
-/// Encodes into one arena, each distinct address and host once.
-struct Press<'r> {
-    rules: &'r Rules,
-    datacenter: &'r str,
-    ttl_secs: u32,
-    bytes: Vec<u8>,
-    addresses: HashMap<IpAddr, Span>,
-    hosts: HashMap<String, Option<Span>>,
-    targets: HashMap<String, u32>,
-}
-
-impl Press<'_> {
-    fn print(&mut self, instance: &Instance) -> Printed {
-        let mut printed = Printed { srv: self.srv(instance), ..Printed::default() };
-        match instance.effective_address() {
-            Address::Host(host) => printed.cname = self.cname(host),
-            Address::Ip(ip @ IpAddr::V4(_)) => printed.a = self.address(*ip),
-            Address::Ip(ip @ IpAddr::V6(_)) => printed.aaaa = self.address(*ip),
-        }
-        printed
-    }
-
-    fn address(&mut self, ip: IpAddr) -> Option<Span> {
-        if let Some(span) = self.addresses.get(&ip) {
-            return Some(*span);
-        }
-        let ttl_secs = self.ttl_secs;
-        let span = self.push(|bytes| record::push_answer(bytes, ttl_secs, &record::address(ip)))?;
-        self.addresses.insert(ip, span);
-        Some(span)
-    }
-
-    fn cname(&mut self, host: &str) -> Option<Span> {
-        if let Some(span) = self.hosts.get(host) {
-            return *span;
-        }
-        let ttl_secs = self.ttl_secs;
-        let span = record::name(host).and_then(|target| {
-            self.push(|bytes| record::push_answer(bytes, ttl_secs, &record::cname(target)))
-        });
-        self.hosts.insert(host.to_owned(), span);
-        span
-    }
-
-    fn srv(&mut self, instance: &Instance) -> Option<SrvSpan> {
-        let text = self.target(instance);
-        let target = record::name(&text)?;
-        let weight = selection::weight(instance);
-        let ttl_secs = self.ttl_secs;
-        let rdata = record::srv(weight, instance.port, target);
-        let span = self.push(|bytes| record::push_answer(bytes, ttl_secs, &rdata))?;
-        let tail_len = match instance.effective_address() {
-            Address::Host(_) => 0,
-            Address::Ip(ip) => {
-                let rdata = record::address(*ip);
-                self.push(|bytes| record::push_tail(bytes, ttl_secs, &rdata))?.len
-            }
-        };
-        let next = u32::try_from(self.targets.len()).ok()?;
-        let target = *self.targets.entry(text.to_ascii_lowercase()).or_insert(next);
-        Some(SrvSpan { record: span, tail_len, target })
-    }
-
-    /// The name of an SRV's target: the node where the service has no address of its own, else
-    /// the address itself, as Consul's V1 server does; a host as it is.
-    fn target(&self, instance: &Instance) -> String {
-        let scope = format!("{}.{}", self.datacenter, self.rules.zone.as_str());
-        match (&instance.address, &instance.node.address) {
-            (Some(Address::Host(host)), _) | (None, Address::Host(host)) => host.clone(),
-            (Some(Address::Ip(ip)), _) => format!("{}.addr.{scope}", hex(*ip)),
-            (None, Address::Ip(ip)) => {
-                let node = format!("{}.node.{scope}", instance.node.name);
-                // A node may be registered under what is no name; its address still is one.
-                match record::name(&node) {
-                    Some(_) => node,
-                    None => format!("{}.addr.{scope}", hex(*ip)),
-                }
-            }
-        }
-    }
-
-    fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>) -> bool) -> Option<Span> {
-        let start = u32::try_from(self.bytes.len()).ok()?;
-        if !encode(&mut self.bytes) {
-            return None;
-        }
-        let len = u16::try_from(self.bytes.len() - start as usize).ok()?;
-        Some(Span { start, len })
-    }
-}
-
-/// An address as the label of an `.addr` name: lower-case hexadecimal digits.
-fn hex(ip: IpAddr) -> String {
-    match ip {
-        IpAddr::V4(ip) => format!("{:08x}", ip.to_bits()),
-        IpAddr::V6(ip) => format!("{:032x}", ip.to_bits()),
-    }
-}
+/// Several tags at once are looked for at query time, which costs an instance by instance.
+const JOINED_MAX: usize = 1024;

@@ -11,6 +11,8 @@ pub struct Rules {
     pub zone: Zone,
     /// Leaves out instances that are not `Passing`.
     pub only_passing: bool,
+    /// Answers with the `wan` addresses of other datacenters' nodes and services.
+    pub translate_wan_addrs: bool,
     /// The TTL of node records, in seconds.
     pub node_ttl_secs: u32,
     /// Service name, prefix ending in `*`, or `*`, with a TTL in seconds; lower case.
@@ -18,6 +20,17 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// Consul's defaults, for `zone`.
+    pub fn new(zone: Zone) -> Self {
+        Self {
+            zone,
+            only_passing: false,
+            translate_wan_addrs: false,
+            node_ttl_secs: 0,
+            service_ttl_secs: Vec::new(),
+        }
+    }
+
     /// Whether an instance of this health is answered with.
     ///
     /// Critical ones never are; the rest unless `only_passing` (Consul: §3 of its DNS).
@@ -41,6 +54,11 @@ impl Rules {
     }
 }
 
+/// Whether an instance of this health is answered with where no rule asks for more.
+pub fn is_reachable(health: Health) -> bool {
+    health != Health::Critical
+}
+
 /// The SRV weight of an instance: by health, and 1 where Consul knows no such health.
 pub fn weight(instance: &Instance) -> u16 {
     match instance.health {
@@ -58,6 +76,7 @@ mod tests {
         Rules {
             zone: Zone::new("consul").unwrap(),
             only_passing,
+            translate_wan_addrs: false,
             node_ttl_secs: 0,
             service_ttl_secs: ttls.iter().map(|(key, ttl)| ((*key).to_owned(), *ttl)).collect(),
         }

@@ -10,8 +10,12 @@
 
 use std::sync::Arc;
 
-use crate::catalog::change::Held;
+use crate::catalog::change::{Executed, Held};
+use crate::catalog::form::Form;
 use crate::catalog::model::Instance;
+use crate::catalog::nodes::NodeRecord;
+use crate::catalog::queries::Queries;
+use crate::catalog::reverse::{Owner, Pointer};
 use crate::catalog::rrsets::RRsets;
 use crate::catalog::shards::{Keyed, Shards};
 use crate::catalog::usage::Usage;
@@ -41,6 +45,18 @@ pub struct Datacenter {
     pub(in crate::catalog) tags: Shards<Counted>,
     /// Each name that a dotted node's name ends with, and how many do.
     pub(in crate::catalog) node_parents: Shards<Counted>,
+    /// What was heard of the forms in [`Form::UNLISTED`], in that order.
+    pub(in crate::catalog) unlisted: [Shards<Service>; Form::UNLISTED.len()],
+    /// The prepared queries there are; `None` where that is not known.
+    pub(in crate::catalog) queries: Option<Arc<Queries>>,
+    /// Whose each address is, by its reverse name.
+    pub(in crate::catalog) pointers: Shards<Pointer>,
+    /// Each name that such a name ends with, and how many do.
+    pub(in crate::catalog) pointer_parents: Shards<Counted>,
+    /// What the nodes have in the index of addresses.
+    pub(in crate::catalog) node_owners: Arc<[(Box<str>, Owner)]>,
+    /// Whether each service was heard of once, so that an address is known to be nobody's.
+    pub(in crate::catalog) is_swept: bool,
 }
 
 /// A service, known by name at least.
@@ -59,16 +75,10 @@ pub struct Service {
     pub(in crate::catalog) key: Box<[u8]>,
     /// Of the list of names, lower case, sorted.
     pub(in crate::catalog) listed_tags: Arc<[Box<str>]>,
-}
-
-/// A node's one record: an address, or a CNAME.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct NodeRecord {
-    /// A, AAAA or CNAME.
-    pub rtype: u16,
-    /// Ready to be copied; empty where the node's address is no name either.
-    pub record: Box<[u8]>,
-    pub(in crate::catalog) key: Box<[u8]>,
+    /// The addresses of its own that its instances have. Stays when they are let go of.
+    pub(in crate::catalog) owned: Arc<[(Box<str>, Owner)]>,
+    /// What a prepared query said besides.
+    pub(in crate::catalog) executed: Option<Executed>,
 }
 
 /// How many things of the catalogue have a name.
@@ -147,6 +157,38 @@ impl Datacenter {
         self.tags.get(tag).is_some()
     }
 
+    /// What was heard of a name of an unlisted form, in lower case. `None` is nothing, which proves
+    /// nothing.
+    pub fn unlisted(&self, form: Form, name: &[u8]) -> Option<&Service> {
+        self.unlisted.get(form.place()?)?.get(name).map(Arc::as_ref)
+    }
+
+    /// All that was heard of unlisted forms.
+    pub fn all_unlisted(&self) -> impl Iterator<Item = (Form, &Arc<Service>)> {
+        let forms = Form::UNLISTED.into_iter().zip(&self.unlisted);
+        forms.flat_map(|(form, services)| services.iter().map(move |service| (form, service)))
+    }
+
+    /// The prepared queries there are; `None` where that is not known.
+    pub fn queries(&self) -> Option<&Queries> {
+        self.queries.as_deref()
+    }
+
+    /// Whose an address is, by its reverse name in lower case. Missing only once it is known that
+    /// no service has it.
+    pub fn pointer(&self, name: &[u8]) -> Found<&Pointer> {
+        match (self.pointers.get(name), self.is_swept && self.nodes.is_some()) {
+            (Some(pointer), _) => Found::Here(pointer.as_ref()),
+            (None, true) => Found::Missing,
+            (None, false) => Found::Unheard,
+        }
+    }
+
+    /// Whether some known address's reverse name ends with this one.
+    pub fn has_pointer_below(&self, name: &[u8]) -> bool {
+        self.pointer_parents.get(name).is_some()
+    }
+
     /// Whether some node's dotted name ends with this one.
     pub fn has_node_below(&self, name: &[u8]) -> bool {
         self.node_parents.get(name).is_some()
@@ -154,12 +196,6 @@ impl Datacenter {
 }
 
 impl Keyed for Service {
-    fn key(&self) -> &[u8] {
-        &self.key
-    }
-}
-
-impl Keyed for NodeRecord {
     fn key(&self) -> &[u8] {
         &self.key
     }

@@ -22,6 +22,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             domain: "consul".to_owned(),
+            alt_domain: None,
+            translate_wan_addrs: false,
             dns: DnsConfig::default(),
             answers: AnswersConfig::default(),
             admin: AdminConfig::default(),
@@ -43,6 +45,10 @@ impl Default for DnsConfig {
             // The size that crosses any network unfragmented: DNS Flag Day 2020.
             udp_payload_max: 1232,
             advertise: Vec::new(),
+            name_servers: Vec::new(),
+            reverse_zones: Vec::new(),
+            chaos: true,
+            identity: None,
             tcp_connections_max: 1024,
             tcp_pipeline_max: 32,
             tcp_idle: Duration::from_secs(30),

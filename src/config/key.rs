@@ -62,6 +62,15 @@ pub enum Kind {
     Flag(fn(&mut Config, bool)),
     /// Any number of IP addresses.
     Ips(fn(&mut Config, Vec<IpAddr>)),
+    /// Any number of DNS names, each read by a rule of its own.
+    Names {
+        /// The form, as in `must be …`.
+        allowed: &'static str,
+        /// Reads one; it may stand for several.
+        read: fn(&str) -> Option<Vec<String>>,
+        /// Where they go.
+        put: fn(&mut Config, Vec<String>),
+    },
     /// A path; relative ones begin where the process was started.
     Path(fn(&mut Config, Option<PathBuf>)),
     /// Text that no message may show.
@@ -160,6 +169,7 @@ impl Key {
             }
             Kind::Flag(_) => "true or false",
             Kind::Ips(_) => "an IP address such as 10.0.0.1 or ::1, none or several",
+            Kind::Names { allowed, .. } => allowed,
             Kind::Path(_) => "a path",
             Kind::Secret(_) => "text of printable ASCII characters",
             Kind::Socket(_) => "an IP address and a port such as 127.0.0.1:53 or [::1]:53",

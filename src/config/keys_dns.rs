@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use crate::config::key::Key;
 use crate::config::key::Kind;
+use crate::config::reading;
+use crate::config::reverse;
 
 /// In the README's order.
 pub static KEYS: &[Key] = &[
@@ -15,6 +17,24 @@ pub static KEYS: &[Key] = &[
         r#""consul""#,
         "The zone that is answered for.",
         Kind::Domain(|config, value| config.domain = value),
+    ),
+    Key::new(
+        "alt_domain",
+        r#""""#,
+        "A second zone in which the same names are answered for, in the same words.",
+        Kind::Text {
+            allowed: "a domain such as consul.example.com, neither the root nor below arpa",
+            fits: |text| reading::domain(text).is_some(),
+            put: |config, value| {
+                config.alt_domain = value.and_then(|text| reading::domain(&text));
+            },
+        },
+    ),
+    Key::new(
+        "translate_wan_addrs",
+        "false",
+        "Answers names of other datacenters with the `wan` addresses that are registered there.",
+        Kind::Flag(|config, value| config.translate_wan_addrs = value),
     ),
     Key::new(
         "dns.listen",
@@ -44,6 +64,46 @@ pub static KEYS: &[Key] = &[
         "Addresses that the name server `ns.<domain>` resolves to; none is the address that was \
          asked.",
         Kind::Ips(|config, value| config.dns.advertise = value),
+    ),
+    Key::new(
+        "dns.name_servers",
+        "[]",
+        "Names in NS records and in the SOA; none is `ns.<domain>`. One below a zone of ours has a \
+         single label more than it, and resolves as `ns` does.",
+        Kind::Names {
+            allowed: "a domain such as ns1.example.com, neither the root nor below arpa",
+            read: |text| Some(vec![reading::domain(text)?]),
+            put: |config, value| config.dns.name_servers = value,
+        },
+    ),
+    Key::new(
+        "dns.reverse_zones",
+        "[]",
+        "Zones of addresses that are ours, as `10.in-addr.arpa` or `10.0.0.0/8`: what they lack \
+         does not exist. Elsewhere an address that is not known is refused.",
+        Kind::Names {
+            allowed: reverse::ALLOWED,
+            read: reverse::zones,
+            put: |config, value| config.dns.reverse_zones = value,
+        },
+    ),
+    Key::new(
+        "dns.chaos",
+        "true",
+        "Whether `version.bind` and `id.server` are answered in class CH.",
+        Kind::Flag(|config, value| config.dns.chaos = value),
+    ),
+    Key::new(
+        "dns.identity",
+        r#""""#,
+        "What `id.server` and `hostname.bind` say; nothing is the name of the machine.",
+        Kind::Text {
+            allowed: "at most 255 printable ASCII characters",
+            fits: |text| {
+                text.len() <= 255 && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+            },
+            put: |config, value| config.dns.identity = value,
+        },
     ),
     Key::new(
         "dns.tcp_connections_max",

@@ -22,6 +22,7 @@ pub mod keys_dns;
 pub mod load;
 pub mod nearest;
 pub mod reading;
+pub mod reverse;
 pub mod together;
 #[cfg(test)]
 pub mod trial;
@@ -39,6 +40,10 @@ pub use crate::config::load::{ConfigErrors, Loaded, Sources};
 pub struct Config {
     /// The zone we are authoritative for, lower case, without a trailing dot.
     pub domain: String,
+    /// A second zone with the same names, as `domain`; `None` is none.
+    pub alt_domain: Option<String>,
+    /// Answers with the `wan` addresses of other datacenters.
+    pub translate_wan_addrs: bool,
     /// The sockets that are asked.
     pub dns: DnsConfig,
     /// What the answers hold.
@@ -70,6 +75,14 @@ pub struct DnsConfig {
     pub udp_payload_max: u16,
     /// Addresses that `ns.<domain>` resolves to; empty means the one that was asked.
     pub advertise: Vec<IpAddr>,
+    /// Names in NS records, lower case; empty is `ns.<domain>`. At most 8.
+    pub name_servers: Vec<String>,
+    /// Zones of reverse names that are ours, lower case.
+    pub reverse_zones: Vec<String>,
+    /// Whether the version and the identity are told in class CH.
+    pub chaos: bool,
+    /// The identity; `None` is the machine's name.
+    pub identity: Option<String>,
     /// TCP connections open at once, over all addresses. At least 1.
     pub tcp_connections_max: usize,
     /// TCP queries of one connection being answered at once. At least 1.

@@ -48,6 +48,11 @@ pub fn put(
             put(config, found);
             Some(())
         }
+        Kind::Names { read, put, .. } => {
+            let found = list(key, written, read)?;
+            put(config, found.concat());
+            Some(())
+        }
         Kind::Path(put) => path(written).map(|path| put(config, path)),
         Kind::Secret(put) => string(written)
             // It travels in a header.
@@ -176,7 +181,8 @@ fn ttl_secs(text: &str) -> Option<u32> {
 }
 
 /// The name in lower case, without its trailing dot; sizes as in RFC 1035 §2.3.4.
-fn domain(text: &str) -> Option<String> {
+/// Reads a domain: lower case, neither the root nor below arpa.
+pub fn domain(text: &str) -> Option<String> {
     let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
     let is_name = name.len() <= DOMAIN_LEN_MAX && name.split('.').all(is_label);
     let is_below_arpa = name == "arpa" || name.ends_with(".arpa");

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tracing::debug;
 
-use crate::catalog::model::{Address, Health, Instance, Node, Weights};
+use crate::catalog::model::{Address, Health, Instance, NamedPort, Node, Tagged, Weights};
 use crate::consul::client::{Ask, Client, Reply, Scope};
 use crate::consul::fetch::FetchError;
 
@@ -80,6 +80,17 @@ struct NodeEntry {
     node: String,
     address: String,
     datacenter: Option<String>,
+    tagged_addresses: Option<BTreeMap<String, Option<String>>>,
+    meta: Option<BTreeMap<String, Option<String>>>,
+    peer_name: Option<String>,
+}
+
+/// An address of a service that has a tag.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct TaggedEntry {
+    address: String,
+    port: Option<f64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -92,12 +103,14 @@ struct ServiceEntry {
     /// Any number: what is no port must not cost us the other instances.
     port: Option<f64>,
     ports: Option<Vec<PortEntry>>,
+    tagged_addresses: Option<BTreeMap<String, Option<TaggedEntry>>>,
     weights: Option<WeightsEntry>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 struct PortEntry {
+    name: Option<String>,
     port: Option<f64>,
     #[serde(rename = "Default")]
     is_default: Option<bool>,
@@ -147,6 +160,8 @@ impl HealthEntry {
             node: node.into_node()?,
             address: service.address.as_deref().and_then(Address::from_text),
             port: service.port(),
+            ports: service.named_ports(),
+            tagged: service.tagged(),
             weights: service.weights(),
             tags: service.tags.unwrap_or_default(),
             id: service.id,
@@ -159,7 +174,12 @@ impl HealthEntry {
 impl NodeEntry {
     fn into_node(self) -> Option<Node> {
         match Address::from_text(&self.address) {
-            Some(address) => Some(Node { name: self.node, address }),
+            Some(address) => {
+                let tagged = self.tagged();
+                let meta = self.meta.unwrap_or_default().into_iter();
+                let meta = meta.map(|(key, value)| (key, value.unwrap_or_default())).collect();
+                Some(Node { name: self.node, address, tagged, meta })
+            }
             None => {
                 debug!(node = self.node, "a node without an address was left out");
                 None
@@ -168,7 +188,30 @@ impl NodeEntry {
     }
 }
 
+impl NodeEntry {
+    fn tagged(&self) -> Option<Box<Tagged>> {
+        let entries = self.tagged_addresses.as_ref()?;
+        some_tagged(|tag| Address::from_text(entries.get(tag)?.as_deref()?), 0)
+    }
+}
+
 impl ServiceEntry {
+    fn tagged(&self) -> Option<Box<Tagged>> {
+        let entries = self.tagged_addresses.as_ref()?;
+        let wan = entries.get("wan").and_then(Option::as_ref);
+        let wan_port = wan.map_or(0, |entry| port_number(entry.port));
+        some_tagged(|tag| Address::from_text(&entries.get(tag)?.as_ref()?.address), wan_port)
+    }
+
+    fn named_ports(&self) -> Vec<NamedPort> {
+        let several = self.ports.iter().flatten();
+        let named = several.filter_map(|entry| {
+            let name = entry.name.clone().filter(|name| !name.is_empty())?;
+            Some(NamedPort { name, port: port_number(entry.port) })
+        });
+        named.collect()
+    }
+
     /// The port, else the default one of several, else the first of them, else 0.
     ///
     /// Consul omits a `Port` of 0, and since 1.22 consul-k8s registers `Ports` alone.
@@ -192,6 +235,20 @@ impl ServiceEntry {
             warning: weights.warning.map_or(default.warning, clamp),
         }
     }
+}
+
+/// The addresses that questions are answered with; `None` where there are none of those.
+fn some_tagged(at: impl Fn(&str) -> Option<Address>, wan_port: u16) -> Option<Box<Tagged>> {
+    let tagged = Tagged {
+        lan_ipv4: at("lan_ipv4"),
+        lan_ipv6: at("lan_ipv6"),
+        wan: at("wan"),
+        wan_ipv4: at("wan_ipv4"),
+        wan_ipv6: at("wan_ipv6"),
+        wan_port,
+        mesh: at("consul-virtual"),
+    };
+    (tagged != Tagged::default()).then(|| Box::new(tagged))
 }
 
 /// 0 for what is no port: a clamped one would lead somewhere else.

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::catalog::model::{Health, Instance};
-use crate::catalog::{Change, Found, Held, Snapshot};
+use crate::catalog::{Change, Form, Found, Held, Snapshot};
 use crate::clock::Clock;
 use crate::config::CacheConfig;
 use crate::consul::Key;
@@ -169,7 +169,7 @@ impl Keeper {
 
     /// Whether a service's instances were fetched or are watched is known here alone.
     fn set_held(&self, change: &mut Change, was_fetched: bool) {
-        if let Change::Service { datacenter, service, instances, held } = change {
+        if let Change::Service { datacenter, service, instances, held, .. } = change {
             let key = Key::new(datacenter, service);
             *held = match self.roster.has(&key) && !was_fetched {
                 true => Held::Watched,
@@ -269,7 +269,9 @@ impl Keeper {
         service.rrsets.as_ref()?;
         Some(Change::Service {
             datacenter: key.datacenter.clone(),
+            form: Form::Service,
             service: key.service.clone(),
+            executed: None,
             instances: service.instances.to_vec(),
             held: Held::OnDemand { fresh_until_ms: self.fresh_until_ms(&service.instances) },
         })
@@ -329,7 +331,8 @@ impl Keeper {
             }
             // Dropped: such a name cannot be put into a question to Consul.
             Wanted::Service { service, .. } if !is_askable(&service) => drop(done),
-            Wanted::Service { datacenter, service } => {
+            Wanted::Service { form, .. } if form != Form::Service => drop(done),
+            Wanted::Service { datacenter, service, .. } => {
                 let key = Key::new(&datacenter, &service);
                 let now = Instant::now();
                 if matches!(self.fetching.get(&key), Some(Fetching::Resting(at)) if *at <= now) {
@@ -377,7 +380,7 @@ impl Keeper {
                 self.shelf.put(removed.key);
                 continue;
             }
-            changes.push(Change::Release { datacenter, service });
+            changes.push(Change::Release { datacenter, form: Form::Service, service });
         }
         self.publisher.publish(changes);
     }

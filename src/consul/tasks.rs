@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use crate::catalog::model::Instance;
-use crate::catalog::{Change, Held};
+use crate::catalog::{Change, Form, Held};
 use crate::consul::client::{Client, Reply};
 use crate::consul::fetch::FetchError;
 use crate::consul::index::Position;
@@ -295,9 +295,11 @@ type Listing = Vec<(String, Vec<String>)>;
 fn instances(datacenter: &str, service: &str, instances: Vec<Instance>) -> Change {
     Change::Service {
         datacenter: datacenter.to_owned(),
+        form: Form::Service,
         service: service.to_owned(),
         instances,
         held: Held::Watched,
+        executed: None,
     }
 }
 

@@ -10,3 +10,9 @@ pub mod stream;
 pub mod udp;
 
 pub use front::{Front, Late, Limits, Waiting};
+
+/// The name of this machine, as far as it is one; empty where the system does not tell.
+pub fn host_name() -> String {
+    let name = nix::unistd::gethostname().unwrap_or_default();
+    name.to_string_lossy().chars().take(255).collect()
+}

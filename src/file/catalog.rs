@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::catalog::change::{Change, Held};
+use crate::catalog::form::Form;
 use crate::catalog::model::{Instance, Node};
 
 /// Datacenters with their nodes and services.
@@ -118,9 +119,11 @@ impl Datacenter {
 fn service_change(datacenter: &str, service: &str, instances: Vec<Instance>) -> Change {
     Change::Service {
         datacenter: datacenter.to_owned(),
+        form: Form::Service,
         service: service.to_owned(),
         instances,
         held: Held::Watched,
+        executed: None,
     }
 }
 

@@ -55,7 +55,7 @@ fn read_file(reader: &mut Reader, json: &Json) -> Catalog {
     if fields.has_any(&DEFAULT_NODE_KEYS) {
         let name = reader.text(&fields, "node_name").unwrap_or("local").to_owned();
         let address = reader.address(&fields, "advertise_addr").unwrap_or(LOOPBACK);
-        let node = Node { name, address };
+        let node = Node::new(name, address);
         let services = read_services(reader, &fields, &node);
         let draft = NodeDraft { datacenter: local.clone(), node, services };
         drafts.push((fields.place_of("node_name"), draft));
@@ -93,7 +93,7 @@ fn read_node(reader: &mut Reader, fields: &Fields<'_>, local: &str) -> NodeDraft
     let name = reader.required_text(fields, "name", "the node's name").unwrap_or_default();
     let address = reader.required_address(fields, "address").unwrap_or(LOOPBACK);
     let datacenter = read_datacenter(reader, fields).unwrap_or_else(|| local.to_owned());
-    let node = Node { name: name.to_owned(), address };
+    let node = Node::new(name.to_owned(), address);
     let services = read_services(reader, fields, &node);
     NodeDraft { datacenter, node, services }
 }
@@ -157,7 +157,17 @@ fn read_service(reader: &mut Reader, fields: &Fields<'_>, node: &Node) -> Servic
     let checks = read_checks(reader, fields);
     let health = checks.iter().map(|check| check.health).max().unwrap_or(Health::Passing);
     let (id, node) = (id.to_owned(), node.clone());
-    let instance = Instance { id, node, address, port, tags, weights, health };
+    let instance = Instance {
+        id,
+        node,
+        address,
+        port,
+        ports: Vec::new(),
+        tagged: None,
+        tags,
+        weights,
+        health,
+    };
     ServiceDraft { name: name.to_owned(), instance }
 }
 

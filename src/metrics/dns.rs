@@ -13,8 +13,8 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Histogram, Metric, MetricFamily, MetricType};
 use prometheus::{IntCounter, IntGauge, Registry};
 
-use crate::answer::{Outcome, Replied};
-use crate::catalog::Usage;
+use crate::answer::{Outcome, Replied, Want};
+use crate::catalog::{CacheResult, Usage};
 use crate::metrics::add;
 use crate::metrics::family::{empty, family, label};
 
@@ -131,10 +131,10 @@ impl Tally {
             }
             Outcome::Wants(want) => {
                 let usage = match want {
-                    crate::answer::Want::Datacenter { .. } => &*self.other,
-                    crate::answer::Want::Service { usage, .. } => usage,
+                    Want::Datacenter { .. } | Want::Unlisted { .. } => &*self.other,
+                    Want::Service { usage, .. } => usage,
                 };
-                usage.count(self.lane, crate::catalog::CacheResult::Miss);
+                usage.count(self.lane, CacheResult::Miss);
             }
         }
     }

@@ -19,14 +19,15 @@ use thiserror::Error;
 
 use crate::name::address;
 use crate::name::labels::Labels;
+use crate::name::scope::{Place, Scope};
 
 /// What a name under the zone asks for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Lookup<'q> {
     /// What is left of the kind label, in its role.
     pub subject: Subject<'q>,
-    /// The datacenter named in the query, or `None` for the agent's own.
-    pub datacenter: Option<&'q [u8]>,
+    /// Whose catalogue is meant.
+    pub place: Place<'q>,
 }
 
 /// The thing being looked up, with its parts already in their roles.
@@ -44,6 +45,16 @@ pub enum Subject<'q> {
         /// The label.
         label: &'q [u8],
     },
+    /// The instances of a service's mesh: its sidecars, and those that need none.
+    Connect {
+        /// The service's name.
+        service: &'q [u8],
+    },
+    /// The ingress gateways that a service is bound to.
+    Ingress {
+        /// The service's name.
+        service: &'q [u8],
+    },
     /// A kind word with nothing on its left, as in `service.consul`: a parent of names.
     Kind,
     /// A node, with the dots of its name.
@@ -51,24 +62,32 @@ pub enum Subject<'q> {
         /// The node's name.
         node: &'q [u8],
     },
+    /// A prepared query.
+    Query {
+        /// Its name, with dots, or its ID.
+        query: &'q [u8],
+    },
+    /// Words of a scope with no kind on their left, as in `dc1.dc.consul`: a parent of names.
+    Scope,
     /// Instances of a service, all of them or those with one tag, with the tag's dots.
     Service {
         /// The service's name, which is one label.
         service: &'q [u8],
         /// `None` asks for all instances.
         tag: Option<&'q [u8]>,
+        /// Which of several ports; `None` is the one that all instances have.
+        port: Option<&'q [u8]>,
     },
-    /// A form that Consul has and that is not answered here yet.
-    Unserved {
-        /// Which form.
-        kind: Kind,
+    /// The address that stands for a service in the mesh.
+    Virtual {
+        /// The service's name.
+        service: &'q [u8],
     },
 }
 
 /// The words that split a name into subject and scope.
-#[allow(missing_docs, reason = "the words are Consul's")]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Kind {
+enum Kind {
     Addr,
     Connect,
     Ingress,
@@ -86,7 +105,7 @@ pub enum Kind {
 pub enum ParseError {
     #[error("the label left of `addr` is no address")]
     BadAddress,
-    #[error("the part right of the kind label is not a datacenter")]
+    #[error("the part right of the kind label is no datacenter and no pairs of words")]
     BadScope,
     #[error("the part left of `addr` is more than one label")]
     BadSubject,
@@ -103,57 +122,86 @@ impl<'q> Lookup<'q> {
         let Some((kind_at, kind)) = kind else {
             return Ok(Self::without_kind(labels, count));
         };
-        let datacenter = match count - kind_at - 1 {
-            0 => None,
-            1 => Some(labels.label(kind_at + 1)),
-            _ => return Err(ParseError::BadScope),
+        let scope = Scope::parse(labels, kind_at + 1, count)?;
+        let place = match (kind, scope.place) {
+            // Consul: a virtual address is the local datacenter's, so one label is a peer.
+            (Kind::Virtual, Place::Datacenter(label)) if count == kind_at + 2 => Place::Peer(label),
+            (_, place) => place,
         };
-        Ok(Self { subject: Subject::parse(kind, labels, kind_at)?, datacenter })
+        Ok(Self { subject: Subject::parse(kind, labels, kind_at, scope.port)?, place })
     }
 
-    /// The short forms: RFC 2782 without `.service`, and `[tag.]service.datacenter`.
+    /// The short forms: RFC 2782 without `.service`, and `[tag.]service.datacenter`; and what is
+    /// the parent of names that have a kind.
     fn without_kind(labels: &'q Labels, count: usize) -> Self {
-        let datacenter = count.checked_sub(1).map(|last| labels.label(last));
+        let local = |subject| Self { subject, place: Place::Local };
         match count {
-            0 => Self { subject: Subject::Apex, datacenter: None },
-            1 => Self { subject: Subject::Bare { label: labels.label(0) }, datacenter: None },
-            // Before the datacenter's rule: `_web._tcp` has the same shape as `web.dc1`.
-            2 if is_rfc2782(labels, 2) => {
-                Self { subject: Subject::service(labels, 2), datacenter: None }
+            0 => local(Subject::Apex),
+            1 if Scope::is_word(labels.label(0)) && labels.label(0) != NAME_SERVER => {
+                local(Subject::Scope)
             }
-            _ => Self { subject: Subject::service(labels, count - 1), datacenter },
+            1 => local(Subject::Bare { label: labels.label(0) }),
+            // Before the datacenter's rule: `_web._tcp` has the same shape as `web.dc1`.
+            2 if is_rfc2782(labels, 2) => local(Subject::service(labels, 2, None)),
+            _ => match Self::scope_alone(labels, count) {
+                Some(place) => Self { subject: Subject::Scope, place },
+                None => Self {
+                    subject: Subject::service(labels, count - 1, None),
+                    place: Place::Datacenter(labels.label(count - 1)),
+                },
+            },
         }
+    }
+
+    /// The place that pairs of words name, perhaps behind a word whose value is missing.
+    fn scope_alone(labels: &'q Labels, count: usize) -> Option<Place<'q>> {
+        let start = count % 2;
+        let is_scope = start == 0 || Scope::is_word(labels.label(0));
+        let scope = Scope::parse(labels, start, count).ok().filter(|_| is_scope)?;
+        Some(scope.place)
     }
 }
 
 impl<'q> Subject<'q> {
-    fn parse(kind: Kind, labels: &'q Labels, count: usize) -> Result<Self, ParseError> {
+    fn parse(
+        kind: Kind,
+        labels: &'q Labels,
+        count: usize,
+        port: Option<&'q [u8]>,
+    ) -> Result<Self, ParseError> {
+        // Consul: labels further left mean nothing to the kinds of the mesh.
+        let last = labels.label(count.saturating_sub(1));
         Ok(match kind {
             _ if count == 0 => Self::Kind,
             Kind::Addr if count > 1 => return Err(ParseError::BadSubject),
             Kind::Addr => Self::Address {
                 address: address::from_hex(labels.label(0)).ok_or(ParseError::BadAddress)?,
             },
+            Kind::Connect => Self::Connect { service: last },
+            Kind::Ingress => Self::Ingress { service: last },
             Kind::Node => Self::Node { node: labels.join(0..count) },
-            Kind::Service => Self::service(labels, count),
-            Kind::Connect | Kind::Ingress | Kind::Query | Kind::Virtual => Self::Unserved { kind },
+            Kind::Query => Self::Query { query: query(labels, count) },
+            Kind::Service => Self::service(labels, count, port),
+            Kind::Virtual => Self::Virtual { service: last },
         })
     }
 
     /// Reads `[tag.]service` or `_service._tag` from the first `count` labels, of at least one.
-    fn service(labels: &'q Labels, count: usize) -> Self {
+    fn service(labels: &'q Labels, count: usize, port: Option<&'q [u8]>) -> Self {
         if is_rfc2782(labels, count) {
             let tag = labels.label(1).get(1..).unwrap_or_default();
             return Self::Service {
                 service: labels.label(0).get(1..).unwrap_or_default(),
                 // Consul: `_tcp` means no tag, while `_udp` is a tag like any other.
                 tag: (tag != b"tcp").then_some(tag),
+                port,
             };
         }
         Self::Service {
             service: labels.label(count - 1),
             // Consul: all labels left of the service are one tag, which may contain dots.
             tag: (count > 1).then(|| labels.join(0..count - 1)),
+            port,
         }
     }
 }
@@ -179,138 +227,17 @@ fn is_rfc2782(labels: &Labels, count: usize) -> bool {
     count == 2 && is_marked(0) && is_marked(1)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn render(lookup: &Lookup<'_>) -> String {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let mut line = match lookup.subject {
-            Subject::Address { address } => format!("address {address}"),
-            Subject::Apex => "apex".to_owned(),
-            Subject::Bare { label } => format!("bare {}", text(label)),
-            Subject::Kind => "kind".to_owned(),
-            Subject::Node { node } => format!("node {}", text(node)),
-            Subject::Service { service, tag: None } => format!("service {}", text(service)),
-            Subject::Service { service, tag: Some(tag) } => {
-                format!("service {} tag {}", text(service), text(tag))
-            }
-            Subject::Unserved { kind } => format!("unserved {kind:?}"),
-        };
-        if let Some(datacenter) = lookup.datacenter {
-            line += &format!(" in {}", text(datacenter));
-        }
-        line
-    }
-
-    /// The one place that calls the parser: `got` is the lookup in a short written form.
-    #[track_caller]
-    fn check(name: &str, expected: &str) {
-        let mut wire = Vec::new();
-        for label in name.split('.').filter(|label| !label.is_empty()) {
-            wire.push(label.len() as u8);
-            wire.extend_from_slice(label.as_bytes());
-        }
-        wire.push(0);
-        let labels = Labels::from_wire(&wire).unwrap();
-        let got = match Lookup::parse(&labels, labels.count()) {
-            Ok(lookup) => render(&lookup),
-            Err(error) => format!("error: {error:?}"),
-        };
-        assert_eq!(got, expected, "name: {name}");
-    }
-
-    #[test]
-    fn names_and_what_they_ask_for() {
-        for (name, expected) in [
-            // plain forms
-            ("", "apex"),
-            ("db.service", "service db"),
-            ("DB.Service", "service db"),
-            ("web-1.node", "node web-1"),
-            ("my_svc.service", "service my_svc"),
-            // everything left of the service is one tag
-            ("primary.db.service", "service db tag primary"),
-            ("a.b.db.service", "service db tag a.b"),
-            // a node's name may contain dots
-            ("node.dots.node", "node node.dots"),
-            // RFC 2782: the protocol `_tcp` is no tag, anything else is
-            ("_db._tcp.service", "service db"),
-            ("_db._primary.service", "service db tag primary"),
-            ("_db._udp.service", "service db tag udp"),
-            ("_db._tcp.service.dc2", "service db in dc2"),
-            // not exactly two parts with underscores: the plain form
-            ("_db.service", "service _db"),
-            ("_x._tcp.db.service", "service db tag _x._tcp"),
-            ("_db._a.b.service", "service b tag _db._a"),
-            ("_db.x.service", "service x tag _db"),
-            ("_._tcp.service", "service _tcp tag _"),
-            // scope
-            ("db.service.dc2", "service db in dc2"),
-            ("n1.node.dc2", "node n1 in dc2"),
-            // addresses
-            ("0a000001.addr", "address 10.0.0.1"),
-            ("0a000001.addr.dc1", "address 10.0.0.1 in dc1"),
-            ("fd000000000000000000000000000006.addr", "address fd00::6"),
-            // the rightmost kind label wins, so a service may be called `node`
-            ("node.service", "service node"),
-            ("web.node.service", "service node tag web"),
-            ("foo.service.service", "service service tag foo"),
-            // kind words on their own
-            ("service", "kind"),
-            ("node", "kind"),
-            ("query", "kind"),
-            ("service.dc1", "kind in dc1"),
-            ("addr.dc1", "kind in dc1"),
-        ] {
-            check(name, expected);
-        }
-    }
-
-    #[test]
-    fn short_names_and_what_they_ask_for() {
-        for (name, expected) in [
-            ("web.dc1", "service web in dc1"),
-            ("v1.web.dc1", "service web tag v1 in dc1"),
-            ("a.b.web.dc1", "service web tag a.b in dc1"),
-            ("_web._v1.dc1", "service web tag v1 in dc1"),
-            ("_web._tcp.dc1", "service web in dc1"),
-            ("_web._tcp", "service web"),
-            ("_web._v1", "service web tag v1"),
-            ("_tcp.dc1", "service _tcp in dc1"),
-            ("dc1", "bare dc1"),
-            ("_tcp", "bare _tcp"),
-            // kind words win
-            ("node.dc1", "kind in dc1"),
-            ("web.service.dc1", "service web in dc1"),
-            ("web.node.dc1", "node web in dc1"),
-        ] {
-            check(name, expected);
-        }
-    }
-
-    #[test]
-    fn forms_that_only_consul_answers() {
-        for (name, expected) in [
-            ("web.connect", "unserved Connect"),
-            ("web.ingress.dc1", "unserved Ingress in dc1"),
-            ("web.query", "unserved Query"),
-            ("web.virtual", "unserved Virtual"),
-        ] {
-            check(name, expected);
-        }
-    }
-
-    #[test]
-    fn names_that_do_not_exist() {
-        for (name, expected) in [
-            ("db.service.dc2.ns", "error: BadScope"),
-            ("web.service.dc1.dc", "error: BadScope"),
-            ("x.0a000001.addr", "error: BadSubject"),
-            ("0a0001.addr", "error: BadAddress"),
-            ("zz000001.addr", "error: BadAddress"),
-        ] {
-            check(name, expected);
-        }
+/// A query's name with its dots; of `_name._proto`, the name (Consul since 1.14).
+fn query(labels: &Labels, count: usize) -> &[u8] {
+    let is_marked = |at| matches!(labels.label(at), [b'_', _, ..]);
+    match count > 1 && is_marked(0) && is_marked(count - 1) {
+        true => labels.join(0..count - 1).get(1..).unwrap_or_default(),
+        false => labels.join(0..count),
     }
 }
+
+/// The label of the name server's own name below the zone.
+pub const NAME_SERVER: &[u8] = b"ns";
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,8 @@
 pub mod address;
 pub mod grammar;
 pub mod labels;
+pub mod scope;
 
-pub use grammar::{Kind, Lookup, ParseError, Subject};
+pub use grammar::{Lookup, ParseError, Subject};
 pub use labels::{Labels, Zone, ZoneError};
+pub use scope::{Place, Scope};

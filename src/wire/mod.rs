@@ -13,9 +13,11 @@
 pub mod query;
 pub mod record;
 pub mod reply;
+pub mod subnet;
 
 pub use query::{Edns, Head, Query, Refusal};
 pub use reply::{Opt, Reply};
+pub use subnet::Subnet;
 
 /// Response codes, as in the IANA registry of DNS RCODEs.
 pub mod rcode {
@@ -42,6 +44,8 @@ pub mod rtype {
     pub const NS: u16 = 2;
     pub const CNAME: u16 = 5;
     pub const SOA: u16 = 6;
+    pub const PTR: u16 = 12;
+    pub const TXT: u16 = 16;
     pub const AAAA: u16 = 28;
     pub const SRV: u16 = 33;
     pub const OPT: u16 = 41;
@@ -59,8 +63,11 @@ pub mod ede {
     pub const NO_REACHABLE_AUTHORITY: u16 = 22;
 }
 
-/// The class of everything in this program (RFC 1035 §3.2.4).
+/// The class of everything in this program but what it says of itself (RFC 1035 §3.2.4).
 pub const CLASS_IN: u16 = 1;
+
+/// The class in which a server says what it is (RFC 4892).
+pub const CLASS_CH: u16 = 3;
 
 /// Where the question's name starts in every message.
 pub const QUESTION_AT: usize = 12;

@@ -6,6 +6,7 @@
 //!
 //! **Invariant:** no input makes it panic. **Hot.** Nothing allocates.
 
+use crate::wire::subnet::Subnet;
 use crate::wire::{QUESTION_AT, rcode, rtype};
 
 /// A well-formed query with exactly one question.
@@ -43,6 +44,8 @@ pub struct Edns {
     pub version: u8,
     /// The DO bit.
     pub dnssec_ok: bool,
+    /// The network that the client said it is in.
+    pub subnet: Option<Subnet>,
 }
 
 /// Why a message is not answered with records.
@@ -177,14 +180,13 @@ impl<'q> Reader<'q> {
             if kind != rtype::OPT {
                 continue;
             }
-            if edns.is_some() || !owned_by_root || !are_whole(options) {
+            if edns.is_some() || !owned_by_root {
                 return None;
             }
-            edns = Some(Edns {
-                payload: class,
-                version: u8::try_from(ttl >> 16 & 0xff).ok()?,
-                dnssec_ok: ttl & TTL_DO != 0,
-            });
+            let version = u8::try_from(ttl >> 16 & 0xff).ok()?;
+            // Of another version we do not know what the options mean.
+            let subnet = if version == 0 { read_options(options)? } else { None };
+            edns = Some(Edns { payload: class, version, dnssec_ok: ttl & TTL_DO != 0, subnet });
         }
         Some(edns)
     }
@@ -203,16 +205,19 @@ impl<'q> Reader<'q> {
     }
 }
 
-/// Whether EDNS options fill their space exactly. Their contents are not looked at here.
-fn are_whole(options: &[u8]) -> bool {
+/// Reads EDNS options. `None` where one is cut off, or where the one we know is malformed; those
+/// we do not know are stepped over (RFC 6891 §6.1.2).
+fn read_options(options: &[u8]) -> Option<Option<Subnet>> {
     let mut reader = Reader { packet: options, at: 0 };
+    let mut subnet = None;
     while reader.at < options.len() {
-        let option = reader.u16().and_then(|_| reader.u16());
-        if option.and_then(|len| reader.take(usize::from(len))).is_none() {
-            return false;
+        let (code, len) = (reader.u16()?, reader.u16()?);
+        let data = reader.take(usize::from(len))?;
+        if code == OPTION_SUBNET && subnet.is_none() {
+            subnet = Some(Subnet::parse(data)?);
         }
     }
-    true
+    Some(subnet)
 }
 
 /// RFC 1035 §4.1.1.
@@ -220,6 +225,8 @@ const FLAG_QR: u16 = 0x8000;
 const FLAG_OPCODE: u16 = 0x7800;
 /// RFC 6891 §6.1.3: the DO bit, in the OPT record's TTL field.
 const TTL_DO: u32 = 0x8000;
+/// RFC 7871 §6.
+const OPTION_SUBNET: u16 = 8;
 
 #[cfg(test)]
 mod tests {

@@ -11,7 +11,7 @@
 
 use std::net::IpAddr;
 
-use hickory_proto::rr::rdata::{A, AAAA, CNAME, SRV};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, PTR, SRV};
 use hickory_proto::rr::{Name, RData};
 use hickory_proto::serialize::binary::{BinEncodable, BinEncoder, NameEncoding};
 
@@ -63,6 +63,11 @@ pub fn cname(target: Name) -> RData {
     RData::CNAME(CNAME(target))
 }
 
+/// RDATA of a PTR record.
+pub fn ptr(target: Name) -> RData {
+    RData::PTR(PTR(target))
+}
+
 /// A fully qualified name from its text: labels cut at each dot, letter case kept.
 ///
 /// Returns `None` where it is no name: a label that is empty or over 63 bytes, or over 255 in all.
@@ -88,6 +93,12 @@ const PRIORITY: u16 = 1;
 
 /// Bytes of a record's fixed part behind its owner: type, class, TTL and RDLENGTH.
 pub const TAIL_HEAD: usize = 10;
+
+/// Where an answer's RDLENGTH is: behind owner, type, class and TTL.
+pub const RDLENGTH_AT: usize = 2 + 8;
+
+/// Where an answer's RDATA starts.
+pub const RDATA_AT: usize = 2 + TAIL_HEAD;
 
 /// Where an SRV's target starts in an answer: owner, fixed part, priority, weight and port.
 pub const SRV_TARGET_AT: usize = 2 + TAIL_HEAD + 6;

@@ -7,6 +7,8 @@
 //! **Hot.** The buffer is the caller's and is reused.
 
 use crate::wire::query::{Edns, Head};
+use crate::wire::record::RDLENGTH_AT;
+use crate::wire::subnet::Subnet;
 use crate::wire::{QUESTION_AT, rtype};
 
 /// A reply being written.
@@ -29,16 +31,20 @@ pub struct Opt {
     pub dnssec_ok: bool,
     /// An extended error (RFC 8914): its code and a text.
     pub error: Option<(u16, &'static str)>,
+    /// The client's network, and how many bits of it the answer is for.
+    pub subnet: Option<(Subnet, u8)>,
 }
 
 impl Opt {
-    /// Answers `edns` with `payload` as our own size.
+    /// Answers `edns` with `payload` as our own size. The answer is the same for all networks.
     pub fn answering(edns: Edns, payload: u16) -> Self {
-        Self { payload, dnssec_ok: edns.dnssec_ok, error: None }
+        let subnet = edns.subnet.map(|subnet| (subnet, 0));
+        Self { payload, dnssec_ok: edns.dnssec_ok, error: None, subnet }
     }
 
     fn len(&self) -> usize {
-        OPT_LEN + self.error.map_or(0, |(_, text)| EDE_LEN + text.len())
+        let subnet = self.subnet.map_or(0, |(subnet, _)| OPTION_LEN + subnet.len());
+        OPT_LEN + self.error.map_or(0, |(_, text)| OPTION_LEN + 2 + text.len()) + subnet
     }
 }
 
@@ -77,6 +83,12 @@ impl<'b> Reply<'b> {
         self.flags |= FLAG_TC;
     }
 
+    /// The name at `at`, uncompressed, with the root label; nothing where there is none.
+    pub fn name_at(&self, at: usize) -> &[u8] {
+        let bytes = self.out.get(at..).unwrap_or_default();
+        bytes.get(..name_len(bytes)).unwrap_or_default()
+    }
+
     /// How many bytes of records still fit.
     pub fn room(&self) -> usize {
         self.limit.saturating_sub(self.out.len())
@@ -90,6 +102,34 @@ impl<'b> Reply<'b> {
     /// Appends an answer that fits, or says that it does not.
     pub fn answer(&mut self, record: &[u8]) -> bool {
         let fits = self.append(&[], record);
+        self.counts.answer += u16::from(fits);
+        fits
+    }
+
+    /// Appends an answer whose owner is the name at `owner_at`, not the question's.
+    pub fn answer_at(&mut self, owner_at: usize, tail: &[u8]) -> bool {
+        let fits = match pointer(owner_at) {
+            Some(owner) => self.append(&owner, tail),
+            None => self.append_owned(owner_at, tail),
+        };
+        self.counts.answer += u16::from(fits);
+        fits
+    }
+
+    /// Appends an answer that ends with `end` in the place of its last `cut` bytes, which are the
+    /// end of its RDATA.
+    pub fn answer_ending(&mut self, record: &[u8], cut: usize, end: &[u8]) -> bool {
+        let kept = record.get(..record.len().saturating_sub(cut)).unwrap_or_default();
+        let fits = kept.len() > RDLENGTH_AT && self.room() >= kept.len() + end.len();
+        if fits {
+            let at = self.out.len() + RDLENGTH_AT;
+            self.out.extend_from_slice(kept);
+            self.out.extend_from_slice(end);
+            let len = self.out.len() - at - 2;
+            if let Some(space) = self.out.get_mut(at..at + 2) {
+                space.copy_from_slice(&(len as u16).to_be_bytes());
+            }
+        }
         self.counts.answer += u16::from(fits);
         fits
     }
@@ -108,15 +148,7 @@ impl<'b> Reply<'b> {
     pub fn additional(&mut self, owner_at: usize, tail: &[u8]) -> bool {
         let fits = match pointer(owner_at) {
             Some(owner) => self.append(&owner, tail),
-            None => {
-                let len = name_len(self.out.get(owner_at..).unwrap_or_default());
-                let fits = len > 0 && self.room() >= len + tail.len();
-                if fits {
-                    self.out.extend_from_within(owner_at..owner_at + len);
-                    self.out.extend_from_slice(tail);
-                }
-                fits
-            }
+            None => self.append_owned(owner_at, tail),
         };
         self.counts.additional += u16::from(fits);
         fits
@@ -147,6 +179,17 @@ impl<'b> Reply<'b> {
         }
     }
 
+    /// The owner is past the reach of a pointer, so it is written out.
+    fn append_owned(&mut self, owner_at: usize, tail: &[u8]) -> bool {
+        let len = name_len(self.out.get(owner_at..).unwrap_or_default());
+        let fits = len > 0 && self.room() >= len + tail.len();
+        if fits {
+            self.out.extend_from_within(owner_at..owner_at + len);
+            self.out.extend_from_slice(tail);
+        }
+        fits
+    }
+
     fn append(&mut self, owner: &[u8], record: &[u8]) -> bool {
         let fits = self.room() >= owner.len() + record.len();
         if fits {
@@ -166,6 +209,11 @@ fn push_opt(out: &mut Vec<u8>, opt: &Opt, rcode: u16) {
     out.extend_from_slice(&[(rcode >> 4) as u8, 0]);
     out.extend_from_slice(&(u16::from(opt.dnssec_ok) << 15).to_be_bytes());
     out.extend_from_slice(&(options as u16).to_be_bytes());
+    if let Some((subnet, scope)) = opt.subnet {
+        out.extend_from_slice(&OPTION_SUBNET.to_be_bytes());
+        out.extend_from_slice(&(subnet.len() as u16).to_be_bytes());
+        subnet.push(out, scope);
+    }
     if let Some((code, text)) = opt.error {
         out.extend_from_slice(&OPTION_EDE.to_be_bytes());
         out.extend_from_slice(&(2 + text.len() as u16).to_be_bytes());
@@ -205,7 +253,10 @@ const FLAG_CD: u16 = 0x0010;
 /// The two upper bits that make a pointer (RFC 1035 §4.1.4).
 const POINTER: u16 = 0xc000;
 
-/// An OPT record without options; an extended error's option without its text.
+/// An OPT record without options; an option without its data.
 const OPT_LEN: usize = 11;
-const EDE_LEN: usize = 6;
+const OPTION_LEN: usize = 4;
+
+/// As in the IANA registry of EDNS options.
+const OPTION_SUBNET: u16 = 8;
 const OPTION_EDE: u16 = 15;

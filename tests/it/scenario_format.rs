@@ -80,7 +80,7 @@ fn render(change: &Change) -> String {
             let nodes: Vec<String> = nodes.iter().map(render_node).collect();
             format!("{datacenter} nodes {nodes:?}")
         }
-        Change::Service { datacenter, service, instances, held: Held::Watched } => {
+        Change::Service { datacenter, service, instances, held: Held::Watched, .. } => {
             let instances: Vec<String> = instances.iter().map(render_instance).collect();
             format!("{datacenter} service {service} [{}]", instances.join(", "))
         }
@@ -90,7 +90,7 @@ fn render(change: &Change) -> String {
 }
 
 fn render_instance(instance: &Instance) -> String {
-    let Instance { id, node, address, port, tags, weights, health } = instance;
+    let Instance { id, node, address, port, tags, weights, health, .. } = instance;
     let address = address.as_ref().map_or_else(|| "-".to_owned(), render_address);
     let (node, Weights { passing, warning }) = (render_node(node), weights);
     format!("{id} on {node} at {address}:{port} {tags:?} {passing}/{warning} {health:?}")

@@ -10,7 +10,7 @@ fn check_instances(json: &str, expected: &[&str]) {
 
 /// `shop-1 on alpha 10.0.0.1 at - port 8080 tags [blue] weights 1/1 passing`
 fn render(instance: &Instance) -> String {
-    let Instance { id, node, address, port, tags, weights, health } = instance;
+    let Instance { id, node, address, port, tags, weights, health, .. } = instance;
     let at = address.as_ref().map_or_else(|| "-".to_owned(), render_address);
     format!(
         "{id} on {} {} at {at} port {port} tags {tags:?} weights {}/{} {health:?}",

@@ -31,7 +31,7 @@ fn render(change: &Change) -> Vec<String> {
         return Vec::new();
     };
     let render = |instance: &Instance| {
-        let Instance { id, node, address, port, tags, weights, health } = instance;
+        let Instance { id, node, address, port, tags, weights, health, .. } = instance;
         let node_address = written(&node.address);
         let address = address.as_ref().map_or_else(|| "-".to_owned(), written);
         let Weights { passing, warning } = weights;

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use fingerpost::answer::Transport;
-use fingerpost::catalog::Change;
 use fingerpost::catalog::change::Held;
 use fingerpost::catalog::model::{Address, Health, Instance, Node};
+use fingerpost::catalog::{Change, Form};
 use hickory_proto::op::Message;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
@@ -135,12 +135,12 @@ impl Known {
                     place.instances.insert(service, instances.clone());
                 }
             }
-            Change::Release { datacenter, service } => {
+            Change::Release { datacenter, service, .. } => {
                 if let Some(place) = self.places.get_mut(datacenter) {
                     place.instances.remove(&service.to_lowercase());
                 }
             }
-            Change::Reach { .. } => (),
+            Change::Queries { .. } | Change::Reach { .. } | Change::Swept { .. } => (),
         }
     }
 
@@ -168,7 +168,14 @@ impl Known {
 }
 
 fn told(datacenter: String, service: &str, instances: Vec<Instance>) -> Change {
-    Change::Service { datacenter, service: service.to_owned(), instances, held: Held::Watched }
+    Change::Service {
+        datacenter,
+        service: service.to_owned(),
+        instances,
+        held: Held::Watched,
+        form: Form::Service,
+        executed: None,
+    }
 }
 
 fn changes() -> impl Strategy<Value = Vec<Change>> {
@@ -186,7 +193,7 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
         8 => (datacenter(), service(), instances())
             .prop_map(|(datacenter, service, instances)| told(datacenter, service, instances)),
         1 => (datacenter(), service()).prop_map(|(datacenter, service)| {
-            Change::Release { datacenter, service: service.to_owned() }
+            Change::Release { datacenter, form: Form::Service, service: service.to_owned() }
         }),
         1 => (datacenter(), any::<bool>()).prop_map(|(datacenter, reachable)| {
             Change::Reach { datacenter, reachable }

@@ -6,9 +6,9 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use fingerpost::catalog::Change;
 use fingerpost::catalog::change::Held;
 use fingerpost::catalog::model::{Address, Health, Instance, Node, Weights};
+use fingerpost::catalog::{Change, Form};
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::RngSeed;
@@ -56,6 +56,8 @@ impl World {
                 service: service.clone(),
                 instances: instances.clone(),
                 held: Held::Watched,
+                form: Form::Service,
+                executed: None,
             }));
         }
         changes
@@ -135,6 +137,8 @@ fn instance() -> impl Strategy<Value = Instance> {
             node: node(on),
             address,
             port,
+            ports: Vec::new(),
+            tagged: None,
             tags: tags.into_iter().map(str::to_owned).collect(),
             weights: Weights::default(),
             health,
@@ -163,7 +167,7 @@ fn node(name: &str) -> Node {
         2 => Address::Host("host.example.com".to_owned()),
         at => ip(Ipv4Addr::new(10, 0, 0, at + 1)),
     };
-    Node { name: name.to_owned(), address }
+    Node::new(name.to_owned(), address)
 }
 
 fn ip(ip: impl Into<IpAddr>) -> Address {

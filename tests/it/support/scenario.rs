@@ -22,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
+use fingerpost::catalog::Form;
 use fingerpost::catalog::change::{Change, Held};
 use fingerpost::catalog::model::{Address, Health, Instance, Node, Weights};
 
@@ -189,7 +190,7 @@ impl Draft {
         if self.node(&datacenter, &name).is_ok() {
             return Err(format!("node `{name}` is there already"));
         }
-        let node = Node { name, address };
+        let node = Node::new(name, address);
         self.nodes.push(NodeDraft { datacenter, node, health: Health::Passing });
         Ok(())
     }
@@ -204,6 +205,8 @@ impl Draft {
             node: self.node(&datacenter, &node)?.node.clone(),
             address: None,
             port: 0,
+            ports: Vec::new(),
+            tagged: None,
             tags: Vec::new(),
             weights: Weights::default(),
             health: Health::Passing,
@@ -390,6 +393,8 @@ impl Draft {
                 service,
                 instances,
                 held: Held::Watched,
+                form: Form::Service,
+                executed: None,
             }));
         }
         changes

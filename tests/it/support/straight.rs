@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use fingerpost::answer::{Asked, Draft, Outcome, Policy, Soa, Transport, Turn, Want, respond};
+use fingerpost::answer::{Asked, Draft, Outcome, Policy, Transport, Turn, Want, respond};
 use fingerpost::catalog::{Builder, Change, Rules, Snapshot, Usage};
 use fingerpost::name::Zone;
 
@@ -60,6 +60,9 @@ impl Core {
             Outcome::Wants(Want::Service { datacenter, service, .. }) => {
                 Err(format!("{}.{datacenter}", service.to_lowercase()))
             }
+            Outcome::Wants(Want::Unlisted { datacenter, form, name }) => {
+                Err(format!("{name}.{}.{datacenter}", form.as_str()))
+            }
         }
     }
 }
@@ -71,23 +74,11 @@ pub fn builder(rules: Rules) -> Builder {
 
 /// The rules of a configuration that says nothing.
 pub fn rules() -> Rules {
-    Rules {
-        zone: Zone::new("consul").unwrap(),
-        only_passing: false,
-        node_ttl_secs: 0,
-        service_ttl_secs: Vec::new(),
-    }
+    Rules::new(Zone::new("consul").unwrap())
 }
 
 /// The policy of a configuration that says nothing but that we are 127.0.0.1.
 pub fn policy() -> Policy {
-    Policy {
-        zone: Zone::new("consul").unwrap(),
-        udp_payload_max: 1232,
-        udp_answer_limit: 3,
-        a_record_limit: 0,
-        node_ttl_secs: 0,
-        soa: Soa { refresh_secs: 3600, retry_secs: 600, expire_secs: 86_400, min_ttl_secs: 0 },
-        advertise: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
-    }
+    let advertise = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
+    Policy { advertise, ..Policy::new(Zone::new("consul").unwrap()) }
 }

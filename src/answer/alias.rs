@@ -1,0 +1,146 @@
+//! A CNAME, and what the name that it leads to has, if that is in a zone of ours.
+//!
+//! ```text
+//!   ext.service.consul   CNAME  web.service.consul      the record
+//!   web.service.consul   A      10.0.0.1                owned by the name in its RDATA
+//! ```
+//! The type is honored all along: Consul asks its own catalogue for ANY here, and adds A records
+//! to an answer for AAAA. A target elsewhere is the resolver's to find.
+
+use crate::answer::find::{self, Finding, Trace};
+use crate::answer::node::AddressRecord;
+use crate::answer::service::Desk;
+use crate::answer::{Question, Random, Want, Written};
+use crate::catalog::{RRsets, Selection};
+use crate::name::Labels;
+use crate::wire::record::RDATA_AT;
+use crate::wire::{QUESTION_AT, Reply, rtype};
+
+/// Writes `cname`, owned by the question, and what follows from it.
+///
+/// # Errors
+///
+/// Gives back what is wanted first.
+pub fn write<'s>(
+    reply: &mut Reply<'_>,
+    question: &Question<'s, '_>,
+    cname: &[u8],
+    desk: &mut Desk<'_>,
+) -> Result<Written, Want<'s>> {
+    let mut written = Written::default();
+    let mut target_at = reply.offset() + RDATA_AT;
+    written.add(reply.answer(cname), question);
+    // CNAME and ANY ask for the record itself (RFC 1034 §3.6.2).
+    let is_complete = matches!(question.qtype, rtype::CNAME | rtype::ANY);
+    if written.answers == 0 || is_complete || is_repeated(reply, target_at, &[]) {
+        return Ok(written);
+    }
+    let mut seen = [0; CHAIN_MAX];
+    for at in 0..CHAIN_MAX {
+        if let Some(step) = seen.get_mut(at) {
+            *step = target_at;
+        }
+        let Some(labels) = Labels::from_wire(reply.name_at(target_at)) else { break };
+        let zone = question.policy.zones.iter().filter_map(|zone| labels.below(zone)).min();
+        let Some(count) = zone else { break };
+        let Question { snapshot, policy, asked, .. } = *question;
+        let Trace { finding, .. } = find::find(snapshot, policy, asked, &labels, count);
+        let next = match finding {
+            Finding::Wants(want) => return Err(want),
+            Finding::Address(ip) => {
+                let record = AddressRecord::new(ip, policy.node_ttl_secs);
+                if record.rtype() == question.qtype {
+                    written.add(reply.answer_at(target_at, record.tail()), question);
+                }
+                None
+            }
+            Finding::Node(node) => {
+                let address = if question.qtype == rtype::A { &node.a } else { &node.aaaa };
+                match address.is_empty() {
+                    true => append(reply, question, target_at, &node.cname, &mut written),
+                    false => {
+                        append(reply, question, target_at, address, &mut written);
+                        None
+                    }
+                }
+            }
+            Finding::Service { rrsets, selection } => {
+                let hop = Hop { target_at, rrsets, selection: &selection };
+                hop.write(reply, question, desk, &mut written)
+            }
+            _ => None,
+        };
+        // A name that was there already leads in a circle.
+        match next {
+            Some(next) if !is_repeated(reply, next, &seen) => target_at = next,
+            _ => break,
+        }
+    }
+    if written.truncated {
+        reply.truncate();
+    }
+    Ok(written)
+}
+
+/// A service that a CNAME leads to.
+struct Hop<'a> {
+    target_at: usize,
+    rrsets: &'a RRsets,
+    selection: &'a Selection,
+}
+
+impl Hop<'_> {
+    /// Writes the service's records. Returns where the next name is, if it is a host as well.
+    fn write(
+        &self,
+        reply: &mut Reply<'_>,
+        question: &Question<'_, '_>,
+        desk: &mut Desk<'_>,
+        written: &mut Written,
+    ) -> Option<usize> {
+        let Self { target_at, rrsets, selection } = *self;
+        let mut random = Random::new(question.asked.seed);
+        if let [_, ..] = *selection.cname {
+            let at = random.below(selection.cname.len() as u32) as usize;
+            let record = rrsets.record(*selection.cname.get(at)?);
+            return append(reply, question, target_at, record, written);
+        }
+        let spans = if question.qtype == rtype::A { &selection.a } else { &selection.aaaa };
+        for at in desk.picks.distinct(spans.len(), spans.len(), &mut random) {
+            let Some(span) = spans.get(*at as usize) else { break };
+            append(reply, question, target_at, rrsets.record(*span), written);
+            if written.truncated {
+                break;
+            }
+        }
+        None
+    }
+}
+
+/// Appends `record`, made for the question, as the name's at `owner_at`. Returns where its RDATA
+/// starts, if there is a record and it fits.
+fn append(
+    reply: &mut Reply<'_>,
+    question: &Question<'_, '_>,
+    owner_at: usize,
+    record: &[u8],
+    written: &mut Written,
+) -> Option<usize> {
+    let tail = record.get(OWNER_LEN..)?;
+    let fits = reply.answer_at(owner_at, tail);
+    written.add(fits, question);
+    fits.then(|| reply.offset() - (record.len() - RDATA_AT))
+}
+
+/// Whether the name at `at` is one of those at `seen`, in any letter case, or the question's.
+fn is_repeated(reply: &Reply<'_>, at: usize, seen: &[usize]) -> bool {
+    let name = reply.name_at(at);
+    let mut known = seen.iter().copied().filter(|seen| *seen != 0).chain([QUESTION_AT]);
+    known.any(|known| reply.name_at(known).eq_ignore_ascii_case(name))
+}
+
+/// Names that are followed, as many as Consul follows.
+const CHAIN_MAX: usize = 4;
+
+/// A pointer to the question.
+const OWNER_LEN: usize = 2;

@@ -1,0 +1,68 @@
+//! What decides an answer besides the catalogue. Made at start, read by every query.
+
+use std::net::IpAddr;
+
+use crate::answer::chaos::Chaos;
+use crate::name::{Labels, Zone};
+
+/// What decides an answer besides the catalogue: the configuration, as far as it concerns one.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// What we are authoritative for. Never empty; records are named in the first.
+    pub zones: Vec<Zone>,
+    /// Zones of reverse names that are ours, so that what they lack does not exist.
+    pub reverse_zones: Vec<Zone>,
+    /// The names in NS records; empty is `ns` in the zone that was asked.
+    pub name_servers: Vec<Zone>,
+    /// What is said in class CH; `None` says nothing.
+    pub chaos: Option<Chaos>,
+    /// The largest reply over UDP, and the size in our OPT. At least 512.
+    pub udp_payload_max: u16,
+    /// Most records over UDP without EDNS, at most 8 as in Consul.
+    pub udp_answer_limit: usize,
+    /// Most addresses of a service in one reply; 0 is no limit.
+    pub a_record_limit: usize,
+    /// The TTL of NS records, of our own addresses and of `.addr` names.
+    pub node_ttl_secs: u32,
+    /// The zone's timers.
+    pub soa: Soa,
+    /// What `ns.<zone>` resolves to; empty means the address that was asked.
+    pub advertise: Vec<IpAddr>,
+}
+
+/// The timers of the zone's SOA record, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Soa {
+    /// How often a secondary would look.
+    pub refresh_secs: u32,
+    /// How soon it would look again.
+    pub retry_secs: u32,
+    /// How long it would go on alone.
+    pub expire_secs: u32,
+    /// The TTL of the SOA and of negative answers (RFC 2308 §4).
+    pub min_ttl_secs: u32,
+}
+
+impl Policy {
+    /// Consul's defaults, for `zone` alone.
+    pub fn new(zone: Zone) -> Self {
+        Self {
+            zones: vec![zone],
+            reverse_zones: Vec::new(),
+            name_servers: Vec::new(),
+            chaos: None,
+            // The size that crosses any network unfragmented: DNS Flag Day 2020.
+            udp_payload_max: 1232,
+            udp_answer_limit: 3,
+            a_record_limit: 0,
+            node_ttl_secs: 0,
+            soa: Soa { refresh_secs: 3600, retry_secs: 600, expire_secs: 86_400, min_ttl_secs: 0 },
+            advertise: Vec::new(),
+        }
+    }
+
+    /// Whether `labels` are the name of a name server.
+    pub fn is_name_server(&self, labels: &Labels) -> bool {
+        self.name_servers.iter().any(|name| labels.below(name) == Some(0))
+    }
+}

@@ -1,0 +1,283 @@
+//! The services of a datacenter: which there are, and what each is answered with.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::catalog::builder::{Builder, count_down, count_up};
+use crate::catalog::change::{Executed, Held};
+use crate::catalog::form::Form;
+use crate::catalog::model::{Address, Instance};
+use crate::catalog::press::Order;
+use crate::catalog::reverse::{self, Owner};
+use crate::catalog::rrsets::RRsets;
+use crate::catalog::shards::Shards;
+use crate::catalog::snapshot::Service;
+
+/// What was heard of a name of an unlisted form.
+pub struct Told {
+    /// All instances.
+    pub instances: Vec<Instance>,
+    /// How long that may be believed.
+    pub held: Held,
+    /// What a prepared query said besides.
+    pub executed: Option<Executed>,
+}
+
+impl Builder {
+    pub(in crate::catalog) fn set_services(
+        &mut self,
+        datacenter: &str,
+        listing: Vec<(String, Vec<String>)>,
+    ) -> bool {
+        let mut new = BTreeMap::<String, (String, BTreeSet<String>)>::new();
+        for (name, tags) in listing {
+            let entry =
+                new.entry(name.to_ascii_lowercase()).or_insert_with(|| (name, BTreeSet::new()));
+            entry.1.extend(tags.iter().map(|tag| tag.to_ascii_lowercase()));
+        }
+        let Some(at) = self.position(datacenter) else { return false };
+        let before = self.next.datacenters.get(at).map(Arc::clone);
+        let first = before.as_ref().is_none_or(|datacenter| datacenter.services.is_none());
+        let mut changed = first;
+
+        let gone: Vec<Arc<Service>> = before
+            .iter()
+            .flat_map(|datacenter| datacenter.services())
+            .filter(|old| str::from_utf8(&old.key).is_ok_and(|key| !new.contains_key(key)))
+            .cloned()
+            .collect();
+        drop(before);
+        if let Some(datacenter) = self.next.datacenters.get_mut(at).filter(|_| first) {
+            Arc::make_mut(datacenter).services = Some(Shards::default());
+        }
+        for old in gone {
+            self.labels_left += usize::from(old.usage.is_own());
+            self.replace(at, &old.key, None);
+            self.set_owned(at, &old, Arc::default());
+            changed = true;
+        }
+        for (key, (name, tags)) in new {
+            let tags: Arc<[Box<str>]> = tags.into_iter().map(String::into_boxed_str).collect();
+            let next = match self.service(at, key.as_bytes()) {
+                Some(old) if old.listed_tags == tags => continue,
+                // Other tags mean other instances: what was fetched before is not fresh any more,
+                // or a tag that is listed now would be denied.
+                Some(old) => Service {
+                    listed_tags: tags,
+                    held: match old.held {
+                        Held::OnDemand { .. } => Held::OnDemand { fresh_until_ms: 0 },
+                        Held::Watched => Held::Watched,
+                    },
+                    ..old.as_ref().clone()
+                },
+                None => Service {
+                    name: name.into(),
+                    usage: self.usage(),
+                    held: Held::OnDemand { fresh_until_ms: 0 },
+                    instances: Arc::default(),
+                    rrsets: None,
+                    key: key.clone().into_bytes().into(),
+                    listed_tags: tags,
+                    owned: Arc::default(),
+                    executed: None,
+                },
+            };
+            self.replace(at, key.as_bytes(), Some(next));
+            changed = true;
+        }
+        changed
+    }
+
+    /// Takes in the instances of a service that is listed.
+    pub(in crate::catalog) fn set_service(
+        &mut self,
+        datacenter: &str,
+        service: &str,
+        instances: Vec<Instance>,
+        held: Held,
+    ) -> bool {
+        let key = service.to_ascii_lowercase();
+        let Some(at) = self.position(datacenter) else { return false };
+        let Some(old) = self.service(at, key.as_bytes()).cloned() else { return false };
+        if old.rrsets.is_some() && *old.instances == *instances {
+            let changed = old.held != held;
+            if changed {
+                self.replace(at, key.as_bytes(), Some(Service { held, ..old.as_ref().clone() }));
+            }
+            return changed;
+        }
+        let scope = self.next.datacenters.get(at).map_or("", |datacenter| &*datacenter.name);
+        let order = Order {
+            rules: &self.rules,
+            service: &key,
+            node_scope: scope,
+            address_scope: scope,
+            view: self.view(at),
+            obeys_only_passing: true,
+            ttl_secs: self.rules.service_ttl_secs(&key),
+        };
+        let rrsets = order.encode(&instances);
+        let owned: BTreeSet<_> =
+            instances.iter().filter_map(|instance| owned(instance, &old.name)).collect();
+        let owned: Arc<[_]> = owned.into_iter().collect();
+        let next = Service {
+            held,
+            instances: instances.into(),
+            rrsets: Some(Arc::new(rrsets)),
+            owned: Arc::clone(&owned),
+            ..old.as_ref().clone()
+        };
+        self.replace(at, key.as_bytes(), Some(next));
+        self.set_owned(at, &old, owned);
+        true
+    }
+
+    /// Takes in what was heard of a name that only Consul can deny; no instances deny it.
+    pub(in crate::catalog) fn set_unlisted(
+        &mut self,
+        datacenter: &str,
+        form: Form,
+        name: &str,
+        told: Told,
+    ) -> bool {
+        let Told { instances, held, executed } = told;
+        let key = name.to_ascii_lowercase();
+        let Some((at, place)) = self.position(datacenter).zip(form.place()) else { return false };
+        let known = self.next.datacenters.get(at).and_then(|datacenter| {
+            datacenter.unlisted.get(place).and_then(|services| services.get(key.as_bytes()))
+        });
+        let known = known.cloned();
+        let is_same = known.as_ref().is_some_and(|old| {
+            old.held == held && *old.instances == *instances && old.executed == executed
+        });
+        if is_same {
+            return false;
+        }
+        let rrsets = self.encode_unlisted(at, form, &key, &instances, executed.as_ref());
+        let next = Service {
+            name: known.as_ref().map_or_else(|| name.into(), |old| old.name.clone()),
+            usage: Arc::clone(&self.other),
+            held,
+            instances: instances.into(),
+            rrsets: Some(Arc::new(rrsets)),
+            key: key.into_bytes().into(),
+            listed_tags: Arc::default(),
+            owned: Arc::default(),
+            executed,
+        };
+        let datacenter = self.next.datacenters.get_mut(at).map(Arc::make_mut);
+        if let Some(services) = datacenter.and_then(|it| it.unlisted.get_mut(place)) {
+            services.insert(Arc::new(next));
+        }
+        true
+    }
+
+    fn encode_unlisted(
+        &self,
+        at: usize,
+        form: Form,
+        key: &str,
+        instances: &[Instance],
+        executed: Option<&Executed>,
+    ) -> RRsets {
+        let asked = self.next.datacenters.get(at).map_or("", |datacenter| &*datacenter.name);
+        let (service, peer) = match form {
+            Form::Peer => key.split_once('.').unwrap_or((key, "")),
+            Form::Connect | Form::Ingress | Form::Query | Form::Service => (key, ""),
+        };
+        let peer_scope = format!("{peer}.peer");
+        let in_datacenter = executed.map_or(asked, |executed| &*executed.datacenter);
+        let of_service = executed.map_or(service, |executed| &*executed.service);
+        let ttl_secs = executed.and_then(|executed| executed.ttl_secs);
+        let order = Order {
+            rules: &self.rules,
+            service: if form == Form::Query { "" } else { service },
+            node_scope: if form == Form::Peer { &peer_scope } else { in_datacenter },
+            address_scope: if form == Form::Peer { "" } else { in_datacenter },
+            view: self.position(in_datacenter).map_or_else(|| self.view(1), |at| self.view(at)),
+            // Consul: which warnings a query leaves out, it says itself.
+            obeys_only_passing: form != Form::Query,
+            ttl_secs: ttl_secs
+                .unwrap_or_else(|| self.rules.service_ttl_secs(&of_service.to_ascii_lowercase())),
+        };
+        let is_sorted = executed.is_some_and(|executed| executed.is_sorted);
+        RRsets { is_sorted, ..order.encode(instances) }
+    }
+
+    /// Lets go of instances. A name that is listed stays.
+    pub(in crate::catalog) fn release(
+        &mut self,
+        datacenter: &str,
+        form: Form,
+        service: &str,
+    ) -> bool {
+        let key = service.to_ascii_lowercase();
+        let Some(at) = self.position(datacenter) else { return false };
+        if let Some(place) = form.place() {
+            let datacenter = self.next.datacenters.get_mut(at).map(Arc::make_mut);
+            let services = datacenter.and_then(|datacenter| datacenter.unlisted.get_mut(place));
+            return services.is_some_and(|services| services.remove(key.as_bytes()).is_some());
+        }
+        let Some(old) = self.service(at, key.as_bytes()) else { return false };
+        if old.rrsets.is_none() {
+            return false;
+        }
+        let held = Held::OnDemand { fresh_until_ms: 0 };
+        let next =
+            Service { held, instances: Arc::default(), rrsets: None, ..old.as_ref().clone() };
+        self.replace(at, key.as_bytes(), Some(next));
+        true
+    }
+
+    /// Puts `next` in the place of the service `key`, and keeps the count of each tag right.
+    fn replace(&mut self, at: usize, key: &[u8], next: Option<Service>) {
+        let Some(datacenter) = self.next.datacenters.get_mut(at).map(Arc::make_mut) else { return };
+        let Some(services) = &mut datacenter.services else { return };
+        let new = next.as_ref().map(tags_of).unwrap_or_default();
+        let old = match next {
+            Some(next) => services.insert(Arc::new(next)),
+            None => services.remove(key),
+        };
+        let old = old.as_deref().map(tags_of).unwrap_or_default();
+        new.difference(&old).for_each(|tag| count_up(&mut datacenter.tags, tag));
+        old.difference(&new).for_each(|tag| count_down(&mut datacenter.tags, tag));
+    }
+
+    /// Makes `owned` the addresses of `service` in the index, in the place of its last ones.
+    fn set_owned(&mut self, at: usize, service: &Service, owned: Arc<[(Box<str>, Owner)]>) {
+        if service.owned == owned {
+            return;
+        }
+        let name = String::from_utf8_lossy(&service.key);
+        let ttl_secs = self.rules.service_ttl_secs(&name);
+        let zone = self.rules.zone.as_str().to_owned();
+        let Some(datacenter) = self.next.datacenters.get_mut(at).map(Arc::make_mut) else { return };
+        let scope = format!("{}.{zone}", datacenter.name);
+        // Both are sorted.
+        let is_in = |list: &[(Box<str>, Owner)], one| list.binary_search(one).is_ok();
+        for (name, owner) in service.owned.iter().filter(|old| !is_in(&owned, old)) {
+            datacenter.disown(name, owner);
+        }
+        for (name, owner) in owned.iter().filter(|new| !is_in(&service.owned, new)) {
+            datacenter.own(name, owner.clone(), owner.record(&scope, ttl_secs));
+        }
+    }
+}
+
+/// The reverse name of an instance's own address, and the instance as its owner.
+fn owned(instance: &Instance, service: &str) -> Option<(Box<str>, Owner)> {
+    let Some(Address::Ip(ip)) = instance.address else { return None };
+    let owner = Owner::Service {
+        node: (*instance.node.name).into(),
+        id: (*instance.id).into(),
+        service: service.into(),
+    };
+    Some((reverse::name(ip).into(), owner))
+}
+
+/// The tags of a service that can be a label of their own: of its listing and of its instances.
+fn tags_of(service: &Service) -> BTreeSet<Box<[u8]>> {
+    let listed = service.listed_tags.iter().map(|tag| tag.as_bytes());
+    let used = service.rrsets.iter().flat_map(|rrsets| rrsets.tags());
+    listed.chain(used).filter(|tag| !tag.contains(&b'.')).map(Into::into).collect()
+}

@@ -1,0 +1,116 @@
+//! Whose an address is: the answer to a reverse question, from an index and without a scan.
+//!
+//! ```text
+//!   1.0.0.10.in-addr.arpa  --> owners: node n1, then service web on n2     the first is answered
+//! ```
+//! As in Consul: one PTR; a node before a service, and nodes in the order of their names. Unlike
+//! there, its TTL is that of the node or the service.
+
+use std::net::IpAddr;
+
+use crate::catalog::shards::Keyed;
+use crate::wire::record;
+
+/// All owners of one address.
+#[derive(Clone, Debug)]
+pub struct Pointer {
+    pub(in crate::catalog) key: Box<[u8]>,
+    /// Never empty; the first is answered.
+    pub(in crate::catalog) owners: Vec<(Owner, Box<[u8]>)>,
+}
+
+/// One of those who have an address. Ordered as they are answered.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Owner {
+    /// A node, by name.
+    Node(Box<str>),
+    /// An instance of a service.
+    Service {
+        /// The node that it runs on.
+        node: Box<str>,
+        /// Its ID.
+        id: Box<str>,
+        /// The service's name as registered.
+        service: Box<str>,
+    },
+}
+
+impl Pointer {
+    /// The PTR record of the first owner.
+    pub fn record(&self) -> &[u8] {
+        self.owners.first().map_or(&[], |(_, record)| record)
+    }
+}
+
+impl Owner {
+    /// The PTR record to this owner in `scope`, which is the datacenter with the zone.
+    ///
+    /// Empty where the owner has no name in DNS.
+    pub fn record(&self, scope: &str, ttl_secs: u32) -> Box<[u8]> {
+        let name = match self {
+            Self::Node(node) => format!("{node}.node.{scope}"),
+            Self::Service { service, .. } => format!("{service}.service.{scope}"),
+        };
+        let mut bytes = Vec::new();
+        if let Some(target) = record::name(&name) {
+            record::push_answer(&mut bytes, ttl_secs, &record::ptr(target));
+        }
+        bytes.into()
+    }
+}
+
+impl Keyed for Pointer {
+    fn key(&self) -> &[u8] {
+        &self.key
+    }
+}
+
+/// The name that is asked for the owner of `ip` (RFC 1035 §3.5, RFC 3596 §2.5).
+pub fn name(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => {
+            let [a, b, c, d] = ip.octets();
+            format!("{d}.{c}.{b}.{a}.in-addr.arpa")
+        }
+        IpAddr::V6(ip) => {
+            let bits = ip.to_bits();
+            let digits = (0..32).map(|at| format!("{:x}.", bits >> (4 * at) & 0xf));
+            digits.collect::<String>() + "ip6.arpa"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_and_their_reverse_names() {
+        for (ip, expected) in [
+            ("10.1.0.2", "2.0.1.10.in-addr.arpa"),
+            (
+                "2001:db8::567:89ab",
+                "b.a.9.8.7.6.5.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa",
+            ),
+        ] {
+            assert_eq!(name(ip.parse().unwrap()), expected);
+        }
+    }
+
+    #[test]
+    fn nodes_come_first_and_by_name() {
+        let service = |node: &str, id: &str| Owner::Service {
+            node: node.into(),
+            id: id.into(),
+            service: "web".into(),
+        };
+        let node = |name: &str| Owner::Node(name.into());
+        let mut owners =
+            vec![service("aa", "web-2"), service("aa", "web-1"), node("zz"), node("bb")];
+        owners.sort();
+        assert_eq!(
+            owners,
+            [node("bb"), node("zz"), service("aa", "web-1"), service("aa", "web-2")]
+        );
+    }
+}
