@@ -9,7 +9,7 @@ pub mod figures;
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use fingerpost::answer::{Policy, Soa};
+use fingerpost::answer::{Policy, Recursion, Soa};
 use fingerpost::catalog::model::{Address, Health, Instance, Node, Weights};
 use fingerpost::catalog::{Change, Held, Rules};
 use fingerpost::name::Zone;
@@ -32,6 +32,7 @@ pub fn policy() -> Policy {
         node_ttl_secs: 0,
         soa: Soa { refresh_secs: 3600, retry_secs: 600, expire_secs: 86_400, min_ttl_secs: 0 },
         advertise: Vec::new(),
+        recursion: Recursion::default(),
     }
 }
 

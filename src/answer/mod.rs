@@ -16,7 +16,9 @@
 
 pub mod apex;
 pub mod find;
+pub mod foreign;
 pub mod negative;
+pub mod network;
 pub mod node;
 pub mod pick;
 pub mod service;
@@ -26,8 +28,10 @@ use std::net::IpAddr;
 use crate::answer::find::{Finding, Trace};
 use crate::catalog::{CacheResult, Snapshot, Usage};
 use crate::name::{Labels, Zone};
-use crate::wire::{CLASS_IN, Edns, Head, Opt, Query, Refusal, Reply, ede, rcode, rtype};
+use crate::wire::{CLASS_IN, Edns, Head, Opt, Query, Refusal, Reply, rcode, rtype};
 
+pub use foreign::{Recursion, deliver};
+pub use network::Network;
 pub use pick::{Picks, Random};
 
 /// What decides an answer besides the catalogue: the configuration, as far as it concerns one.
@@ -47,6 +51,8 @@ pub struct Policy {
     pub soa: Soa,
     /// What `ns.<zone>` resolves to; empty means the address that was asked.
     pub advertise: Vec<IpAddr>,
+    /// What becomes of names in no zone of ours.
+    pub recursion: Recursion,
 }
 
 /// The timers of the zone's SOA record, in seconds.
@@ -69,6 +75,8 @@ pub struct Asked<'q> {
     pub bytes: &'q [u8],
     /// How it came, and how the reply goes.
     pub transport: Transport,
+    /// Who asks.
+    pub client: IpAddr,
     /// The address that was asked, where the listener knows it.
     pub local: Option<IpAddr>,
     /// Drawn anew for each query: which records, in which order.
@@ -139,6 +147,15 @@ pub enum Want<'s> {
         /// Its name.
         datacenter: &'s str,
     },
+    /// The recursors' reply to the question itself.
+    Foreign,
+    /// The records of a host in no zone of ours.
+    Host {
+        /// As registered.
+        name: &'s str,
+        /// Of what type.
+        rtype: u16,
+    },
     /// The instances of a service.
     Service {
         /// Where it is.
@@ -169,19 +186,18 @@ pub fn respond<'s>(
         }
     };
     let refused =
-        |error| Refused { head: query.head, edns: query.edns, rcode: rcode::REFUSED, error };
+        Refused { head: query.head, edns: query.edns, rcode: rcode::REFUSED, error: None };
     // Consul answers any class as IN; RFC 1035 §3.2.4 knows no reason to.
     if query.qclass != CLASS_IN {
-        return refuse(policy, asked, draft, &refused(None));
+        return refuse(policy, asked, draft, &refused);
     }
     let labels = Labels::from_wire(query.name);
     let below = labels.as_ref().and_then(|labels| Some((labels, labels.below(&policy.zone)?)));
     let Some((labels, count)) = below else {
-        let error = Some((ede::NOT_AUTHORITATIVE, "not a zone of this server"));
-        return refuse(policy, asked, draft, &refused(error));
+        return foreign::respond(policy, asked, &query, labels.as_ref(), draft);
     };
     if matches!(query.qtype, rtype::AXFR | rtype::IXFR) {
-        return refuse(policy, asked, draft, &refused(None));
+        return refuse(policy, asked, draft, &refused);
     }
 
     let found = find::find(snapshot, asked, labels, count);
@@ -214,6 +230,9 @@ fn write<'s>(
     }
     let mut reply = Reply::start(&mut draft.reply, &query.head, limit, opt);
     reply.set_authoritative();
+    if question.policy.recursion.enabled {
+        reply.set_recursion_available();
+    }
     let written = match found.finding {
         Finding::Address(ip) => node::write_address(&mut reply, question, ip),
         Finding::Apex => apex::write(&mut reply, question),
@@ -289,7 +308,11 @@ fn refuse<'s>(
         .edns
         .map(|edns| Opt { error: refused.error, ..Opt::answering(edns, policy.udp_payload_max) });
     let limit = size_limit(policy, asked.transport, refused.edns);
-    Reply::start(&mut draft.reply, &refused.head, limit, opt).finish(refused.rcode);
+    let mut reply = Reply::start(&mut draft.reply, &refused.head, limit, opt);
+    if policy.recursion.enabled {
+        reply.set_recursion_available();
+    }
+    reply.finish(refused.rcode);
     let qtype = refused.head.question.and_then(|question| match question {
         [.., high, low, _, _] => Some(u16::from_be_bytes([*high, *low])),
         _ => None,

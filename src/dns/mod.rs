@@ -9,4 +9,4 @@ pub mod front;
 pub mod stream;
 pub mod udp;
 
-pub use front::{Front, Late, Limits, Waiting};
+pub use front::{Front, Late, Limit, Limits, Waiting};

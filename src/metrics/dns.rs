@@ -13,7 +13,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Histogram, Metric, MetricFamily, MetricType};
 use prometheus::{IntCounter, IntGauge, Registry};
 
-use crate::answer::{Outcome, Replied};
+use crate::answer::{Outcome, Replied, Want};
 use crate::catalog::Usage;
 use crate::metrics::add;
 use crate::metrics::family::{empty, family, label};
@@ -131,8 +131,10 @@ impl Tally {
             }
             Outcome::Wants(want) => {
                 let usage = match want {
-                    crate::answer::Want::Datacenter { .. } => &*self.other,
-                    crate::answer::Want::Service { usage, .. } => usage,
+                    Want::Datacenter { .. } => &*self.other,
+                    // What the catalogue never has is no miss of its.
+                    Want::Foreign | Want::Host { .. } => return,
+                    Want::Service { usage, .. } => usage,
                 };
                 usage.count(self.lane, crate::catalog::CacheResult::Miss);
             }

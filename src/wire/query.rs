@@ -218,6 +218,8 @@ fn are_whole(options: &[u8]) -> bool {
 /// RFC 1035 §4.1.1.
 const FLAG_QR: u16 = 0x8000;
 const FLAG_OPCODE: u16 = 0x7800;
+/// The client asks for names in other zones too.
+pub const FLAG_RD: u16 = 0x0100;
 /// RFC 6891 §6.1.3: the DO bit, in the OPT record's TTL field.
 const TTL_DO: u32 = 0x8000;
 

@@ -5,7 +5,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use fingerpost::answer::{Asked, Draft, Outcome, Policy, Soa, Transport, Turn, Want, respond};
+use fingerpost::answer::respond;
+use fingerpost::answer::{Asked, Draft, Outcome, Policy, Recursion, Soa, Transport, Turn, Want};
 use fingerpost::catalog::{Builder, Change, Rules, Snapshot, Usage};
 use fingerpost::name::Zone;
 
@@ -14,6 +15,8 @@ use fingerpost::name::Zone;
 pub struct Core {
     /// What is answered from.
     pub snapshot: Snapshot,
+    /// Who asks; 127.0.0.1 unless it is replaced.
+    pub client: IpAddr,
     policy: Policy,
     draft: Draft,
 }
@@ -30,7 +33,8 @@ impl Core {
 
     /// Answers from `snapshot`.
     pub fn of(snapshot: Snapshot, policy: Policy) -> Self {
-        Self { snapshot, policy, draft: Draft::default() }
+        let client = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        Self { snapshot, client, policy, draft: Draft::default() }
     }
 
     /// The reply to `bytes`; empty where there is none.
@@ -53,10 +57,13 @@ impl Core {
         seed: u64,
     ) -> Result<&[u8], String> {
         let local = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let asked = Asked { bytes, transport, local, seed, now_ms: 0, turn: Turn::First };
+        let (client, turn) = (self.client, Turn::First);
+        let asked = Asked { bytes, transport, client, local, seed, now_ms: 0, turn };
         match respond(&self.snapshot, &self.policy, &asked, &mut self.draft) {
             Outcome::Replied(_) | Outcome::Silence => Ok(&self.draft.reply),
             Outcome::Wants(Want::Datacenter { datacenter }) => Err(datacenter.to_owned()),
+            Outcome::Wants(Want::Foreign) => Err("the recursors".to_owned()),
+            Outcome::Wants(Want::Host { name, .. }) => Err(name.to_owned()),
             Outcome::Wants(Want::Service { datacenter, service, .. }) => {
                 Err(format!("{}.{datacenter}", service.to_lowercase()))
             }
@@ -89,5 +96,6 @@ pub fn policy() -> Policy {
         node_ttl_secs: 0,
         soa: Soa { refresh_secs: 3600, retry_secs: 600, expire_secs: 86_400, min_ttl_secs: 0 },
         advertise: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
+        recursion: Recursion::default(),
     }
 }
