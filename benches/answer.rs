@@ -15,6 +15,7 @@
 mod support;
 
 use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,6 +96,7 @@ fn measure(
     let mut asked = Asked {
         bytes: query,
         transport: case.transport,
+        client: IpAddr::V4(Ipv4Addr::LOCALHOST),
         local: None,
         seed: 0,
         now_ms: 0,

@@ -26,16 +26,16 @@ use tracing::{error, info, warn};
 
 use crate::admin::Admin;
 use crate::answer::chaos::Chaos;
-use crate::answer::{Policy, Soa};
+use crate::answer::{Policy, Recursion, Soa};
 use crate::catalog::{Change, Rules};
 use crate::clock::Clock;
 use crate::config::{Config, DnsConfig};
 use crate::consul;
-use crate::demand::{Demand, Demands};
+use crate::demand::{Demand, Demands, Served};
 use crate::dns;
 use crate::dns::datagram::Datagrams;
 use crate::dns::stream::{self, StreamLimits};
-use crate::dns::{Front, Limits, udp};
+use crate::dns::{Front, Limit, Limits, udp};
 use crate::file;
 use crate::metrics::Metrics;
 use crate::name::Zone;
@@ -66,7 +66,7 @@ pub struct App {
     listeners: Vec<Listener>,
     admin: TcpListener,
     front: Front,
-    demands: mpsc::Receiver<Demand>,
+    served: Served,
     publisher: Publisher,
 }
 
@@ -100,10 +100,11 @@ impl App {
         // One lane for each UDP thread, and one that all tasks share.
         let lanes = listeners.len() * workers + 1;
         let metrics = Metrics::register(&store, lanes, config.metrics.health_series_max)?;
-        let (demand, demands) = Demands::new(config.dns.waiting_max);
-        let limits =
-            Limits { waiting_max: config.dns.waiting_max, patience: config.cache.patience };
-        let front = Front::new(Arc::clone(&store), metrics.clone(), Clock::start(), demand, limits);
+        let (demands, served) = Demands::new(config.dns.waiting_max, config.dns.waiting_max);
+        let limit = Limit { waiting_max: config.dns.waiting_max, patience: config.cache.patience };
+        let limits = Limits { source: limit, forwarder: limit };
+        let front =
+            Front::new(Arc::clone(&store), metrics.clone(), Clock::start(), demands, limits);
         let publisher = Publisher::new(
             store,
             metrics,
@@ -111,7 +112,7 @@ impl App {
             lanes,
             config.metrics.services_max,
         );
-        Ok(Self { config, origin, listeners, admin, front, demands, publisher })
+        Ok(Self { config, origin, listeners, admin, front, served, publisher })
     }
 
     /// The addresses that DNS is answered on, with the ports that the system chose.
@@ -157,7 +158,7 @@ impl App {
     ///
     /// Fails when a part cannot be started, or ends before `stop`.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        let Self { config, origin, listeners, admin, front, demands, publisher } = self;
+        let Self { config, origin, listeners, admin, front, served, publisher } = self;
         // The source and the admin port outlive the listeners: queries may still wait for the
         // one, and a shutdown may be watched at the other.
         let parts = TaskTracker::new();
@@ -167,7 +168,9 @@ impl App {
         let operator = Admin::new(Arc::clone(&front.store), front.metrics.clone());
         let mut serving = parts.spawn(operator.serve(admin, parts_cancel.clone()));
         let grace = config.shutdown_grace;
-        let source = Source { origin, publisher, demands, clock: front.clock };
+        // Nobody asks recursors.
+        drop(served.forwarder);
+        let source = Source { origin, publisher, demands: served.source, clock: front.clock };
         let workers = start_listeners(listeners, &config.dns, &front)?;
         let filling = source.run(config, front.metrics.clone(), parts_cancel.clone());
         let mut filling = parts.spawn(filling);
@@ -340,6 +343,7 @@ fn policy(config: &Config) -> anyhow::Result<Policy> {
             min_ttl_secs: soa.min_ttl_secs,
         },
         advertise: dns.advertise.clone(),
+        recursion: Recursion::default(),
     })
 }
 

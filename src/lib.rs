@@ -27,14 +27,15 @@
 //! ```text
 //!  dns    bytes in --> answer::respond --> bytes out, unchanged; the outcome is counted
 //!  wire     Query      header, question, EDNS         refused: FORMERR, NOTIMP, BADVERS, silence
-//!  name     Lookup     subject and datacenter         a name out of the zone: REFUSED
+//!  name     Lookup     subject and datacenter         a name in no zone of ours: foreign
 //!  answer   Finding    what the catalogue has, whatever the type
 //!  answer   records    of the type, picked by the seed up to the limits    none: the SOA
 //!  wire     Reply      slices copied one after the other, OPT, size limit, TC
 //! ```
 //! What is not in memory makes `respond` say [`Wants`](answer::Outcome::Wants) and no reply. The
-//! listener sends the wish through [`demand`] to the source, lets the query wait outside its loop,
-//! and asks `respond` again: a second time it may not want, it answers or is SERVFAIL.
+//! listener sends the wish through [`demand`] to the source, or to the forwarder; lets the query
+//! wait outside its loop, and asks `respond` again: a second time it may not want, it answers or
+//! is SERVFAIL. A recursor's reply is a message of its own: it is only fitted to the client.
 //!
 //! # The life of a change
 //!

@@ -5,6 +5,7 @@
 //!   hostname.bind id.server         which of several servers answered
 //! ```
 
+use crate::answer::negative::fill;
 use crate::answer::{Asked, Draft, Outcome, Policy, Refused, Replied, refuse, size_limit};
 use crate::name::Labels;
 use crate::wire::{CLASS_CH, Opt, QUESTION_AT, Query, Reply, rcode, rtype};
@@ -52,8 +53,7 @@ pub fn respond<'s>(
             &[text.len() as u8],
             text,
         ];
-        let bytes = parts.iter().copied().flatten();
-        record.iter_mut().zip(bytes).for_each(|(space, byte)| *space = *byte);
+        fill(&mut record, &parts);
         reply.answer_at(QUESTION_AT, record.get(..11 + text.len()).unwrap_or_default());
     }
     reply.finish(rcode::NOERROR);

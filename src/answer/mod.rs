@@ -19,7 +19,9 @@ pub mod alias;
 pub mod apex;
 pub mod chaos;
 pub mod find;
+pub mod foreign;
 pub mod negative;
+pub mod network;
 pub mod node;
 pub mod pick;
 pub mod policy;
@@ -30,8 +32,10 @@ use std::net::IpAddr;
 use crate::answer::find::{Finding, Trace};
 use crate::catalog::{CacheResult, Form, Snapshot, Usage};
 use crate::name::{Labels, Zone};
-use crate::wire::{CLASS_CH, CLASS_IN, Edns, Head, Opt, Query, Refusal, Reply, ede, rcode, rtype};
+use crate::wire::{CLASS_CH, CLASS_IN, Edns, Head, Opt, Query, Refusal, Reply, rcode, rtype};
 
+pub use foreign::{Recursion, deliver};
+pub use network::Network;
 pub use pick::{Picks, Random};
 pub use policy::{Policy, Soa};
 
@@ -42,6 +46,8 @@ pub struct Asked<'q> {
     pub bytes: &'q [u8],
     /// How it came, and how the reply goes.
     pub transport: Transport,
+    /// Who asks.
+    pub client: IpAddr,
     /// The address that was asked, where the listener knows it.
     pub local: Option<IpAddr>,
     /// Drawn anew for each query: which records, in which order.
@@ -112,6 +118,15 @@ pub enum Want<'s> {
         /// Its name.
         datacenter: &'s str,
     },
+    /// The recursors' reply to the question itself.
+    Foreign,
+    /// The records of a host in no zone of ours.
+    Host {
+        /// As registered, in lower case.
+        name: Box<str>,
+        /// Of what type.
+        rtype: u16,
+    },
     /// The instances of a service.
     Service {
         /// Where it is.
@@ -151,23 +166,21 @@ pub fn respond<'s>(
         }
     };
     let refused =
-        |error| Refused { head: query.head, edns: query.edns, rcode: rcode::REFUSED, error };
+        Refused { head: query.head, edns: query.edns, rcode: rcode::REFUSED, error: None };
     if query.qclass == CLASS_CH && policy.chaos.is_some() {
         return chaos::respond(policy, asked, &query, draft);
     }
     // Consul answers any class as IN; RFC 1035 §3.2.4 knows no reason to.
     if query.qclass != CLASS_IN || matches!(query.qtype, rtype::AXFR | rtype::IXFR) {
-        return refuse(policy, asked, draft, &refused(None));
+        return refuse(policy, asked, draft, &refused);
     }
-    let realm = Labels::from_wire(query.name)
-        .and_then(|labels| Some((Realm::of(policy, &labels)?, labels)));
-    let found = realm.and_then(|(realm, labels)| {
-        let found = realm.find(snapshot, policy, asked, &labels)?;
-        Some((found, realm, labels))
+    let labels = Labels::from_wire(query.name);
+    let found = labels.as_ref().and_then(|labels| {
+        let realm = Realm::of(policy, labels)?;
+        Some((realm.find(snapshot, policy, asked, labels)?, realm, labels))
     });
     let Some((found, realm, labels)) = found else {
-        let error = Some((ede::NOT_AUTHORITATIVE, "not a zone of this server"));
-        return refuse(policy, asked, draft, &refused(error));
+        return foreign::respond(policy, asked, &query, labels.as_ref(), draft);
     };
     if let Finding::Wants(want) = found.finding {
         return Outcome::Wants(want);
@@ -218,9 +231,14 @@ impl<'p> Realm<'p> {
         if let Some((count, _)) = closest(&policy.reverse_zones) {
             return Some(Self { zone: Some(RealmZone::Reverse), count });
         }
-        // An address's name is then taken for one in the zone of its network.
-        (labels.count() > 2 && labels.label(labels.count() - 1) == b"arpa")
-            .then_some(Self { zone: None, count: 1 })
+        // The name of a whole address is then taken for one in the zone of its network.
+        let root = labels.count().checked_sub(2)?;
+        let is_address = match labels.join(root..root + 2) {
+            b"in-addr.arpa" => root == 4,
+            b"ip6.arpa" => root == 32,
+            _ => false,
+        };
+        is_address.then_some(Self { zone: None, count: 1 })
     }
 
     /// What there is. `None` where that is not ours to say.
@@ -269,6 +287,9 @@ fn write<'s>(
     let Draft { reply, picks, placed } = draft;
     let mut reply = Reply::start(reply, &query.head, limit, opt);
     reply.set_authoritative();
+    if question.policy.recursion.enabled {
+        reply.set_recursion_available();
+    }
     let mut desk = service::Desk { picks, placed };
     let written = match &found.finding {
         Finding::Address(ip) => node::write_address(&mut reply, question, *ip),
@@ -363,7 +384,11 @@ fn refuse<'s>(
         .edns
         .map(|edns| Opt { error: refused.error, ..Opt::answering(edns, policy.udp_payload_max) });
     let limit = size_limit(policy, asked.transport, refused.edns);
-    Reply::start(&mut draft.reply, &refused.head, limit, opt).finish(refused.rcode);
+    let mut reply = Reply::start(&mut draft.reply, &refused.head, limit, opt);
+    if policy.recursion.enabled {
+        reply.set_recursion_available();
+    }
+    reply.finish(refused.rcode);
     let qtype = refused.head.question.and_then(|question| match question {
         [.., high, low, _, _] => Some(u16::from_be_bytes([*high, *low])),
         _ => None,

@@ -72,5 +72,12 @@ impl Soa {
     }
 }
 
+/// Copies `parts` one after the other; what does not fit is left out.
+pub fn fill(space: &mut [u8], parts: &[&[u8]]) {
+    for (byte, value) in space.iter_mut().zip(parts.iter().copied().flatten()) {
+        *byte = *value;
+    }
+}
+
 /// The fixed part, two names of 255 bytes with a label, and five numbers.
 const SOA_MAX: usize = 10 + 255 + 11 + 255 + 20;

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use crate::answer::chaos::Chaos;
+use crate::answer::foreign::Recursion;
 use crate::name::{Labels, Zone};
 
 /// What decides an answer besides the catalogue: the configuration, as far as it concerns one.
@@ -28,6 +29,8 @@ pub struct Policy {
     pub soa: Soa,
     /// What `ns.<zone>` resolves to; empty means the address that was asked.
     pub advertise: Vec<IpAddr>,
+    /// What becomes of names in no zone of ours.
+    pub recursion: Recursion,
 }
 
 /// The timers of the zone's SOA record, in seconds.
@@ -58,6 +61,7 @@ impl Policy {
             node_ttl_secs: 0,
             soa: Soa { refresh_secs: 3600, retry_secs: 600, expire_secs: 86_400, min_ttl_secs: 0 },
             advertise: Vec::new(),
+            recursion: Recursion::default(),
         }
     }
 

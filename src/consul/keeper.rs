@@ -25,7 +25,7 @@ use crate::consul::roster::Roster;
 use crate::consul::shelf::Shelf;
 use crate::consul::tasks::{Report, Said, Tasks};
 use crate::consul::view::{Heard, find, is_askable, warn_of_nothing};
-use crate::demand::{Demand, Wanted};
+use crate::demand::{Demand, Supply, Wanted};
 use crate::metrics::{Metrics, Operation};
 use crate::publisher::Publisher;
 
@@ -44,7 +44,7 @@ pub struct Keeper {
     /// Datacenters whose lists are watched, and what ends that.
     in_use: BTreeMap<String, CancellationToken>,
     fetching: BTreeMap<Key, Fetching>,
-    waiting_for_lists: Vec<(String, oneshot::Sender<()>)>,
+    waiting_for_lists: Vec<(String, oneshot::Sender<Supply>)>,
     /// Services watched at start that have not answered yet; `None` before the first list.
     starting: Option<BTreeSet<Key>>,
     is_ready: bool,
@@ -219,7 +219,7 @@ impl Keeper {
                 }
                 if let Some(Fetching::Awaited(waiting)) = self.fetching.remove(&key) {
                     // Those whose question was abandoned meanwhile do not listen any more.
-                    waiting.into_iter().for_each(|done| done.send(()).unwrap_or_default());
+                    waiting.into_iter().for_each(|done| drop(done.send(Supply::Published)));
                 }
             }
             Heard::Services { datacenter } => {
@@ -316,7 +316,7 @@ impl Keeper {
             let (done, rest): (Vec<_>, Vec<_>) =
                 waiting.into_iter().partition(|(wanted, _)| wanted == datacenter);
             self.waiting_for_lists = rest;
-            done.into_iter().for_each(|(_, done)| done.send(()).unwrap_or_default());
+            done.into_iter().for_each(|(_, done)| drop(done.send(Supply::Published)));
         }
     }
 
@@ -351,6 +351,8 @@ impl Keeper {
                     Fetching::Late | Fetching::Resting(_) => drop(done),
                 }
             }
+            // The forwarder's.
+            Wanted::Foreign { .. } | Wanted::Host { .. } => drop(done),
         }
     }
 
@@ -448,7 +450,7 @@ pub struct Room {
 /// A service that is being fetched.
 enum Fetching {
     /// And who is told when it is there.
-    Awaited(Vec<oneshot::Sender<()>>),
+    Awaited(Vec<oneshot::Sender<Supply>>),
     /// For longer than a question waits. Nobody else does until Consul has answered.
     Late,
     /// It brought nothing, and is not tried again before this.

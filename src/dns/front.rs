@@ -3,7 +3,7 @@
 //! ```text
 //!   first turn: answered from memory, at once
 //!               wants something --> a place among those that wait, or SERVFAIL
-//!   last turn:  when it came, or when patience ends
+//!   last turn:  when it came, or when patience ends; a whole reply that came goes out itself
 //! ```
 //! **Invariant:** a query that waits holds up no other. A panic in an answer costs that answer.
 
@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use crate::answer::{self, Asked, Draft, Outcome, Policy, Turn, Want};
 use crate::catalog::Snapshot;
 use crate::clock::Clock;
-use crate::demand::Demands;
+use crate::demand::{Demands, Server, Supply};
 use crate::metrics::{Metrics, Protocol, Tally};
 use crate::store::Store;
 
@@ -37,13 +37,29 @@ pub struct Front {
     /// The tasks that shutdown waits for.
     pub tasks: TaskTracker,
     demands: Demands,
+    source: Bounds,
+    forwarder: Bounds,
+}
+
+/// Places for those that wait for one of the servers of wishes.
+#[derive(Clone, Debug)]
+struct Bounds {
     places: Arc<Semaphore>,
     patience: Duration,
 }
 
-/// Bounds on waiting.
+/// Bounds on waiting: for what Consul knows, and for what the recursors do.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
+    /// For Consul.
+    pub source: Limit,
+    /// For the recursors.
+    pub forwarder: Limit,
+}
+
+/// Bounds on waiting for one of the two.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
     /// Queries that may wait at once, over all listeners.
     pub waiting_max: usize,
     /// How long one may.
@@ -53,7 +69,8 @@ pub struct Limits {
 /// A query that waits for something.
 #[derive(Debug)]
 pub struct Waiting {
-    answered: oneshot::Receiver<()>,
+    answered: oneshot::Receiver<Supply>,
+    patience: Duration,
     /// Whether the answer may lack something else once this is there: a datacenter's lists come
     /// before the instances of its services.
     is_step: bool,
@@ -76,8 +93,8 @@ impl Front {
             cancel: CancellationToken::new(),
             tasks: TaskTracker::new(),
             demands,
-            places: Arc::new(Semaphore::new(limits.waiting_max)),
-            patience: limits.patience,
+            source: Bounds::new(limits.source),
+            forwarder: Bounds::new(limits.forwarder),
         }
     }
 
@@ -103,12 +120,17 @@ impl Front {
         })
     }
 
-    /// Asks for `want`. `None` if too many wait already; the query then has its last turn.
-    pub fn ask(&self, want: &Want<'_>) -> Option<Waiting> {
-        let place = Arc::clone(&self.places).try_acquire_owned().ok();
+    /// Asks for `want`, which the query `message` lacks. `None` if too many wait already; the query then has its last turn.
+    pub fn ask(&self, want: &Want<'_>, message: &[u8]) -> Option<Waiting> {
+        let bounds = match Server::of(want) {
+            Server::Forwarder => &self.forwarder,
+            Server::Source => &self.source,
+        };
+        let place = Arc::clone(&bounds.places).try_acquire_owned().ok();
         let is_step = matches!(want, Want::Datacenter { .. });
         let waiting = place.and_then(|place| {
-            Some(Waiting { answered: self.demands.ask(want)?, is_step, _place: place })
+            let answered = self.demands.ask(want, message)?;
+            Some(Waiting { answered, patience: bounds.patience, is_step, _place: place })
         });
         if waiting.is_none() {
             self.metrics.dns.waiting_refused.inc();
@@ -119,43 +141,54 @@ impl Front {
     /// Waits, then gives `query` its last turn. The reply is in the draft that is returned.
     pub async fn finish(&self, waiting: Waiting, query: &Late<'_>, tally: &Tally) -> Draft {
         self.metrics.dns.waiting.inc();
-        let came = timeout(self.patience, self.fulfill(waiting, query)).await;
+        let came = timeout(waiting.patience, self.fulfill(waiting, query)).await.ok().flatten();
         self.metrics.dns.waiting.dec();
-        if !matches!(came, Ok(true)) {
+        if came.is_none() {
             self.metrics.dns.waiting_expired.inc();
         }
         let mut draft = Draft::default();
         let (snapshot, policy) = (self.store.snapshot.load(), self.store.policy.load());
         let asked = self.turn(query, Turn::Last);
-        let outcome = self.respond(&snapshot, &policy, &asked, &mut draft);
+        let outcome = match came {
+            Some(Supply::Message(message)) => {
+                answer::deliver(&policy, &asked, &message, &mut draft)
+            }
+            Some(Supply::Published | Supply::Records { .. }) | None => {
+                self.respond(&snapshot, &policy, &asked, &mut draft)
+            }
+        };
         tally.count(query.protocol, &outcome, query.since.elapsed());
         draft
     }
 
-    /// Waits for what is wanted, and for what is wanted then. False if it cannot be had.
-    async fn fulfill(&self, waiting: Waiting, query: &Late<'_>) -> bool {
+    /// Waits for what is wanted, and for what is wanted then. `None` if it cannot be had.
+    async fn fulfill(&self, waiting: Waiting, query: &Late<'_>) -> Option<Supply> {
         // The sender is dropped without a word where there will be nothing.
-        if waiting.answered.await.is_err() {
-            return false;
-        }
+        let supply = waiting.answered.await.ok()?;
         let next = if waiting.is_step { self.ask_again(query) } else { None };
         match next {
-            Some(answered) => answered.await.is_ok(),
-            None => true,
+            Some(answered) => answered.await.ok(),
+            None => Some(supply),
         }
     }
 
-    fn ask_again(&self, query: &Late<'_>) -> Option<oneshot::Receiver<()>> {
+    fn ask_again(&self, query: &Late<'_>) -> Option<oneshot::Receiver<Supply>> {
         let (snapshot, policy) = (self.store.snapshot.load(), self.store.policy.load());
         let asked = self.turn(query, Turn::First);
         match self.respond(&snapshot, &policy, &asked, &mut Draft::default()) {
-            Outcome::Wants(want) => self.demands.ask(&want),
+            Outcome::Wants(want) => self.demands.ask(&want, asked.bytes),
             Outcome::Replied(_) | Outcome::Silence => None,
         }
     }
 
     fn turn<'q>(&self, query: &Late<'q>, turn: Turn) -> Asked<'q> {
         Asked { seed: fastrand::u64(..), now_ms: self.clock.now_ms(), turn, ..query.asked }
+    }
+}
+
+impl Bounds {
+    fn new(limit: Limit) -> Self {
+        Self { places: Arc::new(Semaphore::new(limit.waiting_max)), patience: limit.patience }
     }
 }
 

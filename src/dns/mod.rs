@@ -9,7 +9,7 @@ pub mod front;
 pub mod stream;
 pub mod udp;
 
-pub use front::{Front, Late, Limits, Waiting};
+pub use front::{Front, Late, Limit, Limits, Waiting};
 
 /// The name of this machine, as far as it is one; empty where the system does not tell.
 pub fn host_name() -> String {

@@ -70,8 +70,8 @@ pub async fn serve(
             () = front.cancel.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Descriptors have run out, most likely. Others are given time to close.
                 if !std::mem::replace(&mut failing, true) {
@@ -86,7 +86,8 @@ pub async fn serve(
             front.metrics.dns.tcp_refused.inc();
             continue;
         };
-        let connection = Connection::new(front.clone(), front.tally(lane), limits, &stream);
+        let tally = front.tally(lane);
+        let connection = Connection::new(front.clone(), tally, limits, &stream, peer);
         let connection = Arc::new(connection);
         front.tasks.spawn(async move {
             let _place = place;
@@ -101,6 +102,7 @@ struct Connection {
     front: Front,
     tally: Tally,
     limits: StreamLimits,
+    client: IpAddr,
     local: Option<IpAddr>,
 }
 
@@ -111,9 +113,15 @@ enum Turned {
 }
 
 impl Connection {
-    fn new(front: Front, tally: Tally, limits: StreamLimits, stream: &TcpStream) -> Self {
+    fn new(
+        front: Front,
+        tally: Tally,
+        limits: StreamLimits,
+        stream: &TcpStream,
+        peer: SocketAddr,
+    ) -> Self {
         let local = stream.local_addr().ok().map(|address| address.ip());
-        Self { front, tally, limits, local }
+        Self { front, tally, limits, client: peer.ip(), local }
     }
 
     async fn run(self: Arc<Self>, stream: TcpStream) {
@@ -196,7 +204,7 @@ impl Connection {
         let mut outcome = self.front.respond(&snapshot, &policy, &asked, &mut draft);
         if let Outcome::Wants(want) = &outcome {
             self.tally.count(Protocol::Tcp, &outcome, since.elapsed());
-            if let Some(waiting) = self.front.ask(want) {
+            if let Some(waiting) = self.front.ask(want, query) {
                 return Turned::Later { waiting, now_ms: asked.now_ms };
             }
             let asked = Asked { turn: Turn::Last, ..asked };
@@ -222,6 +230,7 @@ impl Connection {
         Asked {
             bytes: query,
             transport: Transport::Tcp,
+            client: self.client,
             local: self.local,
             seed: fastrand::u64(..),
             now_ms,

@@ -72,6 +72,7 @@ impl Worker {
             let asked = Asked {
                 bytes: buffer.get(..len).unwrap_or_default(),
                 transport: Transport::Udp,
+                client: route.peer.ip(),
                 local: route.local,
                 seed: random.u64(..),
                 now_ms: self.front.clock.now_ms(),
@@ -90,7 +91,7 @@ impl Worker {
         let mut outcome = self.front.respond(&snapshot, &policy, &asked, draft);
         if let Outcome::Wants(want) = &outcome {
             self.tally.count(Protocol::Udp, &outcome, since.elapsed());
-            match self.front.ask(want) {
+            match self.front.ask(want, asked.bytes) {
                 Some(waiting) => return self.answer_later(waiting, &asked, route, since),
                 None => {
                     let asked = Asked { turn: Turn::Last, ..asked };
@@ -106,10 +107,10 @@ impl Worker {
     fn answer_later(&self, waiting: Waiting, asked: &Asked<'_>, route: Route, since: Instant) {
         let (front, tally) = (self.front.clone(), self.tally.clone());
         let (socket, bytes) = (Arc::clone(&self.socket), asked.bytes.to_vec());
-        let (transport, local, now_ms) = (asked.transport, asked.local, asked.now_ms);
+        let Asked { transport, client, local, now_ms, .. } = *asked;
         let answered = async move {
-            let asked =
-                Asked { bytes: &bytes, transport, local, seed: 0, now_ms, turn: Turn::Last };
+            let (bytes, turn) = (&bytes[..], Turn::Last);
+            let asked = Asked { bytes, transport, client, local, seed: 0, now_ms, turn };
             let late = Late { asked, protocol: Protocol::Udp, since };
             let draft = front.finish(waiting, &late, &tally).await;
             send(&socket, &draft.reply, route, &front);

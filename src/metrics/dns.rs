@@ -132,6 +132,8 @@ impl Tally {
             Outcome::Wants(want) => {
                 let usage = match want {
                     Want::Datacenter { .. } | Want::Unlisted { .. } => &*self.other,
+                    // What the catalogue never has is no miss of its.
+                    Want::Foreign | Want::Host { .. } => return,
                     Want::Service { usage, .. } => usage,
                 };
                 usage.count(self.lane, CacheResult::Miss);

@@ -223,6 +223,8 @@ fn read_options(options: &[u8]) -> Option<Option<Subnet>> {
 /// RFC 1035 §4.1.1.
 const FLAG_QR: u16 = 0x8000;
 const FLAG_OPCODE: u16 = 0x7800;
+/// The client asks for names in other zones too.
+pub const FLAG_RD: u16 = 0x0100;
 /// RFC 6891 §6.1.3: the DO bit, in the OPT record's TTL field.
 const TTL_DO: u32 = 0x8000;
 /// RFC 7871 §6.

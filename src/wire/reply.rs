@@ -6,7 +6,7 @@
 //!
 //! **Hot.** The buffer is the caller's and is reused.
 
-use crate::wire::query::{Edns, Head};
+use crate::wire::query::{Edns, FLAG_RD, Head};
 use crate::wire::record::RDLENGTH_AT;
 use crate::wire::subnet::Subnet;
 use crate::wire::{QUESTION_AT, rtype};
@@ -76,6 +76,11 @@ impl<'b> Reply<'b> {
     /// Says that the answer is from the zone itself.
     pub fn set_authoritative(&mut self) {
         self.flags |= FLAG_AA;
+    }
+
+    /// Says that names in other zones are looked up too.
+    pub fn set_recursion_available(&mut self) {
+        self.flags |= FLAG_RA;
     }
 
     /// Says that the answer was cut by size, so that the client asks again over TCP.
@@ -247,7 +252,7 @@ const FLAG_QR: u16 = 0x8000;
 const FLAG_OPCODE: u16 = 0x7800;
 const FLAG_AA: u16 = 0x0400;
 const FLAG_TC: u16 = 0x0200;
-const FLAG_RD: u16 = 0x0100;
+const FLAG_RA: u16 = 0x0080;
 const FLAG_CD: u16 = 0x0010;
 
 /// The two upper bits that make a pointer (RFC 1035 §4.1.4).

@@ -10,6 +10,7 @@ mod support;
 mod cli;
 mod fairness;
 mod faults;
+mod foreign;
 mod frames;
 mod garbage;
 mod image;

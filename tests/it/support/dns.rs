@@ -10,6 +10,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::panic::Location;
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
@@ -199,6 +200,16 @@ pub fn zone_text(reply: &Message) -> String {
         }
     }
     text
+}
+
+/// Why there is no answer (RFC 8914): the code and the text; the first, if there are several.
+pub fn extended_error(reply: &Message) -> Option<String> {
+    let option = reply.edns.as_ref()?.option(EdnsCode::Unknown(15))?;
+    let EdnsOption::Unknown(_, bytes) = option else {
+        return None;
+    };
+    let (code, text) = bytes.split_first_chunk::<2>()?;
+    Some(format!("{} {}", u16::from_be_bytes(*code), String::from_utf8_lossy(text)))
 }
 
 fn record_text(record: &Record) -> String {

@@ -14,6 +14,8 @@ use fingerpost::name::Zone;
 pub struct Core {
     /// What is answered from.
     pub snapshot: Snapshot,
+    /// Who asks; 127.0.0.1 if nobody says otherwise.
+    pub client: IpAddr,
     policy: Policy,
     draft: Draft,
 }
@@ -30,7 +32,7 @@ impl Core {
 
     /// Answers from `snapshot`.
     pub fn of(snapshot: Snapshot, policy: Policy) -> Self {
-        Self { snapshot, policy, draft: Draft::default() }
+        Self { snapshot, client: LOOPBACK, policy, draft: Draft::default() }
     }
 
     /// The reply to `bytes`; empty where there is none.
@@ -52,14 +54,16 @@ impl Core {
         transport: Transport,
         seed: u64,
     ) -> Result<&[u8], String> {
-        let local = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let asked = Asked { bytes, transport, local, seed, now_ms: 0, turn: Turn::First };
+        let (local, client) = (Some(LOOPBACK), self.client);
+        let asked = Asked { bytes, transport, client, local, seed, now_ms: 0, turn: Turn::First };
         match respond(&self.snapshot, &self.policy, &asked, &mut self.draft) {
             Outcome::Replied(_) | Outcome::Silence => Ok(&self.draft.reply),
             Outcome::Wants(Want::Datacenter { datacenter }) => Err(datacenter.to_owned()),
             Outcome::Wants(Want::Service { datacenter, service, .. }) => {
                 Err(format!("{}.{datacenter}", service.to_lowercase()))
             }
+            Outcome::Wants(Want::Foreign) => Err("the recursors".to_owned()),
+            Outcome::Wants(Want::Host { name, .. }) => Err(name.to_string()),
             Outcome::Wants(Want::Unlisted { datacenter, form, name }) => {
                 Err(format!("{name}.{}.{datacenter}", form.as_str()))
             }
@@ -79,6 +83,8 @@ pub fn rules() -> Rules {
 
 /// The policy of a configuration that says nothing but that we are 127.0.0.1.
 pub fn policy() -> Policy {
-    let advertise = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
+    let advertise = vec![LOOPBACK];
     Policy { advertise, ..Policy::new(Zone::new("consul").unwrap()) }
 }
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
