@@ -7,6 +7,11 @@
 //! The address that works stays in use. **Invariant:** an index is sent to no address but the
 //! one that it came from; asked elsewhere, a question is asked from the beginning.
 //!
+//! **Invariant:** a question from the beginning is `consistent`, one with an index `stale`. A server
+//! that has just been restarted replays its log, and answers both `stale` and plain questions from
+//! the part that it has, with status 200 and a leader (seen on 1.8.7). A consistent question waits
+//! for the whole; one with an index is held until the server has come that far.
+//!
 //! Requests open at once are bounded, those that block and those that do not apart: questions
 //! must not queue behind watches that are held for a minute. Consul's agent closes connections
 //! past 200 of one client without a word, and then for other programs of this machine too.
@@ -271,8 +276,9 @@ impl Shared {
         let Scope::Datacenter(datacenter) = &ask.scope else { return url };
 
         let mut query = url.query_pairs_mut();
-        // Any server may answer, as for Consul's own DNS; the leader would be a bottleneck.
-        query.append_key_only("stale");
+        // Watches ask with an index all day long, and any server may answer them, as for Consul's
+        // own DNS: the leader would be a bottleneck.
+        query.append_key_only(if after.is_some() { "stale" } else { "consistent" });
         for (key, value) in [
             ("dc", datacenter.as_ref().or(self.datacenter.as_ref())),
             ("ns", self.namespace.as_ref()),

@@ -81,7 +81,9 @@ pub enum Event<T> {
 ///
 /// A round that failed is followed by one from the start: the Consul that answers next may have
 /// another history, and would hold a query for an index that it has not reached yet until its
-/// wait runs out. Contents that are the same are not published again.
+/// wait runs out. So is one whose index went back, and what it brought is not published: that is
+/// what a server says whose wait ran out before it had read its own log. Contents that are the
+/// same are not published again.
 pub async fn watch<T: Clone + PartialEq>(
     source: impl Source<T>,
     pace: Pace,
@@ -108,6 +110,12 @@ async fn repeat<T: Clone + PartialEq>(
                     publish(Event::Back).await;
                 }
                 let position = reply.position();
+                let next = position.and_then(|position| position.next(after));
+                if position.is_some() && next.is_none() {
+                    debug!(watch = source.name(), "the index went back, asking from the start");
+                    after = None;
+                    continue;
+                }
                 let Reply { value, arrived, .. } = reply;
                 if published.as_ref() != Some(&value) {
                     published = Some(value.clone());
@@ -116,7 +124,7 @@ async fn repeat<T: Clone + PartialEq>(
                 if position.is_none() {
                     time::sleep(pace.poll).await;
                 }
-                after = position.and_then(|position| position.next(after));
+                after = next;
             }
             Err(error) => {
                 // Whatever failed, the Consul that answers next may have another history.

@@ -123,11 +123,11 @@ async fn a_server_without_a_leader_is_not_believed() {
 #[tokio::test]
 async fn a_name_is_one_segment_whatever_it_holds() {
     for (name, expected) in [
-        ("web", "/v1/health/service/web?stale"),
-        ("a/b", "/v1/health/service/a%2Fb?stale"),
-        ("two words?x=1#y", "/v1/health/service/two%20words%3Fx=1%23y?stale"),
-        ("100%", "/v1/health/service/100%25?stale"),
-        ("grün", "/v1/health/service/gr%C3%BCn?stale"),
+        ("web", "/v1/health/service/web?consistent"),
+        ("a/b", "/v1/health/service/a%2Fb?consistent"),
+        ("two words?x=1#y", "/v1/health/service/two%20words%3Fx=1%23y?consistent"),
+        ("100%", "/v1/health/service/100%25?consistent"),
+        ("grün", "/v1/health/service/gr%C3%BCn?consistent"),
     ] {
         let server = Server::start([ok(7, "[]")]).await;
         client(&server).read(&api::service(None, name), None).await.unwrap();
@@ -152,7 +152,7 @@ async fn parameters_say_whose_catalog_and_since_when() {
     assert_eq!(
         server.asked(),
         [
-            "/v1/catalog/services?stale&dc=east&ns=team+a&partition=p1",
+            "/v1/catalog/services?consistent&dc=east&ns=team+a&partition=p1",
             "/v1/catalog/services?stale&dc=west&ns=team+a&partition=p1&index=7&wait=10000ms",
             "/v1/catalog/datacenters",
         ],
@@ -350,11 +350,11 @@ async fn the_next_address_is_asked_from_the_start_and_kept() {
     assert_eq!(replied, ["0/700", "1/20", "1/21"]);
     assert_eq!(
         one.asked(),
-        ["/v1/catalog/nodes?stale", "/v1/catalog/nodes?stale&index=700&wait=10000ms"]
+        ["/v1/catalog/nodes?consistent", "/v1/catalog/nodes?stale&index=700&wait=10000ms"]
     );
     assert_eq!(
         two.asked(),
-        ["/v1/catalog/nodes?stale", "/v1/catalog/nodes?stale&index=20&wait=10000ms"]
+        ["/v1/catalog/nodes?consistent", "/v1/catalog/nodes?stale&index=20&wait=10000ms"]
     );
 }
 
@@ -367,7 +367,7 @@ async fn a_position_at_an_address_no_longer_in_use_starts_over() {
     // Another question finds that the first address is gone.
     client.read(&api::datacenters(), None).await.unwrap();
     client.read(&api::nodes(None), held).await.unwrap();
-    assert_eq!(two.asked()[1], "/v1/catalog/nodes?stale");
+    assert_eq!(two.asked()[1], "/v1/catalog/nodes?consistent");
 }
 
 #[tokio::test]
