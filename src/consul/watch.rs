@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::consul::backoff::Backoff;
-use crate::consul::client::{Ask, Client, Reply};
+use crate::consul::client::{Ask, Client, Place, Reply};
 use crate::consul::fetch::FetchError;
 use crate::consul::index::Position;
 
@@ -34,6 +34,9 @@ pub trait Source<T> {
 }
 
 /// One question put to a client time and again.
+///
+/// While nothing is known, what a cluster that has lost its leader still has is better than
+/// nothing. From the first reply on it is not: the last good value is at least as new.
 pub struct Repeated<T> {
     /// What is watched, for the log.
     pub name: String,
@@ -41,6 +44,10 @@ pub struct Repeated<T> {
     pub ask: Ask<T>,
     /// Whom it is put to.
     pub client: Client,
+    /// Whose place each request takes.
+    pub place: Place,
+    /// Whether an earlier reply is known.
+    pub is_known: bool,
 }
 
 /// How fast a watch may go.
@@ -146,7 +153,15 @@ impl<T: Send + 'static> Source<T> for Repeated<T> {
     }
 
     async fn fetch(&mut self, after: Option<Position>) -> Result<Reply<T>, FetchError> {
-        self.client.read(&self.ask, after).await
+        let read = match self.client.read(&self.ask, after, self.place).await {
+            Err(error) if !self.is_known && error.is_of_leader() => {
+                let old = self.client.read_leaderless(&self.ask, self.place).await;
+                old.map_err(|_| error)
+            }
+            read => read,
+        };
+        self.is_known |= read.is_ok();
+        read
     }
 }
 
