@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::answer::Want;
 
 /// Something to be fetched, with the names written out.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Wanted {
     /// The lists of a datacenter.
     Datacenter {
@@ -25,6 +25,15 @@ pub enum Wanted {
         /// Its name as registered.
         service: String,
     },
+}
+
+impl Wanted {
+    /// The datacenter that has to be asked.
+    pub fn datacenter(&self) -> &str {
+        match self {
+            Self::Datacenter { datacenter } | Self::Service { datacenter, .. } => datacenter,
+        }
+    }
 }
 
 /// One question's wish.
