@@ -7,9 +7,7 @@ use std::net::IpAddr;
 
 use crate::answer::{Asked, Turn, Want};
 use crate::catalog::snapshot::NodeRecord;
-use crate::catalog::{
-    CacheResult, Datacenter, Found, Held, RRsets, Selection, Service, Snapshot, Usage,
-};
+use crate::catalog::{CacheResult, Datacenter, Found, RRsets, Selection, Service, Snapshot, Usage};
 use crate::name::{Labels, Lookup, Subject};
 use crate::wire::{ede, rcode};
 
@@ -183,10 +181,7 @@ impl<'s> Search<'s, '_> {
             Found::Missing => return (Finding::Missing, None),
             Found::Unheard => return (self.unheard(datacenter), None),
         };
-        let is_due = match service.held {
-            Held::OnDemand { fresh_until_ms } => fresh_until_ms <= self.asked.now_ms,
-            Held::Watched => false,
-        };
+        let is_due = service.held.is_due(self.asked.now_ms);
         let rrsets = match (&service.rrsets, self.asked.turn) {
             (Some(rrsets), _) if !is_due => rrsets,
             (_, Turn::First) => {
@@ -250,10 +245,7 @@ impl<'s> Search<'s, '_> {
             let datacenter = self.snapshot.datacenter(scope);
             let is_cut_off = matches!(datacenter, Found::Here(datacenter) if !datacenter.reachable);
             // On the last turn, something fetched long ago is still here: Consul did not answer.
-            let is_old = service.is_some_and(|service| match service.held {
-                Held::OnDemand { fresh_until_ms } => fresh_until_ms <= self.asked.now_ms,
-                Held::Watched => false,
-            });
+            let is_old = service.is_some_and(|service| service.held.is_stale(self.asked.now_ms));
             is_cut_off || is_old
         };
         let result = match finding {

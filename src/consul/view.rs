@@ -40,7 +40,7 @@ impl Heard {
         match change {
             Change::Datacenters { local, .. } => Self::Datacenters { local: local.clone() },
             Change::Nodes { datacenter, .. } => Self::Nodes { datacenter: datacenter.clone() },
-            Change::Reach { .. } | Change::Release { .. } => Self::Other,
+            Change::Hold { .. } | Change::Reach { .. } | Change::Release { .. } => Self::Other,
             Change::Service { datacenter, service, .. } => {
                 Self::Service { key: Key::new(datacenter, service), name: service.clone() }
             }

@@ -1,0 +1,168 @@
+//! Changes in short written forms, and the services that come of them.
+
+use super::*;
+use crate::catalog::model::{Health, Weights};
+use crate::catalog::snapshot::Found;
+use crate::name::Zone;
+
+fn builder(labels_max: usize) -> Builder {
+    let rules = Rules {
+        zone: Zone::new("consul").unwrap(),
+        only_passing: false,
+        node_ttl_secs: 0,
+        service_ttl_secs: Vec::new(),
+    };
+    let mut builder = Builder::new(rules, 1, labels_max, Arc::new(Usage::new(1, false)));
+    let names = vec!["dc1".to_owned(), "dc2".to_owned()];
+    assert!(builder.apply(Change::Datacenters { local: "dc1".to_owned(), names }));
+    builder
+}
+
+fn list(builder: &mut Builder, listing: &[(&str, &[&str])]) -> bool {
+    let owned = |tags: &[&str]| tags.iter().map(|tag| (*tag).to_owned()).collect();
+    let listing = listing.iter().map(|(name, tags)| ((*name).to_owned(), owned(tags))).collect();
+    builder.apply(Change::Services { datacenter: "dc1".to_owned(), listing })
+}
+
+fn fill(builder: &mut Builder, service: &str, tags: &[&str], held: Held) -> bool {
+    let instance = Instance {
+        id: service.to_owned(),
+        node: Node { name: "n1".to_owned(), address: Address::Ip([10, 0, 0, 1].into()) },
+        address: None,
+        port: 80,
+        tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+        weights: Weights::default(),
+        health: Health::Passing,
+    };
+    builder.apply(Change::Service {
+        datacenter: "dc1".to_owned(),
+        service: service.to_owned(),
+        instances: vec![instance],
+        held,
+    })
+}
+
+/// A service in a short written form: how it is held, and the tags of its records.
+fn render(builder: &Builder, service: &str) -> String {
+    let snapshot = builder.snapshot();
+    let Found::Here(datacenter) = snapshot.datacenter(None) else {
+        return "no datacenter".to_owned();
+    };
+    match datacenter.service(service.as_bytes()) {
+        Found::Here(service) => {
+            let tags = service.rrsets.as_ref().map(|rrsets| {
+                let tags: Vec<_> = rrsets.tags().map(String::from_utf8_lossy).collect();
+                tags.join(" ")
+            });
+            format!("{} {:?} {:?}", service.name, service.held, tags)
+        }
+        Found::Missing => "missing".to_owned(),
+        Found::Unheard => "unheard".to_owned(),
+    }
+}
+
+#[test]
+fn a_service_is_there_while_it_is_listed() {
+    let mut builder = builder(9);
+    assert_eq!(render(&builder, "web"), "unheard");
+    assert!(!fill(&mut builder, "web", &[], Held::Watched), "no list yet");
+
+    assert!(list(&mut builder, &[("Web", &[])]));
+    assert!(!list(&mut builder, &[("Web", &[])]), "nothing is different");
+    assert_eq!(render(&builder, "web"), "Web OnDemand { fresh_until_ms: 0 } None");
+    assert!(fill(&mut builder, "WEB", &["v1"], Held::Watched));
+    assert!(!fill(&mut builder, "WEB", &["v1"], Held::Watched), "nothing is different");
+    assert_eq!(render(&builder, "web"), "Web Watched Some(\"v1\")");
+
+    assert!(list(&mut builder, &[]));
+    assert_eq!(render(&builder, "web"), "missing");
+    assert!(!fill(&mut builder, "web", &[], Held::Watched), "an answer that came too late");
+}
+
+#[test]
+fn other_tags_make_what_was_fetched_due_again() {
+    let mut builder = builder(9);
+    list(&mut builder, &[("web", &["v1"]), ("db", &["v1"])]);
+    fill(&mut builder, "web", &["v1"], Held::OnDemand { fresh_until_ms: 30_000 });
+    fill(&mut builder, "db", &["v1"], Held::Watched);
+    list(&mut builder, &[("web", &["v1", "v2"]), ("db", &["v1", "v2"])]);
+    assert_eq!(render(&builder, "web"), "web OnDemand { fresh_until_ms: 0 } Some(\"v1\")");
+    assert_eq!(render(&builder, "db"), "db Watched Some(\"v1\")");
+}
+
+#[test]
+fn how_a_service_is_held_changes_alone() {
+    let mut builder = builder(9);
+    list(&mut builder, &[("web", &[])]);
+    let hold = |held| {
+        let (datacenter, service) = ("dc1".to_owned(), "WEB".to_owned());
+        Change::Hold { datacenter, service, held }
+    };
+    assert!(!builder.apply(hold(Held::Failing)), "there is nothing to hold");
+    fill(&mut builder, "web", &["v1"], Held::Watched);
+    assert!(builder.apply(hold(Held::Failing)));
+    assert!(!builder.apply(hold(Held::Failing)));
+    assert_eq!(render(&builder, "web"), "web Failing Some(\"v1\")");
+}
+
+#[test]
+fn a_released_service_keeps_its_name() {
+    let mut builder = builder(9);
+    list(&mut builder, &[("web", &[])]);
+    fill(&mut builder, "web", &[], Held::OnDemand { fresh_until_ms: 30_000 });
+    let change = Change::Release { datacenter: "dc1".to_owned(), service: "web".to_owned() };
+    assert!(builder.apply(change.clone()));
+    assert!(!builder.apply(change));
+    assert_eq!(render(&builder, "web"), "web OnDemand { fresh_until_ms: 0 } None");
+}
+
+#[test]
+fn a_label_that_one_service_leaves_another_takes() {
+    let mut builder = builder(1);
+    let own = |builder: &Builder| -> Vec<String> {
+        let snapshot = builder.snapshot();
+        let services = snapshot.datacenters().flat_map(|datacenter| datacenter.services());
+        let own = services.filter(|service| service.usage.is_own());
+        own.map(|service| service.name.to_string()).collect()
+    };
+    list(&mut builder, &[("a", &[]), ("b", &[])]);
+    assert_eq!(own(&builder), ["a"]);
+    list(&mut builder, &[("b", &[])]);
+    assert_eq!(own(&builder), Vec::<String>::new());
+    list(&mut builder, &[("b", &[]), ("c", &[])]);
+    assert_eq!(own(&builder), ["c"]);
+}
+
+#[test]
+fn a_snapshot_is_not_touched_by_later_changes() {
+    let mut builder = builder(9);
+    list(&mut builder, &[("web", &["v1"])]);
+    let before = builder.snapshot();
+    list(&mut builder, &[]);
+    let Found::Here(datacenter) = before.datacenter(None) else { panic!("no datacenter") };
+    assert!(matches!(datacenter.service(b"web"), Found::Here(_)) && datacenter.has_tag(b"v1"));
+}
+
+#[test]
+fn the_serial_never_goes_back() {
+    let mut builder = builder(9);
+    builder.stamp(100);
+    builder.stamp(90);
+    assert_eq!(builder.snapshot().serial, 100);
+}
+
+#[test]
+fn a_datacenter_that_goes_and_comes_back_starts_from_nothing() {
+    let mut builder = builder(9);
+    list(&mut builder, &[("web", &[])]);
+    let only = |names: &[&str]| Change::Datacenters {
+        local: "dc2".to_owned(),
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+    };
+    assert!(builder.apply(only(&["dc2"])));
+    assert!(builder.apply(only(&["dc1", "dc2"])));
+    assert!(!builder.apply(only(&["dc2", "dc1"])), "the order means nothing");
+    let snapshot = builder.snapshot();
+    let Found::Here(datacenter) = snapshot.datacenter(Some(b"dc1")) else { panic!("no dc1") };
+    assert!(!datacenter.has_services());
+}
