@@ -16,7 +16,7 @@ use crate::answer::Want;
 use crate::catalog::Form;
 
 /// Something to be fetched, with the names written out.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Wanted {
     /// The lists of a datacenter.
     Datacenter {
@@ -44,6 +44,16 @@ pub enum Wanted {
         /// Its name, as registered or as asked.
         service: String,
     },
+}
+
+impl Wanted {
+    /// The datacenter that has to be asked; the empty name where it is none of Consul's.
+    pub fn datacenter(&self) -> &str {
+        match self {
+            Self::Datacenter { datacenter } | Self::Service { datacenter, .. } => datacenter,
+            Self::Foreign { .. } | Self::Host { .. } => "",
+        }
+    }
 }
 
 /// What became of a wish.

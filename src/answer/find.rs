@@ -10,7 +10,7 @@ use crate::answer::{Asked, Policy, Turn, Want};
 use crate::catalog::nodes::NodeRecord;
 use crate::catalog::reverse::Pointer;
 use crate::catalog::{
-    CacheResult, Datacenter, Form, Found, Held, RRsets, Selection, Service, Snapshot, Usage,
+    CacheResult, Datacenter, Form, Found, RRsets, Selection, Service, Snapshot, Usage,
 };
 use crate::name::grammar::NAME_SERVER;
 use crate::name::{Labels, Lookup, Place, Subject};
@@ -277,19 +277,11 @@ impl<'s> Search<'s, '_> {
         want: impl FnOnce() -> Want<'s>,
     ) -> Result<&'s RRsets, Finding<'s>> {
         match (service.rrsets.as_deref(), self.asked.turn) {
-            (Some(rrsets), _) if !self.is_due(service) => Ok(rrsets),
+            (Some(rrsets), _) if !service.held.is_due(self.asked.now_ms) => Ok(rrsets),
             (_, Turn::First) => Err(Finding::Wants(want())),
             // Consul did not answer: what was true a while ago is better than nothing.
             (Some(rrsets), Turn::Last) => Ok(rrsets),
             (None, Turn::Last) => Err(Finding::Unreachable),
-        }
-    }
-
-    /// Whether what was fetched is to be fetched again.
-    fn is_due(self, service: &Service) -> bool {
-        match service.held {
-            Held::OnDemand { fresh_until_ms } => fresh_until_ms <= self.asked.now_ms,
-            Held::Watched => false,
         }
     }
 
@@ -419,7 +411,7 @@ impl<'s> Search<'s, '_> {
             let datacenter = self.snapshot.datacenter(scope);
             let is_cut_off = matches!(datacenter, Found::Here(datacenter) if !datacenter.reachable);
             // On the last turn, something fetched long ago is still here: Consul did not answer.
-            is_cut_off || service.is_some_and(|service| self.is_due(service))
+            is_cut_off || service.is_some_and(|service| service.held.is_stale(self.asked.now_ms))
         };
         let has_data =
             matches!(finding, Finding::Node(_) | Finding::Pointer(_) | Finding::Service { .. });

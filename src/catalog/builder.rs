@@ -58,6 +58,7 @@ impl Builder {
     pub fn apply(&mut self, change: Change) -> bool {
         match change {
             Change::Datacenters { local, names } => self.set_datacenters(&local, names),
+            Change::Hold { datacenter, service, held } => self.hold(&datacenter, &service, held),
             Change::Nodes { datacenter, nodes } => self.set_nodes(&datacenter, &nodes),
             Change::Queries { datacenter, queries } => {
                 let queries = queries.map(Arc::new);

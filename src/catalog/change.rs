@@ -17,6 +17,15 @@ pub enum Change {
         /// In any order.
         names: Vec<String>,
     },
+    /// How a service's instances are kept fresh from now on; they stay as they are.
+    Hold {
+        /// Where it is.
+        datacenter: String,
+        /// Its name; of any letter case. Nothing changes for one without instances in memory.
+        service: String,
+        /// How long they may be believed.
+        held: Held,
+    },
     /// All nodes of a datacenter.
     Nodes {
         /// Where they are.
@@ -92,6 +101,8 @@ pub struct Executed {
 /// How a service's instances are kept fresh.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Held {
+    /// Something should tell us of each change, and hears nothing at present.
+    Failing,
     /// Fetched on demand: fetched again when asked for after this time of the program's clock.
     OnDemand {
         /// In milliseconds of the program's clock.
@@ -99,4 +110,23 @@ pub enum Held {
     },
     /// Something tells us of each change.
     Watched,
+}
+
+impl Held {
+    /// Whether the instances are to be fetched again before they are answered with.
+    pub fn is_due(self, now_ms: u64) -> bool {
+        match self {
+            Self::OnDemand { fresh_until_ms } => fresh_until_ms <= now_ms,
+            Self::Failing | Self::Watched => false,
+        }
+    }
+
+    /// Whether the instances may be old.
+    pub fn is_stale(self, now_ms: u64) -> bool {
+        match self {
+            Self::Failing => true,
+            Self::OnDemand { .. } => self.is_due(now_ms),
+            Self::Watched => false,
+        }
+    }
 }

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use tracing::debug;
 
 use crate::catalog::model::{Address, Health, Instance, NamedPort, Node, Tagged, Weights};
-use crate::consul::client::{Ask, Client, Reply, Scope};
+use crate::consul::client::{Ask, Client, Place, Reply, Scope};
 use crate::consul::fetch::FetchError;
 
 /// All nodes of a datacenter.
@@ -59,7 +59,7 @@ pub fn datacenters() -> Ask<Vec<String>> {
 /// As [`Client::read`], but for status 403: the list of nodes says the same, where there are any.
 pub async fn fetch_self_datacenter(client: &Client) -> Result<Option<String>, FetchError> {
     let ask = Ask { scope: Scope::Agent, ..ask(&["v1", "agent", "self"], None, own_datacenter) };
-    match client.read(&ask, None).await {
+    match client.read(&ask, None, Place::Spare).await {
         Ok(Reply { value, .. }) => Ok(value),
         Err(FetchError::Status { status: 403, .. }) => Ok(None),
         Err(error) => Err(error),

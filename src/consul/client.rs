@@ -7,13 +7,20 @@
 //! The address that works stays in use. **Invariant:** an index is sent to no address but the
 //! one that it came from; asked elsewhere, a question is asked from the beginning.
 //!
-//! Requests open at once are bounded, those that block and those that do not apart: questions
-//! must not queue behind watches that are held for a minute. Consul's agent closes connections
-//! past 200 of one client without a word, and then for other programs of this machine too.
+//! **Invariant:** a question from the beginning is `consistent`, one with an index `stale`. A server
+//! that has just been restarted replays its log, and answers both `stale` and plain questions from
+//! the part that it has, with status 200 and a leader (seen on 1.8.7). A consistent question waits
+//! for the whole; one with an index is held until the server has come that far.
+//!
+//! Requests open at once are bounded, those of watches and all others apart: fetches must not queue
+//! behind watches that are held for a minute, nor behind all watches that start over. Consul's
+//! agent closes connections past 200 of one client without a word, and then for other programs
+//! of this machine too.
 //!
 //! Knows nothing of what the JSON means; that comes with the [`Ask`].
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -22,9 +29,9 @@ use reqwest::Url;
 use reqwest::header::HeaderValue;
 use serde::de::Error as _;
 use thiserror::Error;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::spawn_blocking;
-use tokio::time::Instant;
+use tokio::time::{self, Instant};
 use tracing::{debug, info};
 
 use crate::config::ConsulConfig;
@@ -55,6 +62,15 @@ pub enum Scope {
     Agent,
     /// One datacenter; `None` is the configured one, else the agent's own.
     Datacenter(Option<String>),
+}
+
+/// Among which requests one counts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Place {
+    /// Those that come and go: fetches and polls.
+    Spare,
+    /// A watch's own, whether it is a round that blocks or not.
+    Watch,
 }
 
 /// What Consul said.
@@ -102,7 +118,7 @@ struct Shared {
     wait: Duration,
     timeout: Duration,
     response_bytes_max: usize,
-    blocking: Semaphore,
+    watches: Semaphore,
     spare: Semaphore,
 }
 
@@ -125,7 +141,7 @@ impl Client {
             let (user, password) = auth.split_once(':').unwrap_or((auth, ""));
             (user.to_owned(), password.to_owned())
         });
-        let blocking = config.connections_max.saturating_sub(config.connections_spare);
+        let watches = config.connections_max.saturating_sub(config.connections_spare);
         Ok(Self(Arc::new(Shared {
             addresses,
             current: AtomicUsize::new(0),
@@ -137,7 +153,7 @@ impl Client {
             wait: config.wait,
             timeout: config.timeout,
             response_bytes_max: config.response_bytes_max,
-            blocking: Semaphore::new(blocking.max(1)),
+            watches: Semaphore::new(watches.max(1)),
             spare: Semaphore::new(config.connections_spare.max(1)),
         })))
     }
@@ -149,19 +165,46 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// The failure of the address asked last. To be retried.
+    /// The failure of the address asked last, or that no place was free in time. To be retried.
     pub async fn read<T: Send + 'static>(
         &self,
         ask: &Ask<T>,
         after: Option<Position>,
+        place: Place,
     ) -> Result<Reply<T>, FetchError> {
+        let terms = |address| match after {
+            Some(after) if after.address == address => Terms::After(after.index),
+            Some(_) | None => Terms::Start,
+        };
+        self.ask_around(ask, place, terms).await
+    }
+
+    /// Asks for what is left in a cluster that has lost its leader, of no use where there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::read`].
+    pub async fn read_leaderless<T: Send + 'static>(
+        &self,
+        ask: &Ask<T>,
+        place: Place,
+    ) -> Result<Reply<T>, FetchError> {
+        self.ask_around(ask, place, |_| Terms::Leaderless).await
+    }
+
+    async fn ask_around<T: Send + 'static>(
+        &self,
+        ask: &Ask<T>,
+        place: Place,
+        terms: impl Fn(usize) -> Terms,
+    ) -> Result<Reply<T>, FetchError> {
+        let _place = self.0.take(place).await?;
         let addresses = &self.0.addresses;
         let first = self.0.current.load(Ordering::Relaxed);
         let mut failures = 0;
         loop {
             let address = (first + failures) % addresses.len();
-            let after = after.filter(|after| after.address == address);
-            match self.0.attempt(ask, address, after.map(|after| after.index)).await {
+            match self.0.attempt(ask, address, terms(address)).await {
                 Ok(reply) => {
                     self.settle(first, address);
                     return Ok(reply);
@@ -201,24 +244,34 @@ impl Client {
 }
 
 impl Shared {
+    /// Waits for a place, for no longer than for a reply.
+    async fn take(&self, place: Place) -> Result<SemaphorePermit<'_>, FetchError> {
+        let places = match place {
+            Place::Spare => &self.spare,
+            Place::Watch => &self.watches,
+        };
+        // The semaphores are never closed, so that only time can run out.
+        match time::timeout(self.timeout, places.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) | Err(_) => Err(FetchError::Crowded { after: self.timeout }),
+        }
+    }
+
     /// Asks one address once.
     async fn attempt<T: Send + 'static>(
         &self,
         ask: &Ask<T>,
         address: usize,
-        after: Option<Index>,
+        terms: Terms,
     ) -> Result<Reply<T>, FetchError> {
-        let (budget, deadline) = match after {
+        let deadline = match terms {
             // Consul holds a query for up to a sixteenth longer than asked.
-            Some(_) => (&self.blocking, self.wait + self.wait / 16 + self.timeout),
-            None => (&self.spare, self.timeout),
+            Terms::After(_) => self.wait + self.wait / 16 + self.timeout,
+            Terms::Leaderless | Terms::Start => self.timeout,
         };
-        // The semaphores are never closed, so this cannot fail.
-        let _permit = budget.acquire().await;
-
         let lease = self.addresses[address].lease();
         let token = self.token.header();
-        let mut request = lease.http().get(self.url(ask, address, after));
+        let mut request = lease.http().get(self.url(ask, address, terms));
         if let Some(token) = &token {
             request = request.header("X-Consul-Token", token);
         }
@@ -228,7 +281,7 @@ impl Shared {
         let reading = async {
             let answer = fetch(request, deadline, self.response_bytes_max).await?;
             let Answer { body, index, known_leader, last_contact_ms, arrived } = answer;
-            if known_leader == Some(false) {
+            if known_leader == Some(false) && !terms.believe(last_contact_ms) {
                 return Err(FetchError::NoLeader);
             }
             let bytes = body.len();
@@ -266,13 +319,17 @@ impl Shared {
         text.chars().take(CHARS_SHOWN).collect()
     }
 
-    fn url<T>(&self, ask: &Ask<T>, address: usize, after: Option<Index>) -> Url {
+    fn url<T>(&self, ask: &Ask<T>, address: usize, terms: Terms) -> Url {
         let mut url = self.addresses[address].url(&ask.path);
         let Scope::Datacenter(datacenter) = &ask.scope else { return url };
 
         let mut query = url.query_pairs_mut();
-        // Any server may answer, as for Consul's own DNS; the leader would be a bottleneck.
-        query.append_key_only("stale");
+        // Watches ask with an index all day long, and any server may answer them, as for Consul's
+        // own DNS: the leader would be a bottleneck.
+        query.append_key_only(match terms {
+            Terms::After(_) | Terms::Leaderless => "stale",
+            Terms::Start => "consistent",
+        });
         for (key, value) in [
             ("dc", datacenter.as_ref().or(self.datacenter.as_ref())),
             ("ns", self.namespace.as_ref()),
@@ -282,12 +339,34 @@ impl Shared {
                 query.append_pair(key, value);
             }
         }
-        if let Some(index) = after {
+        if let Terms::After(index) = terms {
             query.append_pair("index", &index.get().to_string());
             query.append_pair("wait", &format!("{}ms", self.wait.as_millis()));
         }
         drop(query);
         url
+    }
+}
+
+/// From where something is asked, and who may answer it.
+#[derive(Clone, Copy, Debug)]
+enum Terms {
+    /// What changes after it, from any server.
+    After(Index),
+    /// What is there, from a server that has lost its leader.
+    Leaderless,
+    /// What is there, from the leader once it has read its whole log.
+    Start,
+}
+
+impl Terms {
+    /// Whether a server without a leader is believed that heard of its last one so long ago.
+    ///
+    /// One that has met none since its start has not read its log yet. 1.8.7 then answers with 500,
+    /// and the time would be that since the year 1; one that met it just now may be reading still.
+    fn believe(self, last_contact_ms: Option<u64>) -> bool {
+        matches!(self, Self::Leaderless)
+            && last_contact_ms.is_some_and(|ms| LEADER_LOST_MS.contains(&ms))
     }
 }
 
@@ -316,6 +395,9 @@ async fn parse<T: Send + 'static>(
     };
     parsed.map_err(FetchError::Body)
 }
+
+/// How long ago a server may have lost the leader to be asked in its stead: 5 s to ten years.
+const LEADER_LOST_MS: RangeInclusive<u64> = 5_000..=315_360_000_000;
 
 /// As much of an error's text as is worth a log line.
 const CHARS_SHOWN: usize = 200;

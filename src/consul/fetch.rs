@@ -44,6 +44,9 @@ pub enum FetchError {
     Connect(#[source] reqwest::Error),
     #[error("consul's reply ends too early")]
     Cut(#[source] reqwest::Error),
+    /// All places for such requests were taken all the while.
+    #[error("no request to consul could begin within {} ms", after.as_millis())]
+    Crowded { after: Duration },
     /// No byte of a reply. Also what Consul 1.8.7 does past its `http_max_conns_per_client`.
     #[error("consul broke off before it replied")]
     Exchange(#[source] reqwest::Error),
@@ -63,11 +66,12 @@ pub enum FetchError {
 }
 
 impl FetchError {
-    /// The word for this failure in metrics. One of nine.
+    /// The word for this failure in metrics. One of ten.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Body(_) => "body",
             Self::Connect(_) => "connect",
+            Self::Crowded { .. } => "crowded",
             Self::Cut(_) => "cut",
             Self::Exchange(_) => "exchange",
             Self::Interrupted(_) => "interrupted",
@@ -91,7 +95,16 @@ impl FetchError {
             | Self::NoLeader
             | Self::Timeout { .. } => true,
             Self::Status { status, .. } => *status >= 500 || *status == 429,
-            Self::Interrupted(_) | Self::TooLarge { .. } => false,
+            Self::Crowded { .. } | Self::Interrupted(_) | Self::TooLarge { .. } => false,
+        }
+    }
+
+    /// Whether this is what a cluster without a leader says to a question from the beginning.
+    pub fn is_of_leader(&self) -> bool {
+        match self {
+            Self::NoLeader | Self::Timeout { .. } => true,
+            Self::Status { status, .. } => *status >= 500,
+            _ => false,
         }
     }
 
@@ -112,8 +125,7 @@ impl FetchError {
 ///
 /// # Errors
 ///
-/// Any but [`FetchError::Body`] and [`FetchError::Interrupted`]; none shows the URL, whose
-/// parameters may name more than a log should.
+/// Those of the exchange; none shows the URL, whose parameters may name more than a log should.
 pub async fn fetch(
     request: RequestBuilder,
     deadline: Duration,

@@ -26,6 +26,7 @@ pub mod tasks;
 pub mod tls;
 pub mod token;
 pub mod view;
+pub mod waiting;
 pub mod watch;
 
 use std::time::Duration;

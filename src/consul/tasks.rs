@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 
 use crate::catalog::model::Instance;
 use crate::catalog::{Change, Form, Held};
-use crate::consul::client::{Client, Reply};
+use crate::consul::client::{Ask, Client, Place, Reply};
 use crate::consul::fetch::FetchError;
 use crate::consul::index::Position;
 use crate::consul::watch::{Event, Pace, Repeated, Source, watch};
@@ -89,12 +89,12 @@ impl Tasks {
     /// Watches the names of services and the nodes of a datacenter, until `cancel`.
     pub fn watch_lists(&self, datacenter: &str, cancel: &CancellationToken) {
         let (tasks, name) = (self.clone(), datacenter.to_owned());
-        let services = self.counted(format!("services of {name}"), api::services(Some(&name)));
+        let services = self.watched(format!("services of {name}"), api::services(Some(&name)));
         let publish = async move |event| tasks.report_services(&name, event).await;
         self.tracker.spawn(watch(services, self.pace, cancel.clone(), publish));
 
         let (tasks, name) = (self.clone(), datacenter.to_owned());
-        let nodes = self.counted(format!("nodes of {name}"), api::nodes(Some(&name)));
+        let nodes = self.watched(format!("nodes of {name}"), api::nodes(Some(&name)));
         let publish = async move |event: Event<api::NodeList>| {
             if let Event::Value { value, arrived } = event {
                 let change = Change::Nodes { datacenter: name.clone(), nodes: value.nodes };
@@ -128,7 +128,7 @@ impl Tasks {
     pub fn watch_service(&self, datacenter: &str, service: &str, cancel: CancellationToken) {
         let (tasks, dc, name) = (self.clone(), datacenter.to_owned(), service.to_owned());
         let source =
-            self.counted(format!("service {name} in {dc}"), api::service(Some(&dc), &name));
+            self.watched(format!("service {name} in {dc}"), api::service(Some(&dc), &name));
         let publish = async move |event: Event<_>| {
             if let Event::Value { value, arrived } = event {
                 tasks.report(instances(&dc, &name, value), arrived, None).await;
@@ -146,8 +146,8 @@ impl Tasks {
     /// Fetches the instances of a service once, and says so when that takes over `patience`.
     pub fn fetch_service(&self, datacenter: &str, service: &str, key: Key, patience: Duration) {
         let (tasks, dc, name) = (self.clone(), datacenter.to_owned(), service.to_owned());
-        let mut source =
-            self.counted(format!("service {name} in {dc}"), api::service(Some(&dc), &name));
+        let name_of_ask = format!("service {name} in {dc}");
+        let mut source = self.fetched(name_of_ask, api::service(Some(&dc), &name));
         let fetching = async move {
             let asked = Instant::now();
             let mut fetching = pin!(source.fetch(None));
@@ -222,9 +222,9 @@ impl Tasks {
     async fn once<T: Send + 'static>(
         &self,
         name: &str,
-        ask: crate::consul::client::Ask<T>,
+        ask: Ask<T>,
     ) -> Result<Reply<T>, FetchError> {
-        self.counted(name.to_owned(), ask).fetch(None).await
+        self.fetched(name.to_owned(), ask).fetch(None).await
     }
 
     async fn report(&self, change: Change, arrived: Instant, asked: Option<Instant>) {
@@ -238,8 +238,18 @@ impl Tasks {
         self.reports.send(report).await.ok();
     }
 
-    fn counted<T>(&self, name: String, ask: crate::consul::client::Ask<T>) -> Counted<T> {
-        let inner = Repeated { name, ask, client: self.client.clone() };
+    fn watched<T>(&self, name: String, ask: Ask<T>) -> Counted<T> {
+        self.counted(name, ask, Place::Watch)
+    }
+
+    fn fetched<T>(&self, name: String, ask: Ask<T>) -> Counted<T> {
+        self.counted(name, ask, Place::Spare)
+    }
+
+    fn counted<T>(&self, name: String, ask: Ask<T>, place: Place) -> Counted<T> {
+        // Only a watch begins with nothing known.
+        let is_known = place == Place::Spare;
+        let inner = Repeated { name, ask, client: self.client.clone(), place, is_known };
         Counted { inner, metrics: self.metrics.clone() }
     }
 }

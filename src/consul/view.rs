@@ -40,7 +40,8 @@ impl Heard {
         match change {
             Change::Datacenters { local, .. } => Self::Datacenters { local: local.clone() },
             Change::Nodes { datacenter, .. } => Self::Nodes { datacenter: datacenter.clone() },
-            Change::Queries { .. }
+            Change::Hold { .. }
+            | Change::Queries { .. }
             | Change::Reach { .. }
             | Change::Release { .. }
             | Change::Swept { .. } => Self::Other,

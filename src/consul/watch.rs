@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::consul::backoff::Backoff;
-use crate::consul::client::{Ask, Client, Reply};
+use crate::consul::client::{Ask, Client, Place, Reply};
 use crate::consul::fetch::FetchError;
 use crate::consul::index::Position;
 
@@ -34,6 +34,9 @@ pub trait Source<T> {
 }
 
 /// One question put to a client time and again.
+///
+/// While nothing is known, what a cluster that has lost its leader still has is better than
+/// nothing. From the first reply on it is not: the last good value is at least as new.
 pub struct Repeated<T> {
     /// What is watched, for the log.
     pub name: String,
@@ -41,6 +44,10 @@ pub struct Repeated<T> {
     pub ask: Ask<T>,
     /// Whom it is put to.
     pub client: Client,
+    /// Whose place each request takes.
+    pub place: Place,
+    /// Whether an earlier reply is known.
+    pub is_known: bool,
 }
 
 /// How fast a watch may go.
@@ -81,7 +88,9 @@ pub enum Event<T> {
 ///
 /// A round that failed is followed by one from the start: the Consul that answers next may have
 /// another history, and would hold a query for an index that it has not reached yet until its
-/// wait runs out. Contents that are the same are not published again.
+/// wait runs out. So is one whose index went back, and what it brought is not published: that is
+/// what a server says whose wait ran out before it had read its own log. Contents that are the
+/// same are not published again.
 pub async fn watch<T: Clone + PartialEq>(
     source: impl Source<T>,
     pace: Pace,
@@ -108,6 +117,12 @@ async fn repeat<T: Clone + PartialEq>(
                     publish(Event::Back).await;
                 }
                 let position = reply.position();
+                let next = position.and_then(|position| position.next(after));
+                if position.is_some() && next.is_none() {
+                    debug!(watch = source.name(), "the index went back, asking from the start");
+                    after = None;
+                    continue;
+                }
                 let Reply { value, arrived, .. } = reply;
                 if published.as_ref() != Some(&value) {
                     published = Some(value.clone());
@@ -116,7 +131,7 @@ async fn repeat<T: Clone + PartialEq>(
                 if position.is_none() {
                     time::sleep(pace.poll).await;
                 }
-                after = position.and_then(|position| position.next(after));
+                after = next;
             }
             Err(error) => {
                 // Whatever failed, the Consul that answers next may have another history.
@@ -138,7 +153,15 @@ impl<T: Send + 'static> Source<T> for Repeated<T> {
     }
 
     async fn fetch(&mut self, after: Option<Position>) -> Result<Reply<T>, FetchError> {
-        self.client.read(&self.ask, after).await
+        let read = match self.client.read(&self.ask, after, self.place).await {
+            Err(error) if !self.is_known && error.is_of_leader() => {
+                let old = self.client.read_leaderless(&self.ask, self.place).await;
+                old.map_err(|_| error)
+            }
+            read => read,
+        };
+        self.is_known |= read.is_ok();
+        read
     }
 }
 

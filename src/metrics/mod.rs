@@ -245,9 +245,10 @@ const LATENCY_BUCKETS: [f64; 12] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 2.5, 10.0];
 
 /// The kinds of failure a source reports, so that their series exist from the start.
-const FAILURE_KINDS: [&str; 9] = [
+const FAILURE_KINDS: [&str; 10] = [
     "body",
     "connect",
+    "crowded",
     "cut",
     "exchange",
     "interrupted",

@@ -158,6 +158,38 @@ async fn nothing_is_denied_before_consul_was_heard() {
 }
 
 #[tokio::test]
+async fn what_a_cluster_without_a_leader_still_has_is_better_than_nothing() {
+    let consul = FakeConsul::start().await;
+    consul.set("/v1/agent/self", 1, &json!({ "Config": { "Datacenter": "dc1" } }));
+    consul.set("/v1/catalog/datacenters", 1, &json!(["dc1"]));
+    let old = |index, body| {
+        Reply::ok(index, &body)
+            .header("X-Consul-KnownLeader", "false")
+            .header("X-Consul-LastContact", "8506")
+    };
+    let node = json!([{ "Node": "n1", "Address": "10.0.0.1", "Datacenter": "dc1" }]);
+    for (path, body) in [
+        (SERVICES, json!({ "web": [] })),
+        (NODES, node),
+        (&health("web"), instances("web", "10.0.0.1")),
+    ] {
+        consul.script(path, Reply::status(500, "No cluster leader"));
+        consul.script(path, old(7, body));
+        // From then on nothing is heard, as while the cluster stays so.
+        (0..1_000).for_each(|_| consul.script(path, Reply::status(500, "No cluster leader")));
+    }
+    let server = stage::serve(stage::config(&consul)).await;
+    assert_eq!(addresses(server.dns(), "web.service.consul").await, ["10.0.0.1"]);
+    for (path, expected) in [(SERVICES, ["consistent", "stale"]), (NODES, ["consistent", "stale"])]
+    {
+        let asked = consul.requests_for(path);
+        let asked: Vec<_> = asked.iter().take(2).map(|request| &request.query).collect();
+        let has = |at: usize| asked[at].contains_key(expected[at]);
+        assert!(has(0) && has(1), "{path}: {asked:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_service_beyond_the_watches_is_fetched_once_for_all_who_ask() {
     let names: Vec<String> = (0..300).map(|number| format!("s{number:03}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();

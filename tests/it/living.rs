@@ -1,6 +1,7 @@
 //! Beside a real Consul: its catalogue is what is answered, as it changes and while it is away.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use fingerpost::app::Origin;
 use fingerpost::config::{Config, ConsulAddress};
@@ -181,6 +182,43 @@ async fn answers_outlive_consul_and_follow_it_when_it_is_back() {
 }
 
 #[tokio::test]
+async fn a_server_that_reads_its_log_again_takes_no_name_away() {
+    let Some(mut consul) = Consul::start_lasting().await else { return };
+    // Long enough to read that whoever asks then is told a part, and critical at the very end.
+    register_many(&consul, 1_500).await;
+    consul.register(web("n1", "10.0.0.1", 8001, "passing", &["v1"])).await;
+    consul.register(web("n2", "10.0.0.2", 8002, "passing", &["v1"])).await;
+    consul.set_check("n2", Some("web"), "web", "critical").await;
+    // Beyond the watches, and kept no longer than a question.
+    let server = serve(&consul, |config| {
+        (config.consul.connections_max, config.consul.connections_spare) = (8, 2);
+        config.cache.kept = Duration::ZERO;
+    })
+    .await;
+    let web = async || addresses(server.dns(), "web.service.consul").await;
+    assert_eq!(web().await, ["10.0.0.1"]);
+
+    consul.kill();
+    let watching = async {
+        loop {
+            assert_eq!(web().await, ["10.0.0.1"]);
+            for name in ["s0000.service.consul", "m1.node.consul", "n2.node.consul"] {
+                let rcode = first_word(&text(server.dns(), name, RecordType::A).await);
+                assert_ne!(rcode, "NXDOMAIN", "{name}");
+            }
+        }
+    };
+    tokio::select! {
+        () = watching => (),
+        () = consul.restart() => (),
+    }
+    let metrics = async || scrape(&server).await;
+    let reachable = async || value(&metrics().await, "fingerpost_datacenter_reachable{dc=\"dc1\"}");
+    eventually("consul is heard again", async || reachable().await == 1.0).await;
+    assert_eq!(web().await, ["10.0.0.1"]);
+}
+
+#[tokio::test]
 async fn a_consul_that_hangs_costs_no_answer() {
     let Some(consul) = Consul::start().await else { return };
     register_three(&consul).await;
@@ -257,6 +295,24 @@ async fn register_three(consul: &Consul) {
     consul.register(web("n3", "10.0.0.3", 8003, "critical", &["v1", "v3"])).await;
 }
 
+/// Services `s0000` and on, in `count` entries of the log.
+async fn register_many(consul: &Consul, count: usize) {
+    let part = async |first: usize| {
+        for number in (first..count).step_by(8) {
+            let node = number % 100;
+            let service = format!("s{number:04}");
+            consul
+                .register(json!({
+                    "Node": format!("m{node}"),
+                    "Address": format!("10.1.0.{node}"),
+                    "Service": { "ID": service, "Service": service, "Port": 80 },
+                }))
+                .await;
+        }
+    };
+    tokio::join!(part(0), part(1), part(2), part(3), part(4), part(5), part(6), part(7));
+}
+
 fn web(node: &str, address: &str, port: u16, status: &str, tags: &[&str]) -> Value {
     json!({
         "Node": node,
@@ -285,8 +341,8 @@ async fn serve(consul: &Consul, adjust: impl FnOnce(&mut Config)) -> Server {
     choose_crypto();
     let mut config = Config::default();
     config.consul.addresses = vec![ConsulAddress::Http(consul.url(""))];
-    config.consul.backoff_min = std::time::Duration::from_millis(50);
-    config.consul.backoff_max = std::time::Duration::from_millis(200);
+    config.consul.backoff_min = Duration::from_millis(50);
+    config.consul.backoff_max = Duration::from_millis(200);
     adjust(&mut config);
     let client = Client::new(&config.consul).unwrap();
     let server = Server::start(config, Origin::Consul(client));

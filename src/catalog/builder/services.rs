@@ -66,7 +66,7 @@ impl Builder {
                     listed_tags: tags,
                     held: match old.held {
                         Held::OnDemand { .. } => Held::OnDemand { fresh_until_ms: 0 },
-                        Held::Watched => Held::Watched,
+                        Held::Failing | Held::Watched => old.held,
                     },
                     ..old.as_ref().clone()
                 },
@@ -100,11 +100,7 @@ impl Builder {
         let Some(at) = self.position(datacenter) else { return false };
         let Some(old) = self.service(at, key.as_bytes()).cloned() else { return false };
         if old.rrsets.is_some() && *old.instances == *instances {
-            let changed = old.held != held;
-            if changed {
-                self.replace(at, key.as_bytes(), Some(Service { held, ..old.as_ref().clone() }));
-            }
-            return changed;
+            return self.hold(datacenter, service, held);
         }
         let scope = self.next.datacenters.get(at).map_or("", |datacenter| &*datacenter.name);
         let order = Order {
@@ -129,6 +125,19 @@ impl Builder {
         };
         self.replace(at, key.as_bytes(), Some(next));
         self.set_owned(at, &old, owned);
+        true
+    }
+
+    /// Says how a service is held whose instances are as they were.
+    pub(in crate::catalog) fn hold(&mut self, datacenter: &str, service: &str, held: Held) -> bool {
+        let key = service.to_ascii_lowercase();
+        let Some(at) = self.position(datacenter) else { return false };
+        let Some(old) = self.service(at, key.as_bytes()) else { return false };
+        if old.rrsets.is_none() || old.held == held {
+            return false;
+        }
+        let next = Service { held, ..old.as_ref().clone() };
+        self.replace(at, key.as_bytes(), Some(next));
         true
     }
 

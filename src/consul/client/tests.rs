@@ -1,82 +1,16 @@
 //! The client against a scripted HTTP server, one request a connection.
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::Mutex;
 
+use Act::{Closes, Hangs, Sends};
+use Place::{Spare, Watch};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::config::{ConsulAddress, Secret};
 use crate::consul::api;
-use crate::consul::samples::config;
-
-/// What the server does with one request.
-enum Act {
-    Closes,
-    Hangs,
-    Sends(String),
-}
-
-use Act::{Closes, Hangs, Sends};
-
-/// Listens on a free port until its test ends.
-struct Server {
-    address: String,
-    /// The heads of the requests so far, as sent.
-    requests: Arc<Mutex<Vec<String>>>,
-}
-
-impl Server {
-    /// Does `acts` in order, then hangs.
-    async fn start(acts: impl IntoIterator<Item = Act>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let requests = Arc::<Mutex<Vec<String>>>::default();
-        let heads = Arc::clone(&requests);
-        let mut acts: VecDeque<Act> = acts.into_iter().collect();
-        TaskTracker::new().spawn(async move {
-            let mut open = Vec::new();
-            loop {
-                let (mut stream, _) = listener.accept().await.unwrap();
-                let mut head = Vec::new();
-                while !head.ends_with(b"\r\n\r\n") {
-                    head.push(stream.read_u8().await.unwrap());
-                }
-                heads.lock().unwrap().push(String::from_utf8(head).unwrap());
-                match acts.pop_front() {
-                    Some(Closes) => (),
-                    Some(Sends(reply)) => stream.write_all(reply.as_bytes()).await.unwrap(),
-                    Some(Hangs) | None => open.push(stream),
-                }
-            }
-        });
-        Self { address, requests }
-    }
-
-    /// The first lines of the requests, without the method and the version.
-    fn asked(&self) -> Vec<String> {
-        let requests = self.requests.lock().unwrap();
-        requests.iter().map(|head| head.split(' ').nth(1).unwrap().to_owned()).collect()
-    }
-
-    fn head(&self) -> String {
-        self.requests.lock().unwrap()[0].clone()
-    }
-}
-
-fn sends(status: &str, headers: &str, body: &str) -> Act {
-    let length = body.len();
-    Sends(format!(
-        "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
-    ))
-}
-
-fn ok(index: u64, body: &str) -> Act {
-    sends("200 OK", &format!("X-Consul-Index: {index}\r\n"), body)
-}
+use crate::consul::samples::{Act, Server, config, ok, sends};
 
 fn client(server: &Server) -> Client {
     Client::new(&config(&[&server.address])).unwrap()
@@ -84,7 +18,7 @@ fn client(server: &Server) -> Client {
 
 /// The error's message with its sources, and its word for metrics.
 async fn failure(client: &Client) -> (FetchError, String) {
-    let error = client.read(&api::datacenters(), None).await.unwrap_err();
+    let error = client.read(&api::datacenters(), None, Spare).await.unwrap_err();
     let text = format!("{} ({})", error.chain(), error.kind());
     (error, text)
 }
@@ -105,7 +39,7 @@ async fn headers_count_in_any_letter_case() {
         ("", "None None None"),
     ] {
         let server = Server::start([sends("200 OK", headers, r#"["east"]"#)]).await;
-        let reply = client(&server).read(&api::datacenters(), None).await.unwrap();
+        let reply = client(&server).read(&api::datacenters(), None, Spare).await.unwrap();
         let index = reply.index.map(Index::get);
         let got = format!("{index:?} {:?} {:?}", reply.known_leader, reply.last_contact_ms);
         assert_eq!(got, expected, "headers: {headers:?}");
@@ -121,16 +55,41 @@ async fn a_server_without_a_leader_is_not_believed() {
 }
 
 #[tokio::test]
+async fn a_server_that_lost_its_leader_is_believed_where_that_is_asked_for() {
+    for (contact, expected) in [
+        ("X-Consul-LastContact: 8506\r\n", "[\"n1\"]"),
+        // Just met, and its log may not be read yet.
+        ("X-Consul-LastContact: 400\r\n", "no_leader"),
+        // Never met since its start: Go's largest duration.
+        ("X-Consul-LastContact: 9223372036854\r\n", "no_leader"),
+        ("", "no_leader"),
+    ] {
+        let headers = format!("X-Consul-Index: 12\r\nX-Consul-KnownLeader: false\r\n{contact}");
+        let nodes = r#"[{"Node": "n1", "Address": "10.0.0.1"}]"#;
+        let server = Server::start([sends("200 OK", &headers, nodes)]).await;
+        let got = match client(&server).read_leaderless(&api::nodes(None), Watch).await {
+            Ok(reply) => {
+                let names = reply.value.nodes.into_iter().map(|node| node.name);
+                format!("{:?}", names.collect::<Vec<_>>())
+            }
+            Err(error) => error.kind().to_owned(),
+        };
+        assert_eq!(got, expected, "{contact}");
+        assert_eq!(server.asked(), ["/v1/catalog/nodes?stale"]);
+    }
+}
+
+#[tokio::test]
 async fn a_name_is_one_segment_whatever_it_holds() {
     for (name, expected) in [
-        ("web", "/v1/health/service/web?stale"),
-        ("a/b", "/v1/health/service/a%2Fb?stale"),
-        ("two words?x=1#y", "/v1/health/service/two%20words%3Fx=1%23y?stale"),
-        ("100%", "/v1/health/service/100%25?stale"),
-        ("grün", "/v1/health/service/gr%C3%BCn?stale"),
+        ("web", "/v1/health/service/web?consistent"),
+        ("a/b", "/v1/health/service/a%2Fb?consistent"),
+        ("two words?x=1#y", "/v1/health/service/two%20words%3Fx=1%23y?consistent"),
+        ("100%", "/v1/health/service/100%25?consistent"),
+        ("grün", "/v1/health/service/gr%C3%BCn?consistent"),
     ] {
         let server = Server::start([ok(7, "[]")]).await;
-        client(&server).read(&api::service(None, name), None).await.unwrap();
+        client(&server).read(&api::service(None, name), None, Spare).await.unwrap();
         assert_eq!(server.asked(), [expected], "name: {name}");
     }
 }
@@ -146,13 +105,13 @@ async fn parameters_say_whose_catalog_and_since_when() {
     })
     .unwrap();
 
-    let first = client.read(&api::services(None), None).await.unwrap();
-    client.read(&api::services(Some("west")), first.position()).await.unwrap();
-    client.read(&api::datacenters(), None).await.unwrap();
+    let first = client.read(&api::services(None), None, Spare).await.unwrap();
+    client.read(&api::services(Some("west")), first.position(), Watch).await.unwrap();
+    client.read(&api::datacenters(), None, Spare).await.unwrap();
     assert_eq!(
         server.asked(),
         [
-            "/v1/catalog/services?stale&dc=east&ns=team+a&partition=p1",
+            "/v1/catalog/services?consistent&dc=east&ns=team+a&partition=p1",
             "/v1/catalog/services?stale&dc=west&ns=team+a&partition=p1&index=7&wait=10000ms",
             "/v1/catalog/datacenters",
         ],
@@ -168,7 +127,7 @@ async fn token_and_password_are_sent() {
         ..config(&[&server.address])
     })
     .unwrap();
-    client.read(&api::datacenters(), None).await.unwrap();
+    client.read(&api::datacenters(), None, Spare).await.unwrap();
     let head = server.head().to_lowercase();
     assert!(head.contains("\r\nx-consul-token: t0ken\r\n"), "{head}");
     // base64 of `user:pass:word`
@@ -178,7 +137,7 @@ async fn token_and_password_are_sent() {
 #[tokio::test]
 async fn no_token_is_no_header() {
     let server = Server::start([ok(7, "[]")]).await;
-    client(&server).read(&api::datacenters(), None).await.unwrap();
+    client(&server).read(&api::datacenters(), None, Spare).await.unwrap();
     assert!(!server.head().to_lowercase().contains("x-consul-token"), "{}", server.head());
 }
 
@@ -297,7 +256,7 @@ async fn a_body_is_bounded_whether_its_length_is_told_or_not() {
 async fn a_large_body_is_read_as_a_small_one() {
     let names: Vec<_> = (10_000..30_000).map(|n| format!("dc{n}")).collect();
     let server = Server::start([ok(7, &format!("[\"{}\"]", names.join("\",\"")))]).await;
-    let reply = client(&server).read(&api::datacenters(), None).await.unwrap();
+    let reply = client(&server).read(&api::datacenters(), None, Spare).await.unwrap();
     assert!(reply.bytes > PARSE_HERE_BYTES_MAX);
     assert_eq!(reply.value, names);
 }
@@ -319,8 +278,8 @@ async fn a_blocking_query_is_given_up_a_sixteenth_past_its_wait() {
         ..config(&[&server.address])
     };
     let client = Client::new(&config).unwrap();
-    let first = client.read(&api::nodes(None), None).await.unwrap();
-    let error = client.read(&api::nodes(None), first.position()).await.unwrap_err();
+    let first = client.read(&api::nodes(None), None, Spare).await.unwrap();
+    let error = client.read(&api::nodes(None), first.position(), Watch).await.unwrap_err();
     assert_eq!(error.chain(), "consul did not reply within 260 ms");
 }
 
@@ -343,18 +302,18 @@ async fn the_next_address_is_asked_from_the_start_and_kept() {
     let mut after = None;
     let mut replied = Vec::new();
     for _ in 0..3 {
-        let reply = client.read(&ask, after).await.unwrap();
+        let reply = client.read(&ask, after, Watch).await.unwrap();
         after = reply.position();
         replied.push(format!("{}/{}", reply.address, reply.index.unwrap().get()));
     }
     assert_eq!(replied, ["0/700", "1/20", "1/21"]);
     assert_eq!(
         one.asked(),
-        ["/v1/catalog/nodes?stale", "/v1/catalog/nodes?stale&index=700&wait=10000ms"]
+        ["/v1/catalog/nodes?consistent", "/v1/catalog/nodes?stale&index=700&wait=10000ms"]
     );
     assert_eq!(
         two.asked(),
-        ["/v1/catalog/nodes?stale", "/v1/catalog/nodes?stale&index=20&wait=10000ms"]
+        ["/v1/catalog/nodes?consistent", "/v1/catalog/nodes?stale&index=20&wait=10000ms"]
     );
 }
 
@@ -363,11 +322,11 @@ async fn a_position_at_an_address_no_longer_in_use_starts_over() {
     let one = Server::start([ok(700, "[]"), Closes]).await;
     let two = Server::start([ok(20, "[]"), ok(20, "[]")]).await;
     let client = Client::new(&config(&[&one.address, &two.address])).unwrap();
-    let held = client.read(&api::nodes(None), None).await.unwrap().position();
+    let held = client.read(&api::nodes(None), None, Spare).await.unwrap().position();
     // Another question finds that the first address is gone.
-    client.read(&api::datacenters(), None).await.unwrap();
-    client.read(&api::nodes(None), held).await.unwrap();
-    assert_eq!(two.asked()[1], "/v1/catalog/nodes?stale");
+    client.read(&api::datacenters(), None, Spare).await.unwrap();
+    client.read(&api::nodes(None), held, Watch).await.unwrap();
+    assert_eq!(two.asked()[1], "/v1/catalog/nodes?consistent");
 }
 
 #[tokio::test]
@@ -386,7 +345,7 @@ async fn what_makes_another_address_worth_a_try() {
         let one = Server::start([act]).await;
         let two = Server::start([ok(7, "[]")]).await;
         let client = Client::new(&config(&[&one.address, &two.address])).unwrap();
-        let got = match client.read(&api::datacenters(), None).await {
+        let got = match client.read(&api::datacenters(), None, Spare).await {
             Ok(reply) => reply.address.to_string(),
             Err(error) => error.kind().to_owned(),
         };
@@ -411,16 +370,16 @@ async fn questions_do_not_queue_behind_watches() {
     let config =
         ConsulConfig { connections_max: 2, connections_spare: 1, ..config(&[&server.address]) };
     let client = Client::new(&config).unwrap();
-    let after = client.read(&api::nodes(None), None).await.unwrap().position();
+    let after = client.read(&api::nodes(None), None, Spare).await.unwrap().position();
 
     let (one, two) = (client.clone(), client.clone());
-    let held = async move { one.read(&api::nodes(None), after).await.map(drop) };
-    let queued = async move { two.read(&api::nodes(None), after).await.map(drop) };
+    let held = async move { one.read(&api::nodes(None), after, Watch).await.map(drop) };
+    let queued = async move { two.read(&api::nodes(None), after, Watch).await.map(drop) };
     let question = async {
         while server.asked().len() < 2 {
             tokio::task::yield_now().await;
         }
-        client.read(&api::datacenters(), None).await.unwrap().value
+        client.read(&api::datacenters(), None, Spare).await.unwrap().value
     };
     tokio::select! {
         biased;
@@ -429,6 +388,20 @@ async fn questions_do_not_queue_behind_watches() {
         names = question => assert_eq!(names, ["east"]),
     }
     assert_eq!(server.asked().len(), 3, "the second watch was not sent: {:?}", server.asked());
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_place_without_end() {
+    let server = Server::start([Hangs, ok(7, "[]")]).await;
+    let config = ConsulConfig {
+        connections_spare: 1,
+        timeout: Duration::from_millis(80),
+        ..config(&[&server.address])
+    };
+    let client = Client::new(&config).unwrap();
+    let _place = client.0.spare.acquire().await.unwrap();
+    assert_eq!(failure(&client).await.1, "no request to consul could begin within 80 ms (crowded)");
+    assert_eq!(server.asked(), [""; 0]);
 }
 
 #[tokio::test]
@@ -464,7 +437,7 @@ async fn a_unix_socket_is_an_address_too() {
         String::from_utf8(head).unwrap()
     };
     let ask = api::datacenters();
-    let (head, reply) = tokio::join!(serve, client.read(&ask, None));
+    let (head, reply) = tokio::join!(serve, client.read(&ask, None, Spare));
     assert!(head.starts_with("GET /v1/catalog/datacenters HTTP/1.1\r\n"), "{head}");
     assert_eq!(reply.unwrap().value, ["east"]);
 }

@@ -9,7 +9,7 @@ use rustls::server::WebPkiClientVerifier;
 
 use super::*;
 use crate::consul::api;
-use crate::consul::client::{Client, SetupError};
+use crate::consul::client::{Client, Place, SetupError};
 use crate::consul::samples::config;
 
 /// A certificate authority, and the folder in which its files lie.
@@ -110,7 +110,7 @@ fn answer<S: Read + Write>(
 /// What comes of one question: the server's SNI, or the last link of the error's chain.
 async fn ask(config: ConsulConfig) -> String {
     let client = Client::new(&config).unwrap();
-    match client.read(&api::datacenters(), None).await {
+    match client.read(&api::datacenters(), None, Place::Spare).await {
         Ok(reply) => reply.value.join(" "),
         Err(error) => format!("{}: {}", error.kind(), error.chain()),
     }

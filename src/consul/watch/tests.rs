@@ -143,10 +143,18 @@ async fn a_consul_that_was_away_is_asked_from_the_start() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_index_that_went_back_starts_over() {
+async fn an_index_that_went_back_starts_over_and_is_not_believed() {
+    let seen = run(&[says(7, "a"), says(3, "part"), says(8, "b")]).await;
+    assert_eq!(seen.events, ["a", "b"]);
+    assert_eq!(seen.asked, ["start", "0/7", "start", "0/8"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_history_that_is_shorter_from_the_start_is_believed() {
     let seen = run(&[says(7, "a"), says(3, "b"), says(3, "b")]).await;
     assert_eq!(seen.events, ["a", "b"]);
     assert_eq!(seen.asked, ["start", "0/7", "start", "0/3"]);
+    assert_eq!(seen.at_ms, [0, 0, 250, 500], "and no watch spins for it");
 }
 
 #[tokio::test(start_paused = true)]

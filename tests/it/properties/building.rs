@@ -140,7 +140,10 @@ impl Known {
                     place.instances.remove(&service.to_lowercase());
                 }
             }
-            Change::Queries { .. } | Change::Reach { .. } | Change::Swept { .. } => (),
+            Change::Hold { .. }
+            | Change::Queries { .. }
+            | Change::Reach { .. }
+            | Change::Swept { .. } => (),
         }
     }
 

@@ -1,7 +1,8 @@
 //! A real Consul agent for one test: `consul agent -dev` on free loopback ports.
 //!
 //! A `-dev` agent keeps nothing: after [`Consul::restart`] the same addresses have a fresh
-//! catalogue, and indexes that start over. Everything but its addresses and the update check
+//! catalogue, and indexes that start over. One that was started with [`Consul::start_lasting`] has
+//! a log on disk, and reads it again. Everything but its addresses and the update check
 //! stays at Consul's defaults, so that the tests meet the limits that operators meet.
 //!
 //! **Invariant:** an agent that is handed out is this test's own, has a leader and its own node in
@@ -49,6 +50,18 @@ impl Consul {
         Self::start_with(json!({})).await
     }
 
+    /// Starts an agent whose catalogue outlives it.
+    pub async fn start_lasting() -> Option<Self> {
+        // The last one makes it elect itself after a second rather than five.
+        Self::start_with(json!({
+            "server": true,
+            "bootstrap_expect": 1,
+            "data_dir": "data",
+            "performance": { "raft_multiplier": 1 },
+        }))
+        .await
+    }
+
     /// Starts an agent with `extra` laid over the default configuration, object by object.
     ///
     /// A `cert_file` in it makes the agent listen for HTTPS too. With `acl.tokens.master` in it
@@ -83,11 +96,12 @@ impl Consul {
         self.process.signal("CONT");
     }
 
-    /// Kills the agent if it runs, and starts it on the same addresses with a fresh catalogue.
+    /// Kills the agent if it runs, and starts it on the same addresses, with a fresh catalogue
+    /// unless that lasts.
     pub async fn restart(&mut self) {
         self.kill();
         for _ in 0..ATTEMPTS_MAX {
-            self.process = spawn(&self.binary, self.folder.path());
+            self.process = spawn(&self.binary, self.folder.path(), &self.config);
             match self.ready().await {
                 Ok(()) => return,
                 Err(log) if log.contains(PORT_TAKEN) => (),
@@ -223,7 +237,7 @@ impl Consul {
         lay_over(&mut config, extra);
         let folder = TempDir::new().unwrap();
         fs::write(folder.path().join(CONFIG), config.to_string()).unwrap();
-        let process = spawn(binary, folder.path());
+        let process = spawn(binary, folder.path(), &config);
         let client = client(&config);
         Self { binary: binary.to_owned(), client, config, folder, ports, process }
     }
@@ -299,10 +313,13 @@ impl Ports {
     }
 }
 
-fn spawn(binary: &Path, folder: &Path) -> Process {
+fn spawn(binary: &Path, folder: &Path, config: &Value) -> Process {
     let log = File::create(folder.join(LOG)).unwrap();
     let mut command = Command::new(binary);
-    command.args(["agent", "-dev", "-config-file"]).arg(folder.join(CONFIG));
+    command.args(["agent", "-config-file"]).arg(folder.join(CONFIG));
+    if config.get("data_dir").is_none() {
+        command.arg("-dev");
+    }
     // Consul's own variables are for its clients; an agent of ours listens to its file alone.
     command.env_clear().current_dir(folder);
     Process::spawn(command.stdout(log.try_clone().unwrap()).stderr(log))
