@@ -63,3 +63,42 @@ pub fn respond<'s>(
 
 /// A TXT record's string.
 const TEXT_MAX: usize = 255;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::answer::{self, Transport, Turn};
+    use crate::catalog::Snapshot;
+    use crate::name::Zone;
+
+    fn ask(name: &[u8], policy: &Policy) -> Vec<u8> {
+        let mut bytes = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0".to_vec();
+        bytes.extend_from_slice(name);
+        bytes.extend_from_slice(b"\0\x10\0\x03");
+        let client = std::net::Ipv4Addr::LOCALHOST.into();
+        let asked = Asked {
+            bytes: &bytes,
+            transport: Transport::Udp,
+            client,
+            local: None,
+            seed: 0,
+            now_ms: 0,
+            turn: Turn::First,
+        };
+        let mut draft = Draft::default();
+        answer::respond(&Snapshot::default(), policy, &asked, &mut draft);
+        draft.reply.split_off(bytes.len())
+    }
+
+    #[test]
+    fn the_version_is_told_unless_nothing_is_to_be() {
+        let mut policy = Policy::new(Zone::new("consul").unwrap());
+        assert_eq!(ask(b"\x07version\x04bind\0", &policy), b"");
+        policy.chaos = Some(Chaos { version: "v 1".to_owned(), identity: "me".to_owned() });
+        for name in [&b"\x07version\x04bind\0"[..], b"\x07Version\x06server\0"] {
+            let record = b"\xc0\x0c\0\x10\0\x03\0\0\0\0\0\x04\x03v 1";
+            assert_eq!(ask(name, &policy), record);
+        }
+        assert_eq!(ask(b"\x07authors\x04bind\0", &policy), b"");
+    }
+}

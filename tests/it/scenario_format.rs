@@ -6,7 +6,8 @@ use fingerpost::catalog::change::{Change, Held};
 use fingerpost::catalog::model::{Address, Instance, Node, Weights};
 
 use crate::support::expectation::{Count, Expected, Reply, Section, Sections};
-use crate::support::scenario::{OPTIONS, Question, Scenario};
+use crate::support::scenario::words::OPTIONS;
+use crate::support::scenario::{Question, Scenario};
 
 #[test]
 fn a_scenario_is_a_catalogue_and_queries() {
@@ -40,9 +41,11 @@ reply REFUSED rd
             r#"east nodes ["web-1=10.0.0.1"]"#,
             "east service web [web on web-1=10.0.0.1 at www.example.com:80 [\"v1\", \"a.b\"] \
              10/3 Passing]",
+            "east swept",
             r#"west services [("web", [])]"#,
             r#"west nodes ["web-1=fd00::1"]"#,
             "west service web [w2 on web-1=fd00::1 at -:0 [] 1/1 Critical]",
+            "west swept",
         ]
     );
     let values = |words: &[&str]| -> Vec<String> { words.iter().map(|&w| w.to_owned()).collect() };
@@ -85,6 +88,7 @@ fn render(change: &Change) -> String {
             format!("{datacenter} service {service} [{}]", instances.join(", "))
         }
         Change::Services { datacenter, listing } => format!("{datacenter} services {listing:?}"),
+        Change::Swept { datacenter } => format!("{datacenter} swept"),
         other => format!("{other:?}"),
     }
 }

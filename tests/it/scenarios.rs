@@ -6,10 +6,12 @@
 
 use std::path::Path;
 
+use fingerpost::answer::chaos::Chaos;
 use fingerpost::answer::{Policy, Transport};
 use fingerpost::app::Origin;
 use fingerpost::catalog::Rules;
 use fingerpost::config::Config;
+use fingerpost::name::Zone;
 use hickory_proto::op::{Message, MessageType, OpCode, Query};
 use hickory_proto::rr::Name;
 
@@ -80,6 +82,14 @@ fn setting(scenario: &Scenario) -> (Rules, Policy) {
     for (option, values) in &scenario.options {
         match (option.as_str(), &values[..]) {
             ("a_record_limit", [n]) => policy.a_record_limit = n.parse().unwrap(),
+            ("alt_domain", [name]) => policy.zones.push(Zone::new(name).unwrap()),
+            ("chaos", [identity]) => {
+                let version = concat!("fingerpost ", env!("CARGO_PKG_VERSION")).to_owned();
+                policy.chaos = Some(Chaos { version, identity: identity.clone() });
+            }
+            ("name_server", [name]) => policy.name_servers.push(Zone::new(name).unwrap()),
+            ("reverse_zone", [name]) => policy.reverse_zones.push(Zone::new(name).unwrap()),
+            ("translate_wan_addrs", []) => rules.translate_wan_addrs = true,
             ("node_ttl", [secs]) => {
                 policy.node_ttl_secs = secs.parse().unwrap();
                 rules.node_ttl_secs = policy.node_ttl_secs;
@@ -102,9 +112,18 @@ fn setting(scenario: &Scenario) -> (Rules, Policy) {
 fn config(scenario: &Scenario) -> Config {
     let mut config = Config::default();
     config.dns.advertise = vec!["127.0.0.1".parse().unwrap()];
+    config.dns.chaos = false;
     let answers = &mut config.answers;
     for (option, values) in &scenario.options {
         match (option.as_str(), &values[..]) {
+            ("alt_domain", [name]) => config.alt_domain = Some(name.clone()),
+            ("chaos", [identity]) => {
+                config.dns.chaos = true;
+                config.dns.identity = Some(identity.clone());
+            }
+            ("name_server", [name]) => config.dns.name_servers.push(name.clone()),
+            ("reverse_zone", [name]) => config.dns.reverse_zones.push(name.clone()),
+            ("translate_wan_addrs", []) => config.translate_wan_addrs = true,
             ("a_record_limit", [n]) => answers.a_record_limit = n.parse().unwrap(),
             ("node_ttl", [secs]) => answers.node_ttl_secs = secs.parse().unwrap(),
             ("only_passing", []) => answers.only_passing = true,

@@ -4,8 +4,13 @@
 //! ; comment
 //! local NAME                          the local datacenter, dc1 if not given
 //! datacenter NAME                     one more datacenter
-//! node NAME ADDRESS [in DC]
-//! service NAME on NODE [in DC] [id ID] [port N] [address A] [tag T]… [weights P W] STATUS
+//! node NAME ADDRESS [in DC] [TAGGED]… [meta KEY VALUE]…
+//! service NAME on NODE [in DC] [id ID] [port N] [address A] [tag T]… [weights P W]
+//!         [TAGGED]… [wan_port N] [named NAME PORT]… STATUS
+//! connect | ingress | peer | prepared NAME on NODE …     as a service, of that form
+//! nothing FORM NAME                   Consul was asked, and has none
+//! executed NAME [in DC] of SERVICE [ttl N] [sorted]      what a prepared query says besides
+//! queries [NAME | PREFIX*]…           all prepared queries there are; not known if not given
 //! check on NODE [in DC] STATUS        of the node itself
 //! option NAME [VALUE]…                one of [`OPTIONS`]
 //! unsynced                            the source has not said anything yet
@@ -15,18 +20,23 @@
 //! count SECTION N | MIN..MAX          the lines of the section are a choice, see `expectation`
 //! ```
 //!
+//! TAGGED is one of `lan_ipv4`, `lan_ipv6`, `wan`, `wan_ipv4`, `wan_ipv6`, `mesh`, and an address.
 //! A line with `{1..60}` stands for 60 lines; all such ranges of a line run in step. This module
 //! knows nothing of how a reply comes about.
+
+pub mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
 use fingerpost::catalog::Form;
-use fingerpost::catalog::change::{Change, Held};
+use fingerpost::catalog::change::{Change, Executed, Held};
 use fingerpost::catalog::model::{Address, Health, Instance, Node, Weights};
+use fingerpost::catalog::queries::{Queries, QueryEntry};
 
 use crate::support::expectation::{Count, Expected, Section};
+use crate::support::scenario::words::{OPTIONS, Words, expand, health};
 
 /// One file.
 #[derive(Clone, Debug)]
@@ -84,7 +94,12 @@ struct Draft {
     local: Option<String>,
     datacenters: BTreeSet<String>,
     nodes: Vec<NodeDraft>,
-    services: Vec<(String, String, Instance)>,
+    /// Of the local datacenter where nothing else is said; with their forms and names.
+    services: Vec<(String, (Form, String), Instance)>,
+    /// Names of which Consul has nothing.
+    nothing: Vec<(Form, String)>,
+    executed: BTreeMap<String, Executed>,
+    queries: Option<Queries>,
     options: Vec<(String, Vec<String>)>,
     is_unsynced: bool,
     cases: Vec<Case>,
@@ -95,9 +110,6 @@ struct NodeDraft {
     node: Node,
     health: Health,
 }
-
-/// The words of a line that are still to be read.
-struct Words<'t>(std::iter::Peekable<std::str::SplitWhitespace<'t>>);
 
 impl Scenario {
     /// Reads all scenarios of a folder, by name.
@@ -167,7 +179,14 @@ impl Draft {
             "local" => self.local = Some(words.next("NAME")?.to_owned()),
             "datacenter" => drop(self.datacenters.insert(words.next("NAME")?.to_owned())),
             "node" => self.take_node(&mut words)?,
-            "service" => self.take_service(&mut words)?,
+            "connect" => self.take_service(Form::Connect, &mut words)?,
+            "ingress" => self.take_service(Form::Ingress, &mut words)?,
+            "peer" => self.take_service(Form::Peer, &mut words)?,
+            "prepared" => self.take_service(Form::Query, &mut words)?,
+            "service" => self.take_service(Form::Service, &mut words)?,
+            "nothing" => self.take_nothing(&mut words)?,
+            "executed" => self.take_executed(&mut words)?,
+            "queries" => self.take_queries(&mut words),
             "check" => self.take_check(&mut words)?,
             "option" => self.take_option(&mut words)?,
             "unsynced" => self.is_unsynced = true,
@@ -190,12 +209,15 @@ impl Draft {
         if self.node(&datacenter, &name).is_ok() {
             return Err(format!("node `{name}` is there already"));
         }
-        let node = Node::new(name, address);
+        let mut node = Node { tagged: words.tagged()?, ..Node::new(name, address) };
+        while words.0.next_if_eq(&"meta").is_some() {
+            node.meta.push((words.next("KEY")?.to_owned(), words.next("VALUE")?.to_owned()));
+        }
         self.nodes.push(NodeDraft { datacenter, node, health: Health::Passing });
         Ok(())
     }
 
-    fn take_service(&mut self, words: &mut Words<'_>) -> Result<(), String> {
+    fn take_service(&mut self, form: Form, words: &mut Words<'_>) -> Result<(), String> {
         let name = words.next("NAME")?.to_owned();
         words.expect("on")?;
         let node = words.next("NODE")?.to_owned();
@@ -212,6 +234,10 @@ impl Draft {
             health: Health::Passing,
         };
         loop {
+            if let Some(tagged) = words.tagged()? {
+                instance.tagged = Some(tagged);
+            }
+            instance.ports.extend(words.ports()?);
             match words.next("STATUS")? {
                 "id" => instance.id = words.next("ID")?.to_owned(),
                 "port" => instance.port = words.number("PORT")?,
@@ -227,14 +253,47 @@ impl Draft {
                 }
             }
         }
-        let is_same = |(dc, _, other): &(String, String, Instance)| {
-            *dc == datacenter && other.node == instance.node && other.id == instance.id
+        let is_same = |(dc, (other_form, _), other): &(String, (Form, String), Instance)| {
+            let is_same_id = other.node == instance.node && other.id == instance.id;
+            *dc == datacenter && *other_form == form && is_same_id
         };
         if self.services.iter().any(is_same) {
             return Err(format!("ID `{}` is on the node already", instance.id));
         }
-        self.services.push((datacenter, name, instance));
+        self.services.push((datacenter, (form, name), instance));
         Ok(())
+    }
+
+    fn take_nothing(&mut self, words: &mut Words<'_>) -> Result<(), String> {
+        let word = words.next("FORM")?;
+        let form = Form::UNLISTED.into_iter().find(|form| form.as_str() == word);
+        let form = form.ok_or_else(|| format!("no form `{word}`"))?;
+        self.nothing.push((form, words.next("NAME")?.to_owned()));
+        Ok(())
+    }
+
+    fn take_executed(&mut self, words: &mut Words<'_>) -> Result<(), String> {
+        let name = words.next("NAME")?.to_owned();
+        let datacenter = self.datacenter(words)?;
+        words.expect("of")?;
+        let service = words.next("SERVICE")?.to_owned();
+        let ttl_secs = match words.0.next_if_eq(&"ttl") {
+            Some(_) => Some(u32::from(words.number("TTL")?)),
+            None => None,
+        };
+        let is_sorted = words.0.next_if_eq(&"sorted").is_some();
+        self.executed.insert(name, Executed { datacenter, service, ttl_secs, is_sorted });
+        Ok(())
+    }
+
+    fn take_queries(&mut self, words: &mut Words<'_>) {
+        let entries = words.rest().into_iter().map(|name| QueryEntry {
+            is_template: name.ends_with('*'),
+            id: format!("id-of-{}", name.trim_end_matches('*')),
+            name: name.trim_end_matches('*').to_owned(),
+            near: String::new(),
+        });
+        self.queries = Some(Queries::new(entries.collect()));
     }
 
     fn take_check(&mut self, words: &mut Words<'_>) -> Result<(), String> {
@@ -379,8 +438,9 @@ impl Draft {
         for datacenter in names {
             let nodes = self.nodes.iter().filter(|draft| draft.datacenter == datacenter);
             let nodes = nodes.map(|draft| draft.node.clone()).collect();
-            let services = self.services_of(&datacenter);
-            let listing = services.iter().map(|(name, instances)| {
+            let all = self.services_of(&datacenter);
+            let services = all.iter().filter(|((form, _), _)| *form == Form::Service);
+            let listing = services.map(|((_, name), instances)| {
                 let tags: BTreeSet<&String> =
                     instances.iter().flat_map(|instance| &instance.tags).collect();
                 (name.clone(), tags.into_iter().cloned().collect())
@@ -388,21 +448,28 @@ impl Draft {
             let listing = listing.collect();
             changes.push(Change::Services { datacenter: datacenter.clone(), listing });
             changes.push(Change::Nodes { datacenter: datacenter.clone(), nodes });
-            changes.extend(services.into_iter().map(|(service, instances)| Change::Service {
-                datacenter: datacenter.clone(),
-                service,
-                instances,
-                held: Held::Watched,
-                form: Form::Service,
-                executed: None,
+            let nothing = self.nothing.iter().filter(|_| datacenter == self.local());
+            let nothing = nothing.map(|key| (key.clone(), Vec::new()));
+            changes.extend(all.into_iter().chain(nothing).map(|((form, service), instances)| {
+                let executed = self.executed.get(&service).cloned();
+                let executed = executed.filter(|_| form == Form::Query);
+                let datacenter = datacenter.clone();
+                let held = Held::Watched;
+                Change::Service { datacenter, form, service, instances, held, executed }
             }));
+            let queries = self.queries.clone().filter(|_| datacenter == self.local());
+            changes.extend(queries.map(|queries| Change::Queries {
+                datacenter: datacenter.clone(),
+                queries: Some(queries),
+            }));
+            changes.push(Change::Swept { datacenter });
         }
         changes
     }
 
     /// The services of a datacenter, the checks of their nodes counted in.
-    fn services_of(&self, datacenter: &str) -> BTreeMap<String, Vec<Instance>> {
-        let mut services: BTreeMap<String, Vec<Instance>> = BTreeMap::new();
+    fn services_of(&self, datacenter: &str) -> BTreeMap<(Form, String), Vec<Instance>> {
+        let mut services: BTreeMap<(Form, String), Vec<Instance>> = BTreeMap::new();
         for (_, name, instance) in self.services.iter().filter(|(dc, _, _)| dc == datacenter) {
             let mut instance = instance.clone();
             if let Ok(draft) = self.node(datacenter, &instance.node.name) {
@@ -414,76 +481,11 @@ impl Draft {
     }
 }
 
-impl<'t> Words<'t> {
-    fn next(&mut self, what: &str) -> Result<&'t str, String> {
-        self.0.next().ok_or_else(|| format!("{what} is missing"))
-    }
-
-    fn number(&mut self, what: &str) -> Result<u16, String> {
-        let word = self.next(what)?;
-        word.parse().map_err(|_| format!("{what} is no number: `{word}`"))
-    }
-
-    fn expect(&mut self, word: &str) -> Result<(), String> {
-        self.0.next_if_eq(&word).map(drop).ok_or_else(|| format!("`{word}` is missing"))
-    }
-
-    fn rest(&mut self) -> Vec<String> {
-        self.0.by_ref().map(str::to_owned).collect()
-    }
-
-    fn end(&mut self) -> Result<(), String> {
-        self.0.next().map_or(Ok(()), |word| Err(format!("`{word}` is too much")))
-    }
-}
-
 impl fmt::Display for ScenarioError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { file, line, what } = self;
         write!(f, "{file}:{line}: {what}")
     }
 }
-
-fn health(status: &str) -> Result<Health, String> {
-    match Health::from_status(status) {
-        Health::Unknown if status != "unknown" => Err(format!("no status: `{status}`")),
-        health => Ok(health),
-    }
-}
-
-/// The lines that a line with ranges stands for; the line alone if it has none.
-fn expand(line: &str) -> Result<Vec<String>, String> {
-    let mut lines = Vec::new();
-    let Some((_, rest)) = line.split_once('{') else {
-        return Ok(vec![line.to_owned()]);
-    };
-    let range = rest.split('}').next().unwrap_or_default();
-    let (first, last) = range.split_once("..").ok_or("a range is {FIRST..LAST}")?;
-    let number = |text: &str| text.parse::<usize>().map_err(|_| format!("no number: `{text}`"));
-    let steps = number(last)?.checked_sub(number(first)?).ok_or("a range runs upwards")?;
-    for step in 0..=steps {
-        let mut expanded = String::new();
-        let mut parts = line.split('{');
-        expanded.push_str(parts.next().unwrap_or_default());
-        for part in parts {
-            let (range, text) = part.split_once('}').ok_or("`}` is missing")?;
-            let first = range.split("..").next().unwrap_or_default();
-            expanded.push_str(&(number(first)? + step).to_string());
-            expanded.push_str(text);
-        }
-        lines.push(expanded);
-    }
-    Ok(lines)
-}
-
-/// Options, each with the number of its values.
-pub const OPTIONS: [(&str, usize); 6] = [
-    ("a_record_limit", 1),
-    ("node_ttl", 1),
-    ("only_passing", 0),
-    ("service_ttl", 2),
-    ("soa_min_ttl", 1),
-    ("udp_answer_limit", 1),
-];
 
 const FLAGS: [&str; 6] = ["aa", "tc", "rd", "ra", "ad", "cd"];
