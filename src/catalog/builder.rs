@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::catalog::change::{Change, Held};
-use crate::catalog::model::{Address, Instance, Node};
+use crate::catalog::model::{Address, Health, Instance, Node};
 use crate::catalog::rrsets::RRsets;
 use crate::catalog::selection::Rules;
 use crate::catalog::shards::{Keyed, Shards};
@@ -43,6 +43,11 @@ impl Builder {
     /// The catalogue as it is now. Cheap: nothing is copied that a change did not touch.
     pub fn snapshot(&self) -> Snapshot {
         self.next.clone()
+    }
+
+    /// Whether an instance of this health is answered with.
+    pub fn shows(&self, health: Health) -> bool {
+        self.rules.shows(health)
     }
 
     /// Sets the SOA serial of the snapshots to come. It never goes back, whatever the clock does.

@@ -1,7 +1,7 @@
 //! Changes in short written forms, and the services that come of them.
 
 use super::*;
-use crate::catalog::model::{Health, Weights};
+use crate::catalog::model::Weights;
 use crate::catalog::snapshot::Found;
 use crate::name::Zone;
 
