@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::catalog::model::Health;
 use crate::catalog::{Builder, Change, Rules, Snapshot};
 use crate::metrics::Metrics;
 use crate::store::{Pending, Store};
@@ -56,6 +57,11 @@ impl Publisher {
             }
         }
         true
+    }
+
+    /// Whether an instance of this health is answered with.
+    pub fn shows(&self, health: Health) -> bool {
+        self.builder.shows(health)
     }
 
     /// The catalogue as it was last published.

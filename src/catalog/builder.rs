@@ -16,7 +16,7 @@ use std::sync::Arc;
 use crate::catalog::addressing::View;
 use crate::catalog::change::Change;
 use crate::catalog::form::Form;
-use crate::catalog::model::{Address, Node};
+use crate::catalog::model::{Address, Health, Node};
 use crate::catalog::nodes::NodeRecord;
 use crate::catalog::reverse::{self, Owner, Pointer};
 use crate::catalog::selection::Rules;
@@ -49,6 +49,11 @@ impl Builder {
         self.next.clone()
     }
 
+    /// Whether an instance of this health is answered with.
+    pub fn shows(&self, health: Health) -> bool {
+        self.rules.shows(health)
+    }
+
     /// Sets the SOA serial of the snapshots to come. It never goes back, whatever the clock does.
     pub fn stamp(&mut self, serial: u32) {
         self.next.serial = self.next.serial.max(serial);
@@ -58,7 +63,9 @@ impl Builder {
     pub fn apply(&mut self, change: Change) -> bool {
         match change {
             Change::Datacenters { local, names } => self.set_datacenters(&local, names),
-            Change::Hold { datacenter, service, held } => self.hold(&datacenter, &service, held),
+            Change::Hold { datacenter, form, service, held } => {
+                self.hold(&datacenter, form, &service, held)
+            }
             Change::Nodes { datacenter, nodes } => self.set_nodes(&datacenter, &nodes),
             Change::Queries { datacenter, queries } => {
                 let queries = queries.map(Arc::new);

@@ -21,6 +21,8 @@ pub enum Change {
     Hold {
         /// Where it is.
         datacenter: String,
+        /// What kind of name it has.
+        form: Form,
         /// Its name; of any letter case. Nothing changes for one without instances in memory.
         service: String,
         /// How long they may be believed.

@@ -8,15 +8,20 @@
 //! **Invariant:** equal contents give equal values. Lists come sorted where Consul's order is
 //! not meant, so that a watch does not take a shuffled reply for a change.
 
+mod query;
+
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tracing::debug;
 
+use crate::catalog::form::Form;
 use crate::catalog::model::{Address, Health, Instance, NamedPort, Node, Tagged, Weights};
 use crate::consul::client::{Ask, Client, Place, Reply, Scope};
 use crate::consul::fetch::FetchError;
+
+pub use query::{Execution, execution, queries};
 
 /// All nodes of a datacenter.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -27,12 +32,22 @@ pub struct NodeList {
     pub nodes: Vec<Node>,
 }
 
-/// All instances of the service `name`, whatever their health, sorted by node and ID.
+/// All instances of what is called `name`, whatever their health, sorted by node and ID.
 ///
 /// Consul: neither `?passing` nor `?tag` makes such a watch wake less often, and both would hide
-/// what other names need.
-pub fn service(datacenter: Option<&str>, name: &str) -> Ask<Vec<Instance>> {
-    ask(&["v1", "health", "service", name], datacenter, instances)
+/// what other names need. Of [`Form::Query`] this is nothing: that is executed.
+pub fn health(datacenter: Option<&str>, form: Form, name: &str) -> Ask<Vec<Instance>> {
+    let of = |kind| ask(&["v1", "health", kind, name], datacenter, instances);
+    match form {
+        Form::Connect => of("connect"),
+        Form::Ingress => of("ingress"),
+        Form::Peer => {
+            let (service, peer) = name.split_once('.').unwrap_or((name, ""));
+            let asked = ask(&["v1", "health", "service", service], datacenter, exported);
+            Ask { peer: Some(peer.to_owned()), ..asked }
+        }
+        Form::Query | Form::Service => of("service"),
+    }
 }
 
 /// All services of a datacenter by name, each with its tags, both sorted.
@@ -267,6 +282,7 @@ fn ask<T>(
     Ask {
         path: path.iter().map(|&segment| segment.to_owned()).collect(),
         scope: Scope::Datacenter(datacenter.map(str::to_owned)),
+        peer: None,
         parse,
     }
 }
@@ -275,6 +291,19 @@ fn instances(body: &[u8]) -> Result<Vec<Instance>, serde_json::Error> {
     let entries: Vec<HealthEntry> = or_null(body)?;
     let mut instances: Vec<_> =
         entries.into_iter().filter_map(HealthEntry::into_instance).collect();
+    instances.sort_by(|a, b| (&a.node.name, &a.id).cmp(&(&b.node.name, &b.id)));
+    Ok(instances)
+}
+
+/// The instances that a peer exports. A Consul that knows no peers answers with its own.
+fn exported(body: &[u8]) -> Result<Vec<Instance>, serde_json::Error> {
+    let entries: Vec<HealthEntry> = or_null(body)?;
+    let is_exported = |entry: &HealthEntry| {
+        let peer = entry.node.as_ref().and_then(|node| node.peer_name.as_deref());
+        peer.is_some_and(|peer| !peer.is_empty())
+    };
+    let entries = entries.into_iter().filter(is_exported);
+    let mut instances: Vec<_> = entries.filter_map(HealthEntry::into_instance).collect();
     instances.sort_by(|a, b| (&a.node.name, &a.id).cmp(&(&b.node.name, &b.id)));
     Ok(instances)
 }

@@ -51,6 +51,8 @@ pub struct Ask<T> {
     pub path: Vec<String>,
     /// Whom it is about.
     pub scope: Scope,
+    /// The cluster peer that exports it; `None` for what is the datacenter's own.
+    pub peer: Option<String>,
     /// Reads the body of a reply with status 200.
     pub parse: fn(&[u8]) -> Result<T, serde_json::Error>,
 }
@@ -334,6 +336,7 @@ impl Shared {
             ("dc", datacenter.as_ref().or(self.datacenter.as_ref())),
             ("ns", self.namespace.as_ref()),
             ("partition", self.partition.as_ref()),
+            ("peer", ask.peer.as_ref()),
         ] {
             if let Some(value) = value {
                 query.append_pair(key, value);

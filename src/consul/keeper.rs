@@ -2,30 +2,33 @@
 //!
 //! ```text
 //!   watches, polls, fetches --Report--> keeper --> Publisher --> snapshot
-//!                 ^                       | roster, shelf, who waits
+//!                 ^                       | watches, waiting, shelf
 //!                 └────── starts ─────────┘<--Demand-- listeners
 //! ```
 //! Reports that came together are published together, so a burst of changes costs a few
 //! snapshots. Reports are bounded: when the keeper is behind, the watches wait for it.
+//!
+//! **Invariant:** what is newer wins. A fetch is consistent, so it is newer than all that arrived
+//! before it was asked for; what arrived since may be newer, and then the fetch is not believed.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::{self, Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::catalog::model::{Health, Instance};
+use crate::catalog::model::Instance;
 use crate::catalog::{Change, Form, Found, Held, Snapshot};
 use crate::clock::Clock;
 use crate::config::CacheConfig;
-use crate::consul::Key;
-use crate::consul::roster::Roster;
 use crate::consul::shelf::Shelf;
 use crate::consul::tasks::{Report, Said, Tasks};
-use crate::consul::view::{Heard, find, is_askable, warn_of_nothing};
-use crate::demand::{Demand, Supply, Wanted};
+use crate::consul::view::{self, Heard, find, is_askable, warn_of_nothing};
+use crate::consul::waiting::{Ended, Waiting};
+use crate::consul::watches::{Room, Watches};
+use crate::consul::{Key, Watched};
+use crate::demand::{Demand, Wanted};
 use crate::metrics::{Metrics, Operation};
 use crate::publisher::Publisher;
 
@@ -35,25 +38,26 @@ pub struct Keeper {
     metrics: Metrics,
     clock: Clock,
     tasks: Tasks,
-    roster: Roster,
+    watches: Watches,
+    waiting: Waiting,
     shelf: Shelf,
     /// How long a fetched service is answered without asking again.
     kept: Duration,
-    /// How long a question waits for a fetch.
-    patience: Duration,
-    /// Datacenters whose lists are watched, and what ends that.
-    in_use: BTreeMap<String, CancellationToken>,
-    fetching: BTreeMap<Key, Fetching>,
-    waiting_for_lists: Vec<(String, oneshot::Sender<Supply>)>,
-    /// Services watched at start that have not answered yet; `None` before the first list.
-    starting: Option<BTreeSet<Key>>,
     is_ready: bool,
-    /// When all of the room may be used, and the places that are held back until then.
-    growth: Option<(Instant, usize)>,
+}
+
+/// What the reports of one batch come to.
+#[derive(Default)]
+struct Batch {
+    changes: Vec<Change>,
+    /// What they are about, when it arrived, and when it was asked for if it was fetched.
+    heard: Vec<(Heard, Instant, Option<Instant>)>,
+    /// Fetches that are over, for those who wait for them.
+    fetched: Vec<Wanted>,
 }
 
 impl Keeper {
-    /// Publishes to `publisher` what `tasks` report, with as many blocking queries as `room` says.
+    /// Publishes to `publisher` what `tasks` report, with as many requests as `room` says.
     pub fn new(
         publisher: Publisher,
         metrics: Metrics,
@@ -62,24 +66,16 @@ impl Keeper {
         cache: &CacheConfig,
         room: Room,
     ) -> Self {
-        let held_back = room.most.saturating_sub(room.at_start);
-        let mut roster = Roster::new(room.most);
-        roster.reserve(held_back);
         Self {
             publisher,
-            metrics,
             clock,
+            watches: Watches::new(tasks.clone(), room, metrics.consul.watches_failing.clone()),
+            metrics,
             tasks,
-            roster,
+            waiting: Waiting::new(room.spare, cache.patience),
             shelf: Shelf::new(cache.services_max, cache.idle),
             kept: cache.kept,
-            patience: cache.patience,
-            in_use: BTreeMap::new(),
-            fetching: BTreeMap::new(),
-            waiting_for_lists: Vec::new(),
-            starting: None,
             is_ready: false,
-            growth: (held_back > 0).then(|| (Instant::now() + room.grows_after, held_back)),
         }
     }
 
@@ -104,7 +100,7 @@ impl Keeper {
                     _ => self.hear(std::mem::take(&mut batch)),
                 },
                 _ = sweeps.tick() => {
-                    self.grow();
+                    self.watches.grow(&self.publisher.snapshot());
                     self.sweep();
                 }
             }
@@ -113,30 +109,23 @@ impl Keeper {
 
     /// Publishes what `reports` say, and does what follows from it.
     fn hear(&mut self, reports: Vec<Report>) {
-        let mut heard = Vec::with_capacity(reports.len());
-        let mut changes = Vec::with_capacity(reports.len());
-        // Services whose watch speaks in this batch.
-        let mut told = BTreeSet::new();
-        for report in reports {
-            let Report { said, arrived, asked } = report;
+        let mut batch = Batch::default();
+        for Report { said, arrived } in view::without_replaced_lists(reports) {
             match said {
-                Said::Change(mut change) => {
-                    heard.push((Heard::of(&change), arrived, asked));
-                    if self.is_outdated(&change, asked.is_some(), &mut told) {
-                        continue;
-                    }
-                    self.set_held(&mut change, asked.is_some());
-                    changes.push(change);
+                Said::Back(watched) => self.take_back(&watched, &mut batch),
+                Said::Change(change) => self.take(change, arrived, &mut batch),
+                Said::Failed { watched, failures, error } => {
+                    self.lose(&watched, failures, &error, &mut batch);
                 }
-                Said::Late(key) => {
-                    self.fetching.entry(key).and_modify(|fetching| *fetching = Fetching::Late);
+                Said::Fetched { wanted, change, asked } => {
+                    self.take_fetched(wanted, change, arrived, asked, &mut batch);
                 }
-                Said::Nothing(key) => {
-                    let rested = Instant::now() + REST_AFTER_FAILURE;
-                    self.fetching.insert(key, Fetching::Resting(rested));
+                Said::Nothing(wanted) => {
+                    self.waiting.end(&wanted, Ended::Failed, Instant::now());
                 }
             }
         }
+        let Batch { changes, heard, fetched } = batch;
         let changed = self.publisher.publish(changes);
         let snapshot = self.publisher.snapshot();
         for (heard, arrived, asked) in heard {
@@ -145,45 +134,99 @@ impl Keeper {
             }
             self.follow(heard, arrived, asked, &snapshot);
         }
+        for wanted in fetched {
+            self.waiting.end(&wanted, Ended::Came, Instant::now());
+        }
+        self.begin();
         self.tell_pending();
     }
 
-    /// Whether `change` is a fetch that a watch has overtaken. The watch speaks only when
-    /// something changes, so what it said must not be replaced by what was asked before.
-    fn is_outdated(&self, change: &Change, was_fetched: bool, told: &mut BTreeSet<Key>) -> bool {
-        let Change::Service { datacenter, service, .. } = change else { return false };
-        let key = Key::new(datacenter, service);
-        if !self.roster.has(&key) {
-            return false;
+    /// Takes in what a watch or a poll heard.
+    fn take(&mut self, mut change: Change, arrived: Instant, batch: &mut Batch) {
+        match &mut change {
+            Change::Service { datacenter, form, service, instances, held, .. } => {
+                let key = Key::new(datacenter, *form, service);
+                let is_watched = self.watches.set_told(&key, arrived);
+                // Its watch may have ended while it spoke.
+                *held = if is_watched { Held::Watched } else { self.on_demand(instances) };
+            }
+            Change::Services { datacenter, .. } => {
+                self.watches.lists.set_listed(datacenter, arrived)
+            }
+            _ => (),
         }
-        if !was_fetched {
-            told.insert(key);
-            return false;
-        }
-        let has_told = matches!(
-            find(&self.publisher.snapshot(), &key),
-            Some(service) if service.held == Held::Watched
-        );
-        has_told || told.contains(&key)
+        batch.heard.push((Heard::of(&change), arrived, None));
+        batch.changes.push(change);
     }
 
-    /// Whether a service's instances were fetched or are watched is known here alone.
-    fn set_held(&self, change: &mut Change, was_fetched: bool) {
-        if let Change::Service { datacenter, service, instances, held, .. } = change {
-            let key = Key::new(datacenter, service);
-            *held = match self.roster.has(&key) && !was_fetched {
-                true => Held::Watched,
-                false => Held::OnDemand { fresh_until_ms: self.fresh_until_ms(instances) },
-            };
+    /// Takes in what a fetch brought, unless what arrived since it was asked for is newer.
+    fn take_fetched(
+        &mut self,
+        wanted: Wanted,
+        mut change: Change,
+        arrived: Instant,
+        asked: Instant,
+        batch: &mut Batch,
+    ) {
+        let Change::Service { datacenter, form, service, instances, held, .. } = &mut change else {
+            return;
+        };
+        let key = Key::new(datacenter, *form, service);
+        let told = self.watches.told(&key);
+        batch.heard.push((Heard::of_service(&key, service), arrived, Some(asked)));
+        if told.is_some_and(|told| asked <= told) {
+            batch.fetched.push(wanted);
+            return;
+        }
+        let is_crossed =
+            self.watches.lists.listed(datacenter).is_some_and(|listed| asked <= listed);
+        if instances.is_empty() && is_crossed && key.form == Form::Service {
+            batch.heard.pop();
+            self.waiting.end(&wanted, Ended::Again, Instant::now());
+            return;
+        }
+        let is_heard = told.is_some() && !self.watches.is_failing(&Watched::Service(key));
+        *held = if is_heard { Held::Watched } else { self.on_demand(instances) };
+        batch.changes.push(change);
+        batch.fetched.push(wanted);
+    }
+
+    /// A watch hears again; what it heard follows.
+    fn take_back(&mut self, watched: &Watched, batch: &mut Batch) {
+        self.watches.back(watched);
+        if let Watched::Services { datacenter } = watched {
+            let datacenter = datacenter.clone();
+            batch.changes.push(Change::Reach { datacenter, reachable: true });
         }
     }
 
-    /// How long a service that was fetched now is answered without asking again. One that is only
-    /// waiting for its watch, or that has nothing to answer with, is asked about soon.
-    fn fresh_until_ms(&self, instances: &[Instance]) -> u64 {
-        let is_empty = instances.iter().all(|instance| instance.health == Health::Critical);
-        let is_short = self.growth.is_some() || is_empty;
-        self.clock.after_ms(if is_short { self.kept.min(KEPT_SHORT) } else { self.kept })
+    /// A watch hears nothing: what it said last stays, and is known to be old.
+    fn lose(&mut self, watched: &Watched, failures: u32, error: &str, batch: &mut Batch) {
+        if !self.watches.fail(watched, failures, error) {
+            return;
+        }
+        match watched {
+            Watched::Nodes { datacenter } => self.watches.lists.dismiss(datacenter),
+            Watched::Service(key) => {
+                if self.watches.told(key).is_some() {
+                    batch.changes.push(hold(key, Held::Failing));
+                }
+            }
+            Watched::Services { datacenter } => {
+                self.watches.lists.dismiss(datacenter);
+                let datacenter = datacenter.clone();
+                batch.changes.push(Change::Reach { datacenter, reachable: false });
+            }
+        }
+    }
+
+    /// How a service that was fetched now is held: one that is only waiting for its watch, or of
+    /// which something would be denied, is asked about soon.
+    fn on_demand(&self, instances: &[Instance]) -> Held {
+        let is_short = self.watches.is_growing()
+            || view::hides_some(instances, |health| self.publisher.shows(health));
+        let kept = if is_short { self.kept.min(KEPT_SHORT) } else { self.kept };
+        Held::OnDemand { fresh_until_ms: self.clock.after_ms(kept) }
     }
 
     /// What a published change leads to: more watches, fewer, and answers for those who wait.
@@ -196,7 +239,8 @@ impl Keeper {
     ) {
         match heard {
             Heard::Datacenters { local } => {
-                self.leave_datacenters(snapshot);
+                self.waiting.set_local(&local);
+                self.watches.leave_datacenters(snapshot);
                 self.use_datacenter(&local);
             }
             Heard::Nodes { datacenter } => {
@@ -205,7 +249,7 @@ impl Keeper {
             }
             Heard::Other => (),
             Heard::Service { key, name } => {
-                match self.roster.has(&key) {
+                match self.watches.has(&key) {
                     true => self.shelf.take(&key),
                     false => self.shelf.put(key.clone()),
                 }
@@ -214,96 +258,31 @@ impl Keeper {
                     None => (Operation::Watch, arrived),
                 };
                 self.metrics.consul.observe(&name, operation, since.elapsed());
-                if let Some(starting) = &mut self.starting {
-                    starting.remove(&key);
-                }
-                if let Some(Fetching::Awaited(waiting)) = self.fetching.remove(&key) {
-                    // Those whose question was abandoned meanwhile do not listen any more.
-                    waiting.into_iter().for_each(|done| drop(done.send(Supply::Published)));
-                }
+                self.watches.set_heard(&key);
+                let Key { datacenter, form, .. } = key;
+                self.waiting.tell(&Wanted::Service { datacenter, form, service: name });
             }
             Heard::Services { datacenter } => {
                 warn_of_nothing(&datacenter, snapshot);
-                self.staff(&datacenter, snapshot);
+                self.watches.follow_list(&datacenter, snapshot);
                 self.answer_lists(&datacenter, snapshot);
             }
         }
     }
 
-    /// Watches the lists of a datacenter, once.
-    fn use_datacenter(&mut self, datacenter: &str) {
-        if self.in_use.contains_key(datacenter) {
-            return;
-        }
-        let cancel = self.tasks.cancel().child_token();
-        self.tasks.watch_lists(datacenter, &cancel);
-        self.in_use.insert(datacenter.to_owned(), cancel);
-        let ended = self.roster.reserve(LISTS);
-        if let Some(starting) = &mut self.starting {
-            starting.retain(|key| !ended.contains(key));
-        }
+    /// Watches the lists of a datacenter, once. False if there is no room for them.
+    fn use_datacenter(&mut self, datacenter: &str) -> bool {
+        let Some(ended) = self.watches.use_datacenter(datacenter) else { return false };
         // What an ended watch said is as good as if it had just been fetched.
         let snapshot = self.publisher.snapshot();
-        let changes: Vec<_> = ended.iter().filter_map(|key| self.loosen(key, &snapshot)).collect();
+        let changes = ended.iter().filter_map(|key| {
+            let service = find(&snapshot, key)?;
+            Some(hold(key, self.on_demand(&service.instances)))
+        });
+        let changes: Vec<_> = changes.collect();
         self.publisher.publish(changes);
         ended.into_iter().for_each(|key| self.shelf.put(key));
-    }
-
-    /// Ends what concerns datacenters that are no longer there. Should one come back, it starts
-    /// from nothing, as the snapshot does.
-    fn leave_datacenters(&mut self, snapshot: &Snapshot) {
-        let is_there =
-            |name: &str| matches!(snapshot.datacenter(Some(name.as_bytes())), Found::Here(_));
-        let gone: Vec<_> = self.in_use.keys().filter(|name| !is_there(name)).cloned().collect();
-        for name in gone {
-            if let Some(cancel) = self.in_use.remove(&name) {
-                cancel.cancel();
-            }
-            self.roster.retain(&name, |_| false);
-            self.roster.give_back(LISTS);
-        }
-    }
-
-    fn loosen(&self, key: &Key, snapshot: &Snapshot) -> Option<Change> {
-        let service = find(snapshot, key)?;
-        service.rrsets.as_ref()?;
-        Some(Change::Service {
-            datacenter: key.datacenter.clone(),
-            form: Form::Service,
-            service: key.service.clone(),
-            executed: None,
-            instances: service.instances.to_vec(),
-            held: Held::OnDemand { fresh_until_ms: self.fresh_until_ms(&service.instances) },
-        })
-    }
-
-    /// Ends the watches of services that are gone, and starts new ones while there is room.
-    fn staff(&mut self, datacenter: &str, snapshot: &Snapshot) {
-        let name = datacenter.as_bytes();
-        let Found::Here(listed) = snapshot.datacenter(Some(name)) else { return };
-        let is_listed =
-            |service: &str| matches!(listed.service(service.as_bytes()), Found::Here(_));
-        self.roster.retain(datacenter, is_listed);
-        if let Some(starting) = &mut self.starting {
-            starting.retain(|key| key.datacenter != datacenter || is_listed(&key.service));
-        }
-        let mut entered = BTreeSet::new();
-        if self.roster.has_room() {
-            let names = listed.services().map(|service| &*service.name);
-            let services: BTreeSet<_> = names.filter(|name| is_askable(name)).collect();
-            for service in services {
-                let key = Key::new(datacenter, service);
-                if let Some(cancel) = self.roster.enter(&key, self.tasks.cancel()) {
-                    self.tasks.watch_service(datacenter, service, cancel);
-                    entered.insert(key);
-                }
-            }
-        }
-        let is_local =
-            matches!(snapshot.datacenter(None), Found::Here(local) if *local.name == *datacenter);
-        if self.starting.is_none() && is_local {
-            self.starting = Some(entered);
-        }
+        true
     }
 
     fn answer_lists(&mut self, datacenter: &str, snapshot: &Snapshot) {
@@ -312,54 +291,47 @@ impl Keeper {
             Found::Here(datacenter) if datacenter.has_services() && datacenter.has_nodes()
         );
         if is_in {
-            let waiting = std::mem::take(&mut self.waiting_for_lists);
-            let (done, rest): (Vec<_>, Vec<_>) =
-                waiting.into_iter().partition(|(wanted, _)| wanted == datacenter);
-            self.waiting_for_lists = rest;
-            done.into_iter().for_each(|(_, done)| drop(done.send(Supply::Published)));
+            self.watches.lists.tell(datacenter);
         }
     }
 
-    /// Fetches what a listener lacks; one fetch at a time for each service, whoever asks.
+    /// Lets a listener wait for what it lacks. A sender that is dropped says that it is in vain.
     fn meet(&mut self, demand: Demand) {
-        let Demand { wanted, done } = demand;
-        match wanted {
+        match &demand.wanted {
             Wanted::Datacenter { datacenter } => {
-                self.use_datacenter(&datacenter);
-                self.waiting_for_lists.retain(|(_, done)| !done.is_closed());
-                self.waiting_for_lists.push((datacenter, done));
+                let datacenter = datacenter.clone();
+                let fails = |watched| self.watches.is_failing(&watched);
+                let is_failing = fails(Watched::Nodes { datacenter: datacenter.clone() })
+                    || fails(Watched::Services { datacenter: datacenter.clone() });
+                if self.use_datacenter(&datacenter) && !is_failing {
+                    self.watches.lists.join(&datacenter, demand.done);
+                }
             }
-            // Dropped: such a name cannot be put into a question to Consul.
-            Wanted::Service { service, .. } if !is_askable(&service) => drop(done),
-            Wanted::Service { form, .. } if form != Form::Service => drop(done),
-            Wanted::Service { datacenter, service, .. } => {
-                let key = Key::new(&datacenter, &service);
-                let now = Instant::now();
-                if matches!(self.fetching.get(&key), Some(Fetching::Resting(at)) if *at <= now) {
-                    self.fetching.remove(&key);
-                }
-                let fetching = self.fetching.entry(key.clone()).or_insert_with(|| {
-                    self.tasks.fetch_service(&datacenter, &service, key, self.patience);
-                    Fetching::Awaited(Vec::new())
-                });
-                match fetching {
-                    Fetching::Awaited(waiting) => {
-                        waiting.retain(|done| !done.is_closed());
-                        waiting.push(done);
-                    }
-                    // Dropped at once: what is in memory is the answer.
-                    Fetching::Late | Fetching::Resting(_) => drop(done),
-                }
+            // Such a name cannot be put into a question to Consul.
+            Wanted::Service { form, service, .. } if !is_askable(*form, service) => (),
+            Wanted::Service { .. } => {
+                self.waiting.join(demand, Instant::now());
+                self.begin();
             }
             // The forwarder's.
-            Wanted::Foreign { .. } | Wanted::Host { .. } => drop(done),
+            Wanted::Foreign { .. } | Wanted::Host { .. } => (),
+        }
+    }
+
+    /// Fetches what is wanted, as far as there are places.
+    fn begin(&mut self) {
+        while let Some(wanted) = self.waiting.next(Instant::now()) {
+            // The lists of a datacenter are watched, and never fetched.
+            let Wanted::Service { datacenter, form, service } = &wanted else { continue };
+            let known = find(&self.publisher.snapshot(), &Key::new(datacenter, *form, service))
+                .is_some_and(|service| service.rrsets.is_some());
+            self.tasks.fetch_service(datacenter, *form, service, known);
         }
     }
 
     /// Lets go of services that nobody asks for, unless Consul could not tell us of them again.
     fn sweep(&mut self) {
-        let now = Instant::now();
-        self.fetching.retain(|_, at| !matches!(at, Fetching::Resting(until) if *until <= now));
+        self.waiting.sweep(Instant::now());
         let removed = self.shelf.sweep();
         self.metrics.consul.on_demand.set(self.shelf.count() as i64);
         if removed.is_empty() {
@@ -368,12 +340,12 @@ impl Keeper {
         let snapshot = self.publisher.snapshot();
         let mut changes = Vec::new();
         for removed in removed {
-            let Key { datacenter, service } = removed.key.clone();
+            let Key { datacenter, form, service } = removed.key.clone();
             let is_cut_off = matches!(
                 snapshot.datacenter(Some(datacenter.as_bytes())),
                 Found::Here(datacenter) if !datacenter.reachable
             );
-            if self.roster.has(&removed.key) {
+            if self.watches.has(&removed.key) {
                 continue;
             }
             if removed.crowded_out {
@@ -382,20 +354,9 @@ impl Keeper {
                 self.shelf.put(removed.key);
                 continue;
             }
-            changes.push(Change::Release { datacenter, form: Form::Service, service });
+            changes.push(Change::Release { datacenter, form, service });
         }
         self.publisher.publish(changes);
-    }
-
-    /// Takes the places that were held back, once what an earlier start left at Consul is gone.
-    fn grow(&mut self) {
-        let Some((_, places)) = self.growth.take_if(|(at, _)| *at <= Instant::now()) else {
-            return;
-        };
-        self.roster.give_back(places);
-        let snapshot = self.publisher.snapshot();
-        let in_use: Vec<_> = self.in_use.keys().cloned().collect();
-        in_use.iter().for_each(|datacenter| self.staff(datacenter, &snapshot));
     }
 
     /// Says what is still to come before we are ready.
@@ -409,7 +370,7 @@ impl Keeper {
             let snapshot = self.publisher.snapshot();
             let services: usize = snapshot.datacenters().map(|dc| dc.service_count()).sum();
             let nodes: usize = snapshot.datacenters().map(|dc| dc.node_count()).sum();
-            let watched = self.roster.keys().count();
+            let watched = self.watches.count();
             let on_demand = services.saturating_sub(watched);
             info!(services, nodes, watched, on_demand, "ready");
         }
@@ -428,45 +389,23 @@ impl Keeper {
         if !local.has_nodes() {
             pending.push(format!("the list of nodes of {} is not in", local.name));
         }
-        let starting = self.starting.iter().flatten();
-        pending.extend(starting.map(|key| {
-            format!("the instances of {} in {} are not in", key.service, key.datacenter)
-        }));
+        pending.extend(
+            self.watches.starting().map(|key| format!("the instances of {key} are not in")),
+        );
         pending
     }
 }
 
-/// How many blocking queries there may be.
-#[derive(Clone, Copy, Debug)]
-pub struct Room {
-    /// Until `grows_after` has passed.
-    pub at_start: usize,
-    /// From then on.
-    pub most: usize,
-    /// Longer than Consul holds a query that nobody waits for any more.
-    pub grows_after: Duration,
+/// The change that a service is held as `held` from now on.
+fn hold(key: &Key, held: Held) -> Change {
+    let Key { datacenter, form, service } = key.clone();
+    Change::Hold { datacenter, form, service, held }
 }
-
-/// A service that is being fetched.
-enum Fetching {
-    /// And who is told when it is there.
-    Awaited(Vec<oneshot::Sender<Supply>>),
-    /// For longer than a question waits. Nobody else does until Consul has answered.
-    Late,
-    /// It brought nothing, and is not tried again before this.
-    Resting(Instant),
-}
-
-/// The lists of a datacenter: its services and its nodes.
-const LISTS: usize = 2;
 
 /// Reports that are published together at most.
 const BATCH_MAX: usize = 256;
 
 /// How long a fetched service is kept that is better asked about soon.
 const KEPT_SHORT: Duration = Duration::from_secs(1);
-
-/// How long after a failure the same service is not fetched, however often it is asked for.
-const REST_AFTER_FAILURE: Duration = Duration::from_millis(500);
 
 const SWEEP_EVERY: Duration = Duration::from_secs(1);

@@ -5,7 +5,8 @@
 //!   address, tls, token -> client -> fetch      one request, bounded in time and bytes
 //!   api                                         what is asked, and what the JSON means
 //!   index, backoff, watch                       one blocking query, for ever
-//!   roster, shelf                               who is watched; who is held on demand
+//!   roster, lists, failing -> watches           who is watched; whose watch hears nothing
+//!   waiting, shelf                              what is fetched on demand, and what is held so
 //!   tasks -> keeper                             what is heard, and what follows from it
 //! ```
 //! No DNS query ever asks Consul; only a name that is known to exist, and whose instances are not
@@ -15,9 +16,11 @@ pub mod address;
 pub mod api;
 pub mod backoff;
 pub mod client;
+pub mod failing;
 pub mod fetch;
 pub mod index;
 pub mod keeper;
+pub mod lists;
 pub mod roster;
 #[cfg(test)]
 mod samples;
@@ -28,37 +31,105 @@ pub mod token;
 pub mod view;
 pub mod waiting;
 pub mod watch;
+pub mod watches;
 
+use std::fmt;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::catalog::Form;
 use crate::clock::Clock;
 use crate::config::{CacheConfig, ConsulConfig};
 use crate::consul::backoff::Backoff;
-use crate::consul::keeper::{Keeper, Room};
+use crate::consul::keeper::Keeper;
 use crate::consul::tasks::Tasks;
 use crate::consul::watch::Pace;
-use crate::demand::Demand;
+use crate::consul::watches::Room;
+use crate::demand::{Demand, Wanted};
 use crate::metrics::Metrics;
 use crate::publisher::Publisher;
 
 pub use client::Client;
 
-/// A service of a datacenter, both in lower case: Consul tells names apart without regard to it.
+/// What has instances in a datacenter, in lower case: Consul tells names apart without regard to it.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Key {
     /// The datacenter's name.
     pub datacenter: String,
-    /// The service's name.
+    /// What kind of name it is.
+    pub form: Form,
+    /// The service's name, or what else has instances.
     pub service: String,
 }
 
 impl Key {
-    /// The key of the service registered as `service`.
-    pub fn new(datacenter: &str, service: &str) -> Self {
-        Self { datacenter: datacenter.to_ascii_lowercase(), service: service.to_ascii_lowercase() }
+    /// The key of what is registered, or was asked, as `service`.
+    pub fn new(datacenter: &str, form: Form, service: &str) -> Self {
+        let lower = str::to_ascii_lowercase;
+        Self { datacenter: lower(datacenter), form, service: lower(service) }
+    }
+
+    /// The wish for it. As spelled here: the source's own.
+    pub fn wanted(&self) -> Wanted {
+        let Self { datacenter, form, service } = self.clone();
+        Wanted::Service { datacenter, form, service }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { datacenter, form, service } = self;
+        match form {
+            Form::Service => write!(f, "{service} in {datacenter}"),
+            Form::Peer => write!(f, "{service}.peer in {datacenter}"),
+            Form::Connect | Form::Ingress | Form::Query => {
+                write!(f, "{service}.{} in {datacenter}", form.as_str())
+            }
+        }
+    }
+}
+
+/// What a watch follows.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Watched {
+    /// All nodes of a datacenter.
+    Nodes {
+        /// Its name.
+        datacenter: String,
+    },
+    /// The instances of a service.
+    Service(Key),
+    /// The names of a datacenter's services.
+    Services {
+        /// Its name.
+        datacenter: String,
+    },
+}
+
+impl Watched {
+    /// Where it is.
+    pub fn datacenter(&self) -> &str {
+        match self {
+            Self::Nodes { datacenter } | Self::Services { datacenter } => datacenter,
+            Self::Service(key) => &key.datacenter,
+        }
+    }
+
+    /// Whether it is one of the two lists of a datacenter.
+    pub fn is_list(&self) -> bool {
+        matches!(self, Self::Nodes { .. } | Self::Services { .. })
+    }
+}
+
+impl fmt::Display for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nodes { datacenter } => write!(f, "the nodes of {datacenter}"),
+            Self::Service(key) => write!(f, "the instances of {key}"),
+            Self::Services { datacenter } => write!(f, "the services of {datacenter}"),
+        }
     }
 }
 
@@ -96,6 +167,7 @@ pub async fn run(
         most: config.connections_max - config.connections_spare,
         // Consul holds a query for up to a sixteenth longer than asked.
         grows_after: config.wait + config.wait / 16,
+        spare: config.connections_spare,
     };
     let keeper = Keeper::new(publisher, metrics, clock, tasks.clone(), cache, room);
     keeper.run(reports, demands, cancel).await;

@@ -4,10 +4,12 @@
 //!   room = connections that may block - 2 for each datacenter in use (services, nodes)
 //! ```
 //! A service is watched from when it is listed, if there is room; the rest are fetched when they
-//! are asked for. A service that goes makes room for the next.
+//! are asked for. A service that goes makes room for the next, wherever that is. A datacenter for
+//! whose lists there is no room is not used.
 
 use std::collections::BTreeMap;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::consul::Key;
@@ -16,9 +18,18 @@ use crate::consul::Key;
 #[derive(Debug)]
 pub struct Roster {
     room: usize,
-    /// Places that are others'. May exceed the room.
+    /// Places that are others'.
     reserved: usize,
-    watched: BTreeMap<Key, CancellationToken>,
+    watched: BTreeMap<Key, Post>,
+}
+
+/// A watch on duty.
+#[derive(Debug)]
+struct Post {
+    /// Ends it.
+    cancel: CancellationToken,
+    /// When it last spoke.
+    told: Option<Instant>,
 }
 
 impl Roster {
@@ -32,11 +43,16 @@ impl Roster {
         self.reserved += count;
         let mut ended = Vec::new();
         while self.watched.len() > self.places() {
-            let Some((key, cancel)) = self.watched.pop_last() else { break };
-            cancel.cancel();
+            let Some((key, post)) = self.watched.pop_last() else { break };
+            post.cancel.cancel();
             ended.push(key);
         }
         ended
+    }
+
+    /// Whether `count` places could be given to others.
+    pub fn could_reserve(&self, count: usize) -> bool {
+        self.places() >= count
     }
 
     /// Takes `count` places back.
@@ -50,16 +66,16 @@ impl Roster {
             return None;
         }
         let cancel = parent.child_token();
-        self.watched.insert(key.clone(), cancel.clone());
+        self.watched.insert(key.clone(), Post { cancel: cancel.clone(), told: None });
         Some(cancel)
     }
 
     /// Ends the watches in `datacenter` for which `is_listed` is false.
     pub fn retain(&mut self, datacenter: &str, is_listed: impl Fn(&str) -> bool) {
-        self.watched.retain(|key, cancel| {
+        self.watched.retain(|key, post| {
             let stays = key.datacenter != datacenter || is_listed(&key.service);
             if !stays {
-                cancel.cancel();
+                post.cancel.cancel();
             }
             stays
         });
@@ -68,6 +84,16 @@ impl Roster {
     /// Whether `key` is watched.
     pub fn has(&self, key: &Key) -> bool {
         self.watched.contains_key(key)
+    }
+
+    /// Notes that the watch of `key` spoke. False if it is not on duty any more.
+    pub fn set_told(&mut self, key: &Key, at: Instant) -> bool {
+        self.watched.get_mut(key).map(|post| post.told = Some(at)).is_some()
+    }
+
+    /// When the watch of `key` last spoke; `None` if it has not yet.
+    pub fn told(&self, key: &Key) -> Option<Instant> {
+        self.watched.get(key)?.told
     }
 
     /// Whether another watch would find a place.
@@ -88,9 +114,10 @@ impl Roster {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::Form;
 
     fn key(datacenter: &str, service: &str) -> Key {
-        Key { datacenter: datacenter.to_owned(), service: service.to_owned() }
+        Key::new(datacenter, Form::Service, service)
     }
 
     fn names(roster: &Roster) -> Vec<&str> {
@@ -129,8 +156,25 @@ mod tests {
         assert_eq!(roster.reserve(1), []);
         assert_eq!(roster.reserve(1), [key("dc1", "b")]);
         assert!(last.is_cancelled() && !roster.has_room());
-        assert_eq!(roster.reserve(9), [key("dc1", "a")]);
-        roster.give_back(9);
+        assert!(roster.could_reserve(1) && !roster.could_reserve(2));
+        assert_eq!(roster.reserve(1), [key("dc1", "a")]);
+        assert!(!roster.could_reserve(1));
+        roster.give_back(3);
         assert!(roster.has_room());
+    }
+
+    #[test]
+    fn a_watch_is_known_to_have_spoken_while_it_is_on_duty() {
+        let (parent, now) = (CancellationToken::new(), Instant::now());
+        let mut roster = Roster::new(9);
+        let a = key("dc1", "a");
+        assert!(!roster.set_told(&a, now));
+        roster.enter(&a, &parent);
+        assert_eq!(roster.told(&a), None);
+        assert!(roster.set_told(&a, now));
+        assert_eq!(roster.told(&a), Some(now));
+        roster.retain("dc1", |_| false);
+        roster.enter(&a, &parent);
+        assert_eq!(roster.told(&a), None, "another watch has not");
     }
 }

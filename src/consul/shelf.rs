@@ -72,9 +72,10 @@ impl Shelf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::Form;
 
     fn key(number: usize) -> Key {
-        Key { datacenter: "dc1".to_owned(), service: format!("s{number}") }
+        Key::new("dc1", Form::Service, &format!("s{number}"))
     }
 
     #[test]

@@ -3,9 +3,9 @@
 //! Each asks, and reports what it heard; none knows what the others do, or what is published.
 
 use std::collections::BTreeMap;
-use std::pin::pin;
 use std::time::Duration;
 
+use prometheus::IntGauge;
 use tokio::sync::mpsc;
 use tokio::time::{self, Instant};
 use tokio_util::sync::CancellationToken;
@@ -13,34 +13,51 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use crate::catalog::model::Instance;
-use crate::catalog::{Change, Form, Held};
+use crate::catalog::{Change, Executed, Form, Held};
 use crate::consul::client::{Ask, Client, Place, Reply};
 use crate::consul::fetch::FetchError;
 use crate::consul::index::Position;
-use crate::consul::watch::{Event, Pace, Repeated, Source, watch};
-use crate::consul::{Key, api};
+use crate::consul::watch::{Event, Outage, Pace, Repeated, Source, Wake, watch};
+use crate::consul::{Key, Watched, api};
+use crate::demand::Wanted;
 use crate::metrics::Metrics;
 
 /// What a task heard.
 #[derive(Debug)]
 pub struct Report {
-    /// What it says of the catalogue.
+    /// What it says.
     pub said: Said,
-    /// When it had been received in full.
+    /// When that had been received in full.
     pub arrived: Instant,
-    /// When it was asked for, if it was fetched rather than watched.
-    pub asked: Option<Instant>,
 }
 
 /// What a report says.
 #[derive(Debug)]
 pub enum Said {
-    /// A part of the catalogue, as it is now.
+    /// A watch that failed hears Consul again. What it heard follows.
+    Back(Watched),
+    /// A part of the catalogue, as a watch or a poll heard it.
     Change(Change),
-    /// A fetch that is taking longer than a question waits.
-    Late(Key),
+    /// A watch that hears nothing at present.
+    Failed {
+        /// Which one.
+        watched: Watched,
+        /// In a row, this one included: 1 for the first.
+        failures: u32,
+        /// What went wrong, for a log line.
+        error: String,
+    },
+    /// A fetch, and the part of the catalogue that it brought.
+    Fetched {
+        /// What was to be fetched.
+        wanted: Wanted,
+        /// What came. The keeper says how it is held.
+        change: Change,
+        /// When it was asked for.
+        asked: Instant,
+    },
     /// A fetch that brought nothing.
-    Nothing(Key),
+    Nothing(Wanted),
 }
 
 /// Starts tasks. They end when cancelled, and report to one channel.
@@ -49,6 +66,7 @@ pub struct Tasks {
     client: Client,
     metrics: Metrics,
     pace: Pace,
+    wake: Wake,
     reports: mpsc::Sender<Report>,
     cancel: CancellationToken,
     tracker: TaskTracker,
@@ -63,7 +81,8 @@ impl Tasks {
         reports: mpsc::Sender<Report>,
         cancel: CancellationToken,
     ) -> Self {
-        Self { client, metrics, pace, reports, cancel, tracker: TaskTracker::new() }
+        let (wake, tracker) = (Wake::default(), TaskTracker::new());
+        Self { client, metrics, pace, wake, reports, cancel, tracker }
     }
 
     /// What ends all tasks.
@@ -88,86 +107,120 @@ impl Tasks {
 
     /// Watches the names of services and the nodes of a datacenter, until `cancel`.
     pub fn watch_lists(&self, datacenter: &str, cancel: &CancellationToken) {
-        let (tasks, name) = (self.clone(), datacenter.to_owned());
-        let services = self.watched(format!("services of {name}"), api::services(Some(&name)));
-        let publish = async move |event| tasks.report_services(&name, event).await;
-        self.tracker.spawn(watch(services, self.pace, cancel.clone(), publish));
-
-        let (tasks, name) = (self.clone(), datacenter.to_owned());
-        let nodes = self.watched(format!("nodes of {name}"), api::nodes(Some(&name)));
-        let publish = async move |event: Event<api::NodeList>| {
-            if let Event::Value { value, arrived } = event {
-                let change = Change::Nodes { datacenter: name.clone(), nodes: value.nodes };
-                tasks.report(change, arrived, None).await;
-            }
-        };
-        self.tracker.spawn(watch(nodes, self.pace, cancel.clone(), publish));
-    }
-
-    /// The watch of the names also tells whether the datacenter is heard of at all.
-    async fn report_services(&self, datacenter: &str, event: Event<Listing>) {
         let name = datacenter.to_owned();
-        let (change, arrived) = match event {
-            Event::Back => {
-                info!(datacenter, "consul tells of this datacenter again");
-                (Change::Reach { datacenter: name, reachable: true }, Instant::now())
-            }
-            Event::Failed { failures: 1, error } => {
-                warn!(datacenter, error, "consul does not tell of this datacenter, retrying");
-                (Change::Reach { datacenter: name, reachable: false }, Instant::now())
-            }
-            Event::Failed { .. } => return,
-            Event::Value { value, arrived } => {
-                (Change::Services { datacenter: name, listing: value }, arrived)
-            }
+        let watched = Watched::Services { datacenter: name.clone() };
+        let change = move |listing| Change::Services { datacenter: name.clone(), listing };
+        let asked = api::services(Some(datacenter));
+        self.watch(watched, asked, cancel.clone(), change);
+
+        let name = datacenter.to_owned();
+        let watched = Watched::Nodes { datacenter: name.clone() };
+        let change = move |list: api::NodeList| Change::Nodes {
+            datacenter: name.clone(),
+            nodes: list.nodes,
         };
-        self.report(change, arrived, None).await;
+        let asked = api::nodes(Some(datacenter));
+        self.watch(watched, asked, cancel.clone(), change);
     }
 
     /// Watches the instances of a service, until `cancel`.
-    pub fn watch_service(&self, datacenter: &str, service: &str, cancel: CancellationToken) {
-        let (tasks, dc, name) = (self.clone(), datacenter.to_owned(), service.to_owned());
-        let source =
-            self.watched(format!("service {name} in {dc}"), api::service(Some(&dc), &name));
-        let publish = async move |event: Event<_>| {
-            if let Event::Value { value, arrived } = event {
-                tasks.report(instances(&dc, &name, value), arrived, None).await;
-            }
+    pub fn watch_service(
+        &self,
+        datacenter: &str,
+        form: Form,
+        service: &str,
+        cancel: CancellationToken,
+    ) {
+        let (dc, name) = (datacenter.to_owned(), service.to_owned());
+        let watched = Watched::Service(Key::new(datacenter, form, service));
+        let change = move |value| instances(&dc, form, &name, value, None);
+        let asked = api::health(Some(datacenter), form, service);
+        self.watch(watched, asked, cancel, change);
+    }
+
+    /// Reports what is watched each time that something is heard or nothing is, until `cancel`.
+    fn watch<T: Clone + PartialEq + Send + 'static>(
+        &self,
+        watched: Watched,
+        ask: Ask<T>,
+        cancel: CancellationToken,
+        change: impl Fn(T) -> Change + Send + Sync + 'static,
+    ) {
+        let watches = (!watched.is_list()).then(|| self.metrics.consul.watches.clone());
+        let source = self.counted(watched.to_string(), ask, Place::Watch, false);
+        let tasks = self.clone();
+        let publish = async move |event: Event<T>| {
+            let watched = watched.clone();
+            let (said, arrived) = match event {
+                Event::Back => (Said::Back(watched), Instant::now()),
+                Event::Failed { failures, error } => {
+                    (Said::Failed { watched, failures, error }, Instant::now())
+                }
+                // Nobody but its watch tells of a list; a service may have been fetched meanwhile.
+                Event::Same { .. } if watched.is_list() => return,
+                Event::Same { value, arrived } | Event::Value { value, arrived } => {
+                    (Said::Change(change(value)), arrived)
+                }
+            };
+            tasks.report(said, arrived).await;
         };
-        let watching = watch(source, self.pace, cancel, publish);
-        let watches = self.metrics.consul.watches.clone();
+        let watching = watch(source, self.pace, self.wake.clone(), cancel, publish);
         self.tracker.spawn(async move {
-            watches.inc();
+            watches.iter().for_each(IntGauge::inc);
             watching.await;
-            watches.dec();
+            watches.iter().for_each(IntGauge::dec);
         });
     }
 
-    /// Fetches the instances of a service once, and says so when that takes over `patience`.
-    pub fn fetch_service(&self, datacenter: &str, service: &str, key: Key, patience: Duration) {
-        let (tasks, dc, name) = (self.clone(), datacenter.to_owned(), service.to_owned());
-        let name_of_ask = format!("service {name} in {dc}");
-        let mut source = self.fetched(name_of_ask, api::service(Some(&dc), &name));
+    /// Fetches the instances of a service once. `is_known` where they are in memory already.
+    pub fn fetch_service(&self, datacenter: &str, form: Form, service: &str, is_known: bool) {
+        let (dc, name) = (datacenter.to_owned(), service.to_owned());
+        let wanted = Wanted::Service { datacenter: dc.clone(), form, service: name.clone() };
+        match form {
+            Form::Query => {
+                let ask = api::execution(Some(datacenter), service);
+                let change = move |found: api::Execution| {
+                    instances(&dc, form, &name, found.instances, found.executed)
+                };
+                self.fetch(wanted, ask, is_known, change);
+            }
+            Form::Connect | Form::Ingress | Form::Peer | Form::Service => {
+                let ask = api::health(Some(datacenter), form, service);
+                let change = move |value| instances(&dc, form, &name, value, None);
+                self.fetch(wanted, ask, is_known, change);
+            }
+        }
+    }
+
+    fn fetch<T: Default + Send + 'static>(
+        &self,
+        wanted: Wanted,
+        ask: Ask<T>,
+        is_known: bool,
+        change: impl FnOnce(T) -> Change + Send + 'static,
+    ) {
+        // Of all that Consul answers with 404, a query is the only one that is asked for here.
+        let is_denial =
+            |error: &FetchError| matches!(error, FetchError::Status { status: 404, .. });
+        let mut source = self.counted(format!("{wanted:?}"), ask, Place::Spare, is_known);
+        let tasks = self.clone();
         let fetching = async move {
             let asked = Instant::now();
-            let mut fetching = pin!(source.fetch(None));
-            let fetched = match time::timeout(patience, &mut fetching).await {
-                Ok(fetched) => fetched,
-                Err(_) => {
-                    tasks.say(Said::Late(key.clone())).await;
-                    fetching.await
-                }
-            };
-            match fetched {
+            let (said, arrived) = match source.fetch(None).await {
                 Ok(reply) => {
-                    let change = instances(&dc, &name, reply.value);
-                    tasks.report(change, reply.arrived, Some(asked)).await;
+                    let change = change(reply.value);
+                    (Said::Fetched { wanted, change, asked }, reply.arrived)
+                }
+                Err(error) if is_denial(&error) => {
+                    let change = change(T::default());
+                    (Said::Fetched { wanted, change, asked }, Instant::now())
                 }
                 Err(error) => {
-                    debug!(error = error.chain(), service = name, "cannot fetch a service");
-                    tasks.say(Said::Nothing(key)).await;
+                    debug!(error = error.chain(), ?wanted, "cannot fetch");
+                    (Said::Nothing(wanted), Instant::now())
                 }
-            }
+            };
+            tasks.report(said, arrived).await;
         };
         self.tracker.spawn(self.cancel.clone().run_until_cancelled_owned(fetching));
     }
@@ -175,31 +228,36 @@ impl Tasks {
     async fn poll(&self, configured: Option<String>) {
         let mut local = configured;
         let mut seen = BTreeMap::new();
-        let mut failures = 0;
+        let mut outage = Outage::default();
+        let mut rhythm = Rhythm::default();
         loop {
-            match self.datacenters(&mut local).await {
+            let failed = match self.datacenters(&mut local).await {
                 Ok(Some((local, names, arrived))) => {
-                    if failures > 0 {
-                        info!(failures, "consul tells its datacenters");
+                    if outage.end("datacenters", &self.wake) {
+                        info!("consul tells its datacenters");
+                        rhythm = Rhythm::default();
                     }
-                    failures = 0;
                     let names = remember(&mut seen, names, arrived);
-                    self.report(Change::Datacenters { local, names }, arrived, None).await;
-                    time::sleep(DATACENTERS_EVERY).await;
+                    let pause = rhythm.pause(&names);
+                    self.report(Said::Change(Change::Datacenters { local, names }), arrived).await;
+                    time::sleep(pause).await;
                     continue;
                 }
-                Ok(None) if failures == 0 => warn!(
+                Ok(None) => None,
+                Err(error) => Some(error.chain()),
+            };
+            match (outage.add(), failed) {
+                (1, None) => warn!(
                     "consul does not say which datacenter it is in: give the token agent:read \
                      or node:read, or set consul.datacenter"
                 ),
-                Err(error) if failures == 0 => {
-                    let (error, consul) = (error.chain(), self.client.labels());
+                (1, Some(error)) => {
+                    let consul = self.client.labels();
                     warn!(consul, error, "cannot ask consul for its datacenters, retrying");
                 }
-                Ok(None) | Err(_) => (),
+                _ => (),
             }
-            failures += 1;
-            time::sleep(self.pace.backoff.delay(failures, fastrand::f64())).await;
+            outage.rest(self.pace, &self.wake).await;
         }
     }
 
@@ -224,31 +282,15 @@ impl Tasks {
         name: &str,
         ask: Ask<T>,
     ) -> Result<Reply<T>, FetchError> {
-        self.fetched(name.to_owned(), ask).fetch(None).await
+        self.counted(name.to_owned(), ask, Place::Spare, true).fetch(None).await
     }
 
-    async fn report(&self, change: Change, arrived: Instant, asked: Option<Instant>) {
-        let report = Report { said: Said::Change(change), arrived, asked };
+    async fn report(&self, said: Said, arrived: Instant) {
         // The keeper hears until it is cancelled, and so are we.
-        self.reports.send(report).await.ok();
+        self.reports.send(Report { said, arrived }).await.ok();
     }
 
-    async fn say(&self, said: Said) {
-        let report = Report { said, arrived: Instant::now(), asked: None };
-        self.reports.send(report).await.ok();
-    }
-
-    fn watched<T>(&self, name: String, ask: Ask<T>) -> Counted<T> {
-        self.counted(name, ask, Place::Watch)
-    }
-
-    fn fetched<T>(&self, name: String, ask: Ask<T>) -> Counted<T> {
-        self.counted(name, ask, Place::Spare)
-    }
-
-    fn counted<T>(&self, name: String, ask: Ask<T>, place: Place) -> Counted<T> {
-        // Only a watch begins with nothing known.
-        let is_known = place == Place::Spare;
+    fn counted<T>(&self, name: String, ask: Ask<T>, place: Place, is_known: bool) -> Counted<T> {
         let inner = Repeated { name, ask, client: self.client.clone(), place, is_known };
         Counted { inner, metrics: self.metrics.clone() }
     }
@@ -298,20 +340,39 @@ fn remember(seen: &mut BTreeMap<String, Instant>, names: Vec<String>, now: Insta
     seen.keys().cloned().collect()
 }
 
-/// The names of services, each with its tags.
-type Listing = Vec<(String, Vec<String>)>;
+/// How often the datacenters are asked for: an agent that has just been started meets the others
+/// one by one.
+#[derive(Debug, Default)]
+struct Rhythm {
+    names: Vec<String>,
+    pause: Duration,
+}
 
-/// The keeper says how they are held.
-fn instances(datacenter: &str, service: &str, instances: Vec<Instance>) -> Change {
-    Change::Service {
-        datacenter: datacenter.to_owned(),
-        form: Form::Service,
-        service: service.to_owned(),
-        instances,
-        held: Held::Watched,
-        executed: None,
+impl Rhythm {
+    /// The pause after having heard `names`.
+    fn pause(&mut self, names: &[String]) -> Duration {
+        if self.names != names {
+            *self = Self { names: names.to_vec(), pause: Duration::ZERO };
+        }
+        self.pause = (self.pause * 2).clamp(DATACENTERS_SOON, DATACENTERS_EVERY);
+        self.pause
     }
 }
+
+/// The keeper says how they are held.
+fn instances(
+    datacenter: &str,
+    form: Form,
+    service: &str,
+    instances: Vec<Instance>,
+    executed: Option<Executed>,
+) -> Change {
+    let (datacenter, service) = (datacenter.to_owned(), service.to_owned());
+    Change::Service { datacenter, form, service, instances, held: Held::Watched, executed }
+}
+
+/// The first pause, and the one after a change.
+const DATACENTERS_SOON: Duration = Duration::from_secs(1);
 
 /// Consul has no blocking query for its datacenters.
 const DATACENTERS_EVERY: Duration = Duration::from_secs(30);
@@ -322,6 +383,17 @@ const DATACENTER_KEPT: Duration = Duration::from_secs(600);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn datacenters_are_asked_for_soon_after_a_start_and_a_change() {
+        let mut rhythm = Rhythm::default();
+        let mut pauses = |names: &[&str], times| -> Vec<u64> {
+            let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+            (0..times).map(|_| rhythm.pause(&names).as_secs()).collect()
+        };
+        assert_eq!(pauses(&["dc1"], 7), [1, 2, 4, 8, 16, 30, 30]);
+        assert_eq!(pauses(&["dc1", "dc2"], 3), [1, 2, 4]);
+    }
 
     #[test]
     fn a_datacenter_that_is_not_listed_is_known_for_a_while() {

@@ -1,9 +1,13 @@
 //! What the keeper reads off changes and snapshots. Plain functions: nothing here waits or keeps.
 
+use std::collections::BTreeSet;
+
 use tracing::warn;
 
-use crate::catalog::{Change, Found, Service, Snapshot};
+use crate::catalog::model::{Health, Instance};
+use crate::catalog::{Change, Form, Found, Service, Snapshot};
 use crate::consul::Key;
+use crate::consul::tasks::{Report, Said};
 
 /// What a change was about, once it is published.
 #[derive(Debug)]
@@ -35,6 +39,11 @@ pub enum Heard {
 }
 
 impl Heard {
+    /// The instances of a service registered as `name`.
+    pub fn of_service(key: &Key, name: &str) -> Self {
+        Self::Service { key: key.clone(), name: name.to_owned() }
+    }
+
     /// What `change` is about.
     pub fn of(change: &Change) -> Self {
         match change {
@@ -45,8 +54,8 @@ impl Heard {
             | Change::Reach { .. }
             | Change::Release { .. }
             | Change::Swept { .. } => Self::Other,
-            Change::Service { datacenter, service, .. } => {
-                Self::Service { key: Key::new(datacenter, service), name: service.clone() }
+            Change::Service { datacenter, form, service, .. } => {
+                Self::Service { key: Key::new(datacenter, *form, service), name: service.clone() }
             }
             Change::Services { datacenter, .. } => {
                 Self::Services { datacenter: datacenter.clone() }
@@ -55,24 +64,63 @@ impl Heard {
     }
 }
 
-/// The service of `key`, if it is listed.
+/// What is in memory for `key`, if it is listed or was heard of.
 pub fn find<'s>(snapshot: &'s Snapshot, key: &Key) -> Option<&'s Service> {
     let Found::Here(datacenter) = snapshot.datacenter(Some(key.datacenter.as_bytes())) else {
         return None;
     };
+    if key.form != Form::Service {
+        return datacenter.unlisted(key.form, key.service.as_bytes());
+    }
     match datacenter.service(key.service.as_bytes()) {
         Found::Here(service) => Some(service),
         Found::Missing | Found::Unheard => None,
     }
 }
 
-/// Whether a service's name can be a label of DNS and a segment of a URL.
+/// Leaves out every list of names that a later one of `reports` replaces.
+///
+/// A service that one list lacks and the next has again was watched all the while. Its instances
+/// must not be forgotten between the two, as its watch would not tell of them again.
+pub fn without_replaced_lists(reports: Vec<Report>) -> Vec<Report> {
+    let mut later = BTreeSet::new();
+    let mut kept: Vec<_> = reports
+        .into_iter()
+        .rev()
+        .filter(|report| match &report.said {
+            Said::Change(Change::Services { datacenter, .. }) => later.insert(datacenter.clone()),
+            _ => true,
+        })
+        .collect();
+    kept.reverse();
+    kept
+}
+
+/// Whether a question about these instances may be answered that there is none: for all of them,
+/// or for a tag that only instances have that are not shown.
+pub fn hides_some(instances: &[Instance], shows: impl Fn(Health) -> bool) -> bool {
+    let (shown, hidden): (Vec<_>, Vec<_>) =
+        instances.iter().partition(|instance| shows(instance.health));
+    let tags = |instances: Vec<&Instance>| -> BTreeSet<String> {
+        let tags = instances.into_iter().flat_map(|instance| &instance.tags);
+        tags.map(|tag| tag.to_ascii_lowercase()).collect()
+    };
+    shown.is_empty() || !tags(hidden).is_subset(&tags(shown))
+}
+
+/// Whether a name can be a label of DNS and a segment of a URL.
 ///
 /// Consul's catalogue takes any name. One with a dot or over 63 bytes is in no question; one with
 /// an empty segment or a control character would ask for another service, or for none.
-pub fn is_askable(name: &str) -> bool {
-    let is_label = (1..=63).contains(&name.len()) && !name.contains('.');
-    is_label && !name.contains("//") && !name.chars().any(char::is_control)
+pub fn is_askable(form: Form, name: &str) -> bool {
+    let is_name = match form {
+        // Dots and all: a query's name is several labels, an exported service's is two.
+        Form::Peer | Form::Query => (1..=255).contains(&name.len()),
+        Form::Connect | Form::Ingress | Form::Service => {
+            (1..=63).contains(&name.len()) && !name.contains('.')
+        }
+    };
+    is_name && !name.contains("//") && !name.chars().any(char::is_control)
 }
 
 /// A datacenter whose lists are in has the servers' own service and nodes at the least. Where one
@@ -92,7 +140,67 @@ pub fn warn_of_nothing(datacenter: &str, snapshot: &Snapshot) {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::Instant;
+
     use super::*;
+    use crate::catalog::model::{Address, Node, Weights};
+
+    fn list(datacenter: &str, names: &[&str]) -> Report {
+        let listing = names.iter().map(|name| ((*name).to_owned(), Vec::new())).collect();
+        let change = Change::Services { datacenter: datacenter.to_owned(), listing };
+        Report { said: Said::Change(change), arrived: Instant::now() }
+    }
+
+    #[test]
+    fn a_list_that_another_replaces_is_left_out() {
+        let nodes = Change::Nodes { datacenter: "dc1".to_owned(), nodes: Vec::new() };
+        let nodes = Report { said: Said::Change(nodes), arrived: Instant::now() };
+        let reports = vec![list("dc1", &["a"]), list("dc2", &[]), nodes, list("dc1", &["a", "b"])];
+        let kept = without_replaced_lists(reports).into_iter().map(|report| match report.said {
+            Said::Change(Change::Services { datacenter, listing }) => {
+                format!("{datacenter} {}", listing.len())
+            }
+            _ => "other".to_owned(),
+        });
+        assert_eq!(kept.collect::<Vec<_>>(), ["dc2 0", "other", "dc1 2"]);
+    }
+
+    #[test]
+    fn what_may_be_denied_of_a_service() {
+        for (instances, only_passing, expected) in [
+            ("", false, true),
+            ("passing v1", false, false),
+            ("critical v1", false, true),
+            ("warning v1", false, false),
+            ("warning v1", true, true),
+            ("passing v1, critical V1", false, false),
+            ("passing v1, critical v2", false, true),
+            ("passing v1, warning v2", false, false),
+            ("passing v1, warning v2", true, true),
+        ] {
+            let given: Vec<_> = instances
+                .split(", ")
+                .filter_map(|text| text.split_once(' '))
+                .map(|(health, tag)| Instance {
+                    id: tag.to_owned(),
+                    node: Node::new("n1".to_owned(), Address::Host("h".to_owned())),
+                    address: None,
+                    port: 80,
+                    ports: Vec::new(),
+                    tagged: None,
+                    tags: vec![tag.to_owned()],
+                    weights: Weights::default(),
+                    health: Health::from_status(health),
+                })
+                .collect();
+            let shows = |health| match health {
+                Health::Critical => false,
+                Health::Passing => true,
+                Health::Unknown | Health::Warning => !only_passing,
+            };
+            assert_eq!(hides_some(&given, shows), expected, "{instances:?} {only_passing}");
+        }
+    }
 
     #[test]
     fn names_that_can_be_asked_for() {
@@ -108,7 +216,7 @@ mod tests {
             ("a\tb", false),
             (&"x".repeat(64), false),
         ] {
-            assert_eq!(is_askable(name), expected, "{name:?}");
+            assert_eq!(is_askable(Form::Service, name), expected, "{name:?}");
         }
     }
 }

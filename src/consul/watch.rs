@@ -2,16 +2,20 @@
 //!
 //! Failure is a state, not an exit: the last good value stays published while Consul is away.
 //! Spurious returns are common (a check's output text wakes the watch of its service), so values
-//! are compared and only changes are published. One Consul that goes away fails all watches, so
+//! are compared, and what is the same is told as such. One Consul that goes away fails all watches, so
 //! they log at `debug`; whoever hears the events says it once.
 //!
 //! **Invariant:** no Consul can make a watch spin. Rounds draw from a bucket of [`Pace::burst`]
-//! tokens that is filled with one per [`Pace::floor`]; failures wait as [`Backoff`] says; a reply without an
-//! index is followed by a pause of [`Pace::poll`].
+//! tokens that is filled with one per [`Pace::floor`]; a reply without an index is followed by a pause
+//! of [`Pace::poll`]; failures wait as [`Backoff`] says, but for once in an outage, when another
+//! watch has heard Consul again ([`Wake`]).
 
 use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::{self, Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -75,6 +79,13 @@ pub enum Event<T> {
         /// What went wrong, for a log line.
         error: String,
     },
+    /// The same contents as last, for whoever may have heard others meanwhile.
+    Same {
+        /// The contents.
+        value: T,
+        /// When they had been received in full.
+        arrived: Instant,
+    },
     /// Contents that differ from the last ones.
     Value {
         /// The new contents.
@@ -89,20 +100,21 @@ pub enum Event<T> {
 /// A round that failed is followed by one from the start: the Consul that answers next may have
 /// another history, and would hold a query for an index that it has not reached yet until its
 /// wait runs out. So is one whose index went back, and what it brought is not published: that is
-/// what a server says whose wait ran out before it had read its own log. Contents that are the
-/// same are not published again.
+/// what a server says whose wait ran out before it had read its own log.
 pub async fn watch<T: Clone + PartialEq>(
     source: impl Source<T>,
     pace: Pace,
+    wake: Wake,
     cancel: CancellationToken,
     publish: impl AsyncFnMut(Event<T>),
 ) {
-    cancel.run_until_cancelled(repeat(source, pace, publish)).await;
+    cancel.run_until_cancelled(repeat(source, pace, wake, publish)).await;
 }
 
 async fn repeat<T: Clone + PartialEq>(
     mut source: impl Source<T>,
     pace: Pace,
+    wake: Wake,
     mut publish: impl AsyncFnMut(Event<T>),
 ) {
     let mut after = None;
@@ -113,7 +125,7 @@ async fn repeat<T: Clone + PartialEq>(
         bucket.take().await;
         match source.fetch(after).await {
             Ok(reply) => {
-                if outage.end(source.name()) {
+                if outage.end(source.name(), &wake) {
                     publish(Event::Back).await;
                 }
                 let position = reply.position();
@@ -124,7 +136,9 @@ async fn repeat<T: Clone + PartialEq>(
                     continue;
                 }
                 let Reply { value, arrived, .. } = reply;
-                if published.as_ref() != Some(&value) {
+                if published.as_ref() == Some(&value) {
+                    publish(Event::Same { value, arrived }).await;
+                } else {
                     published = Some(value.clone());
                     publish(Event::Value { value, arrived }).await;
                 }
@@ -137,11 +151,10 @@ async fn repeat<T: Clone + PartialEq>(
                 // Whatever failed, the Consul that answers next may have another history.
                 after = None;
                 let failures = outage.add();
-                let delay = pace.backoff.delay(failures, fastrand::f64());
-                let (watch, error, delay_ms) = (source.name(), error.chain(), delay.as_millis());
-                debug!(watch, error, failures, delay_ms, "watch failed, retrying");
+                let (watch, error) = (source.name(), error.chain());
+                debug!(watch, error, failures, "watch failed, retrying");
                 publish(Event::Failed { failures, error }).await;
-                time::sleep(delay).await;
+                outage.rest(pace, &wake).await;
             }
         }
     }
@@ -190,27 +203,58 @@ impl Bucket {
     }
 }
 
+/// The first who hears Consul again wakes those who wait for their next attempt.
+///
+/// Clones wake each other.
+#[derive(Clone, Debug, Default)]
+pub struct Wake(Arc<Notify>);
+
 /// Failures in a row, and when they began.
-#[derive(Default)]
-struct Outage {
+#[derive(Debug, Default)]
+pub struct Outage {
     failures: u32,
     since: Option<Instant>,
+    /// One wake an outage: a Consul that comes and goes must not undo the pauses.
+    was_woken: bool,
 }
 
 impl Outage {
-    fn add(&mut self) -> u32 {
+    /// Counts a failure; how many there are now.
+    pub fn add(&mut self) -> u32 {
         self.since.get_or_insert_with(Instant::now);
         self.failures = self.failures.saturating_add(1);
         self.failures
     }
 
-    /// Whether there was one.
-    fn end(&mut self, watch: &str) -> bool {
-        let Self { failures, since } = std::mem::take(self);
+    /// Whether there was one. If so, all others are woken.
+    pub fn end(&mut self, watch: &str, wake: &Wake) -> bool {
+        let Self { failures, since, .. } = std::mem::take(self);
         let Some(since) = since else { return false };
         let away_ms = since.elapsed().as_millis();
         debug!(watch, failures, away_ms, "watch is back");
+        wake.0.notify_waiters();
         true
+    }
+
+    /// Waits for the next attempt, for the pause that is due or until woken.
+    pub async fn rest(&mut self, pace: Pace, wake: &Wake) {
+        let pause = pace.backoff.delay(self.failures, fastrand::f64());
+        if self.was_woken {
+            return time::sleep(pause).await;
+        }
+        let mut woken = pin!(wake.0.notified());
+        woken.as_mut().enable();
+        let until = Instant::now() + pause;
+        // Even who is woken does not ask more often than after a first failure.
+        time::sleep(pause.min(pace.backoff.min)).await;
+        tokio::select! {
+            () = time::sleep_until(until) => (),
+            () = woken => {
+                self.was_woken = true;
+                // Seventy watches must not all ask in the same millisecond.
+                time::sleep(pace.floor.mul_f64(fastrand::f64())).await;
+            }
+        }
     }
 }
 

@@ -40,6 +40,8 @@ pub struct Metrics {
 pub struct ConsulMetrics {
     /// Services that are watched.
     pub watches: IntGauge,
+    /// Watches, those of lists included, whose last round brought nothing.
+    pub watches_failing: IntGauge,
     /// Requests being made, blocking ones included.
     pub requests_in_flight: IntGauge,
     /// Services in memory that were fetched on demand.
@@ -134,6 +136,11 @@ impl ConsulMetrics {
                 "watches",
                 "Services watched, each by a blocking query of its own.",
             )?,
+            watches_failing: gauge(
+                registry,
+                "watches_failing",
+                "Watches of services and of lists whose last query brought nothing.",
+            )?,
             requests_in_flight: gauge(
                 registry,
                 "requests_in_flight",
@@ -151,16 +158,7 @@ impl ConsulMetrics {
                     "Services fetched on demand that were dropped to stay within the bound.",
                 )?,
             )?,
-            propagation: add(
-                registry,
-                Histogram::with_opts(
-                    HistogramOpts::new(
-                        "fingerpost_propagation_seconds",
-                        "From a change's arrival from Consul until the answers show it.",
-                    )
-                    .buckets(LATENCY_BUCKETS.to_vec()),
-                )?,
-            )?,
+            propagation: propagation(registry)?,
             publications: add(
                 registry,
                 IntCounter::new(
@@ -223,6 +221,19 @@ impl Labels {
             )
         })
     }
+}
+
+fn propagation(registry: &Registry) -> Result<Histogram, prometheus::Error> {
+    add(
+        registry,
+        Histogram::with_opts(
+            HistogramOpts::new(
+                "fingerpost_propagation_seconds",
+                "From a change's arrival from Consul until the answers show it.",
+            )
+            .buckets(LATENCY_BUCKETS.to_vec()),
+        )?,
+    )
 }
 
 fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {

@@ -100,7 +100,7 @@ impl Builder {
         let Some(at) = self.position(datacenter) else { return false };
         let Some(old) = self.service(at, key.as_bytes()).cloned() else { return false };
         if old.rrsets.is_some() && *old.instances == *instances {
-            return self.hold(datacenter, service, held);
+            return self.hold(datacenter, Form::Service, service, held);
         }
         let scope = self.next.datacenters.get(at).map_or("", |datacenter| &*datacenter.name);
         let order = Order {
@@ -129,15 +129,27 @@ impl Builder {
     }
 
     /// Says how a service is held whose instances are as they were.
-    pub(in crate::catalog) fn hold(&mut self, datacenter: &str, service: &str, held: Held) -> bool {
+    pub(in crate::catalog) fn hold(
+        &mut self,
+        datacenter: &str,
+        form: Form,
+        service: &str,
+        held: Held,
+    ) -> bool {
         let key = service.to_ascii_lowercase();
         let Some(at) = self.position(datacenter) else { return false };
-        let Some(old) = self.service(at, key.as_bytes()) else { return false };
-        if old.rrsets.is_none() || old.held == held {
+        let old = match form.place() {
+            None => self.service(at, key.as_bytes()),
+            Some(_) => self.unlisted(at, form, key.as_bytes()),
+        };
+        let Some(old) = old.filter(|old| old.rrsets.is_some() && old.held != held) else {
             return false;
-        }
+        };
         let next = Service { held, ..old.as_ref().clone() };
-        self.replace(at, key.as_bytes(), Some(next));
+        match form.place() {
+            None => self.replace(at, key.as_bytes(), Some(next)),
+            Some(_) => self.keep_unlisted(at, form, next),
+        }
         true
     }
 
@@ -151,11 +163,8 @@ impl Builder {
     ) -> bool {
         let Told { instances, held, executed } = told;
         let key = name.to_ascii_lowercase();
-        let Some((at, place)) = self.position(datacenter).zip(form.place()) else { return false };
-        let known = self.next.datacenters.get(at).and_then(|datacenter| {
-            datacenter.unlisted.get(place).and_then(|services| services.get(key.as_bytes()))
-        });
-        let known = known.cloned();
+        let Some(at) = self.position(datacenter) else { return false };
+        let known = self.unlisted(at, form, key.as_bytes()).cloned();
         let is_same = known.as_ref().is_some_and(|old| {
             old.held == held && *old.instances == *instances && old.executed == executed
         });
@@ -174,11 +183,20 @@ impl Builder {
             owned: Arc::default(),
             executed,
         };
+        self.keep_unlisted(at, form, next);
+        true
+    }
+
+    fn unlisted(&self, at: usize, form: Form, key: &[u8]) -> Option<&Arc<Service>> {
+        self.next.datacenters.get(at)?.unlisted.get(form.place()?)?.get(key)
+    }
+
+    fn keep_unlisted(&mut self, at: usize, form: Form, next: Service) {
         let datacenter = self.next.datacenters.get_mut(at).map(Arc::make_mut);
-        if let Some(services) = datacenter.and_then(|it| it.unlisted.get_mut(place)) {
+        let place = form.place().zip(datacenter);
+        if let Some(services) = place.and_then(|(place, it)| it.unlisted.get_mut(place)) {
             services.insert(Arc::new(next));
         }
-        true
     }
 
     fn encode_unlisted(

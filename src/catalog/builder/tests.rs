@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::catalog::change::Held;
-use crate::catalog::model::{Health, Instance, Weights};
+use crate::catalog::model::{Instance, Weights};
 use crate::catalog::snapshot::Found;
 use crate::name::Zone;
 

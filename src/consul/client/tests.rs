@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::catalog::Form;
 use crate::config::{ConsulAddress, Secret};
 use crate::consul::api;
 use crate::consul::samples::{Act, Server, config, ok, sends};
@@ -89,7 +90,7 @@ async fn a_name_is_one_segment_whatever_it_holds() {
         ("grün", "/v1/health/service/gr%C3%BCn?consistent"),
     ] {
         let server = Server::start([ok(7, "[]")]).await;
-        client(&server).read(&api::service(None, name), None, Spare).await.unwrap();
+        client(&server).read(&api::health(None, Form::Service, name), None, Spare).await.unwrap();
         assert_eq!(server.asked(), [expected], "name: {name}");
     }
 }

@@ -108,8 +108,9 @@ async fn run(steps: &[Step]) -> Seen {
         done: done.clone(),
     };
     let mut events = Vec::new();
-    watch(script, PACE, done, async |event| {
+    watch(script, PACE, Wake::default(), done, async |event| {
         events.push(match event {
+            Event::Same { value, .. } => format!("{value} again"),
             Event::Back => "back".to_owned(),
             Event::Failed { failures, .. } => format!("failed {failures}"),
             Event::Value { value, .. } => value.to_owned(),
@@ -160,20 +161,20 @@ async fn a_history_that_is_shorter_from_the_start_is_believed() {
 #[tokio::test(start_paused = true)]
 async fn another_address_has_its_own_index() {
     let seen = run(&[says(700, "a"), from(1, 20, "a"), from(1, 21, "b")]).await;
-    assert_eq!(seen.events, ["a", "b"]);
+    assert_eq!(seen.events, ["a", "a again", "b"]);
     assert_eq!(seen.asked, ["start", "0/700", "1/20", "1/21"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_spurious_return_publishes_nothing() {
+async fn a_spurious_return_is_told_as_one() {
     let seen = run(&[says(7, "a"), says(8, "a"), says(8, "a"), says(9, "b")]).await;
-    assert_eq!(seen.events, ["a", "b"]);
+    assert_eq!(seen.events, ["a", "a again", "a again", "b"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_same_contents_after_an_outage_are_no_change() {
     let seen = run(&[says(7, "a"), Fails, says(7, "a")]).await;
-    assert_eq!(seen.events, ["a", "failed 1", "back"]);
+    assert_eq!(seen.events, ["a", "failed 1", "back", "a again"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -199,7 +200,7 @@ async fn index_zero_is_asked_on_from_as_one_and_never_spins() {
 #[tokio::test(start_paused = true)]
 async fn a_reply_without_an_index_is_polled_for() {
     let seen = run(&[without_index("a"), without_index("b"), without_index("b")]).await;
-    assert_eq!(seen.events, ["a", "b"]);
+    assert_eq!(seen.events, ["a", "b", "b again"]);
     assert_eq!(seen.asked, ["start", "start", "start", "start"]);
     assert_eq!(seen.at_ms, [0, 1_000, 2_000, 3_000]);
 }
@@ -216,6 +217,47 @@ async fn failures_are_spaced_out_and_forgotten_on_success() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_first_that_hears_consul_again_wakes_the_others_once() {
+    let wake = Wake::default();
+    // Back after 24 s; then gone, and back again each eight seconds.
+    let flaps = [held(23_000, 7, "a"), Fails, held(500, 8, "b"), held(7_000, 8, "b"), Fails]
+        .into_iter()
+        .chain([held(500, 8, "b"), held(7_000, 8, "b"), Fails, held(60_000, 8, "b")]);
+    let one = Script {
+        steps: std::iter::once(Fails).chain(flaps).collect(),
+        rounds: Arc::default(),
+        began: Instant::now(),
+        done: CancellationToken::new(),
+    };
+    let done = CancellationToken::new();
+    let other = Script {
+        steps: std::iter::repeat_n(Fails, 9).collect(),
+        rounds: Arc::default(),
+        began: one.began,
+        done: done.clone(),
+    };
+    let rounds = Arc::clone(&other.rounds);
+    let mut back_ms = None;
+    let began = one.began;
+    let publish = async |event| {
+        if event == Event::Back {
+            back_ms.get_or_insert_with(|| began.elapsed().as_millis() as u64);
+        }
+    };
+    tokio::join!(
+        watch(one, PACE, wake.clone(), done.clone(), publish),
+        watch(other, PACE, wake, done, async |_| ()),
+    );
+    let back_ms = back_ms.unwrap();
+    let at_ms: Vec<_> = rounds.lock().unwrap().iter().map(|(at_ms, _)| *at_ms).collect();
+    let woken = |at_ms: &&u64| (back_ms..=back_ms + 250).contains(*at_ms);
+    assert_eq!(at_ms.iter().filter(woken).count(), 1, "back at {back_ms}: {at_ms:?}");
+    // From the sixth failure on a pause is 8 s at least, unless it is cut short.
+    let cut = at_ms.windows(2).skip(5).filter(|pair| pair[1] - pair[0] < 8_000).count();
+    assert!(cut <= 1, "{at_ms:?}");
+}
+
 /// Runs a watch that gets `steps` and is then still going after `patience`.
 async fn cancel_during(steps: &[Step], patience: Duration) {
     let cancel = CancellationToken::new();
@@ -229,7 +271,7 @@ async fn cancel_during(steps: &[Step], patience: Duration) {
     // Spawned, so that it is proved to be `Send` too.
     let tasks = TaskTracker::new();
     let (sender, mut events) = tokio::sync::mpsc::channel(8);
-    tasks.spawn(watch(script, PACE, cancel.clone(), async move |event| {
+    tasks.spawn(watch(script, PACE, Wake::default(), cancel.clone(), async move |event| {
         sender.send(event).await.ok();
     }));
     tasks.close();
@@ -269,7 +311,8 @@ async fn a_slow_publish_holds_the_next_round() {
         began: Instant::now(),
         done: done.clone(),
     };
-    watch(script, PACE, done, async |_| time::sleep(Duration::from_secs(5)).await).await;
+    watch(script, PACE, Wake::default(), done, async |_| time::sleep(Duration::from_secs(5)).await)
+        .await;
     let at_ms: Vec<_> = rounds.lock().unwrap().iter().map(|(at_ms, _)| *at_ms).collect();
     assert_eq!(at_ms, [0, 5_000, 10_000]);
 }
@@ -303,6 +346,7 @@ proptest! {
         for three in seen.at_ms.windows(3) {
             prop_assert!(three[2] - three[0] >= 250, "{:?}", seen.at_ms);
         }
+        // `a again` is no change.
         let values: Vec<_> = seen.events.iter().filter(|event| event.len() == 1).collect();
         prop_assert!(values.windows(2).all(|pair| pair[0] != pair[1]), "{:?}", seen.events);
         prop_assert!(seen.asked.iter().all(|from| !from.ends_with("/0")), "{:?}", seen.asked);

@@ -1,0 +1,88 @@
+//! The watches that hear nothing at present, and what is said of them in the log.
+//!
+//! A Consul that goes away fails all watches at once, and the list of services of each datacenter
+//! says so, once. A watch that fails while that list is heard is said on its own: when it has
+//! failed three times, and when it is back.
+
+use std::collections::BTreeMap;
+
+use prometheus::IntGauge;
+use tracing::{info, warn};
+
+use crate::consul::Watched;
+
+/// The watches that fail.
+#[derive(Debug)]
+pub struct Failing {
+    /// Each with whether the log knows.
+    watches: BTreeMap<Watched, bool>,
+    gauge: IntGauge,
+}
+
+impl Failing {
+    /// None. `gauge` shows how many there are.
+    pub fn new(gauge: IntGauge) -> Self {
+        Self { watches: BTreeMap::new(), gauge }
+    }
+
+    /// Notes that `watched` has failed for the `failures`th time in a row.
+    pub fn fail(&mut self, watched: &Watched, failures: u32, error: &str) {
+        let datacenter = watched.datacenter().to_owned();
+        let is_said = self.has(watched) && self.watches.get(watched) == Some(&true);
+        let list = Watched::Services { datacenter };
+        let is_due = match *watched == list {
+            true => true,
+            false => failures >= FAILURES_UNSAID && !self.has(&list),
+        };
+        if is_due && !is_said {
+            let datacenter = watched.datacenter();
+            match *watched == list {
+                true => {
+                    warn!(datacenter, error, "consul does not tell of this datacenter, retrying")
+                }
+                false => {
+                    let watched = watched.to_string();
+                    warn!(watched, error, "a watch hears nothing, retrying");
+                }
+            }
+        }
+        self.watches.insert(watched.clone(), is_due || is_said);
+        self.show();
+    }
+
+    /// Notes that `watched` is heard again.
+    pub fn back(&mut self, watched: &Watched) {
+        if self.watches.remove(watched) == Some(true) {
+            let datacenter = watched.datacenter();
+            match watched {
+                Watched::Services { .. } => {
+                    info!(datacenter, "consul tells of this datacenter again")
+                }
+                _ => {
+                    let watched = watched.to_string();
+                    info!(watched, "the watch hears again");
+                }
+            }
+        }
+        self.show();
+    }
+
+    /// Whether `watched` fails.
+    pub fn has(&self, watched: &Watched) -> bool {
+        self.watches.contains_key(watched)
+    }
+
+    /// Forgets the watches that have ended.
+    pub fn retain(&mut self, goes_on: impl Fn(&Watched) -> bool) {
+        self.watches.retain(|watched, _| goes_on(watched));
+        self.show();
+    }
+
+    fn show(&self) {
+        self.gauge.set(self.watches.len() as i64);
+    }
+}
+
+/// So many failures in a row and the log says it. Fewer are a hiccup, or the beginning of an outage
+/// that the list of services has not noticed yet.
+pub const FAILURES_UNSAID: u32 = 3;

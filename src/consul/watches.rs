@@ -1,0 +1,229 @@
+//! Who is watched: the lists of the datacenters in use, and services as far as there is room.
+//!
+//! Keeps the books of what runs and starts the tasks that run. What they say is the keeper's.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use prometheus::IntGauge;
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::catalog::{Form, Found, Snapshot};
+use crate::consul::failing::{FAILURES_UNSAID, Failing};
+use crate::consul::lists::Lists;
+use crate::consul::roster::Roster;
+use crate::consul::tasks::Tasks;
+use crate::consul::view::is_askable;
+use crate::consul::{Key, Watched};
+
+/// The watches that run.
+#[derive(Debug)]
+pub struct Watches {
+    /// The datacenters in use.
+    pub lists: Lists,
+    tasks: Tasks,
+    roster: Roster,
+    failing: Failing,
+    /// Services watched at start that have not answered yet; `None` before the first list.
+    starting: Option<BTreeSet<Key>>,
+    /// Whether the log knows that there was no room for a datacenter.
+    is_full_said: bool,
+    /// When all of the room may be used, and the places that are held back until then.
+    growth: Option<(Instant, usize)>,
+}
+
+/// How many requests there may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// Watches until `grows_after` has passed.
+    pub at_start: usize,
+    /// Watches from then on.
+    pub most: usize,
+    /// Longer than Consul holds a query that nobody waits for any more.
+    pub grows_after: Duration,
+    /// Fetches.
+    pub spare: usize,
+}
+
+impl Watches {
+    /// None yet. `tasks` run them, and `failing` shows how many hear nothing.
+    pub fn new(tasks: Tasks, room: Room, failing: IntGauge) -> Self {
+        let held_back = room.most.saturating_sub(room.at_start);
+        let mut roster = Roster::new(room.most);
+        roster.reserve(held_back);
+        Self {
+            lists: Lists::default(),
+            tasks,
+            roster,
+            failing: Failing::new(failing),
+            starting: None,
+            is_full_said: false,
+            growth: (held_back > 0).then(|| (Instant::now() + room.grows_after, held_back)),
+        }
+    }
+
+    /// Watches the lists of a datacenter, once. Returns the services whose watches ended for it;
+    /// `None` if there is no room.
+    pub fn use_datacenter(&mut self, datacenter: &str) -> Option<Vec<Key>> {
+        if self.lists.has(datacenter) {
+            return Some(Vec::new());
+        }
+        if !self.roster.could_reserve(LISTS) {
+            if !std::mem::replace(&mut self.is_full_said, true) {
+                warn!(datacenter, "no room to watch a datacenter: raise consul.connections_max");
+            }
+            return None;
+        }
+        let ended = self.roster.reserve(LISTS);
+        if let Some(starting) = &mut self.starting {
+            starting.retain(|key| !ended.contains(key));
+        }
+        let cancel = self.tasks.cancel().child_token();
+        self.tasks.watch_lists(datacenter, &cancel);
+        self.lists.enter(datacenter, cancel);
+        self.forget_ended();
+        Some(ended)
+    }
+
+    /// Ends what concerns datacenters that are no longer there. Should one come back, it starts
+    /// from nothing, as the snapshot does.
+    pub fn leave_datacenters(&mut self, snapshot: &Snapshot) {
+        let is_there =
+            |name: &str| matches!(snapshot.datacenter(Some(name.as_bytes())), Found::Here(_));
+        let gone = self.lists.retain(is_there);
+        for name in &gone {
+            self.roster.retain(name, |_| false);
+            self.roster.give_back(LISTS);
+        }
+        if !gone.is_empty() {
+            self.forget_ended();
+            self.staff(snapshot);
+        }
+    }
+
+    /// Ends the watches of a datacenter's services that are gone; others take their places.
+    pub fn follow_list(&mut self, datacenter: &str, snapshot: &Snapshot) {
+        let Found::Here(listed) = snapshot.datacenter(Some(datacenter.as_bytes())) else { return };
+        let is_listed =
+            |service: &str| matches!(listed.service(service.as_bytes()), Found::Here(_));
+        self.roster.retain(datacenter, is_listed);
+        if let Some(starting) = &mut self.starting {
+            starting.retain(|key| key.datacenter != datacenter || is_listed(&key.service));
+        }
+        self.forget_ended();
+        self.staff(snapshot);
+    }
+
+    /// Takes the places that were held back, once what an earlier start left at Consul is gone.
+    pub fn grow(&mut self, snapshot: &Snapshot) {
+        if let Some((_, places)) = self.growth.take_if(|(at, _)| *at <= Instant::now()) {
+            self.roster.give_back(places);
+            self.is_full_said = false;
+            self.staff(snapshot);
+        }
+    }
+
+    /// Whether there will be more room soon.
+    pub fn is_growing(&self) -> bool {
+        self.growth.is_some()
+    }
+
+    /// Whether a service is watched.
+    pub fn has(&self, key: &Key) -> bool {
+        self.roster.has(key)
+    }
+
+    /// How many services are watched.
+    pub fn count(&self) -> usize {
+        self.roster.keys().count()
+    }
+
+    /// Notes that the watch of a service spoke. False if it has ended meanwhile.
+    pub fn set_told(&mut self, key: &Key, at: Instant) -> bool {
+        self.roster.set_told(key, at)
+    }
+
+    /// When the watch of a service last spoke; `None` if it has not yet, or there is none.
+    pub fn told(&self, key: &Key) -> Option<Instant> {
+        self.roster.told(key)
+    }
+
+    /// Notes that something was heard of a service, be it by a fetch.
+    pub fn set_heard(&mut self, key: &Key) {
+        if let Some(starting) = &mut self.starting {
+            starting.remove(key);
+        }
+    }
+
+    /// The services watched from the start of which nothing has been heard yet.
+    pub fn starting(&self) -> impl Iterator<Item = &Key> {
+        self.starting.iter().flatten()
+    }
+
+    /// Notes a failure, the `failures`th in a row. False if it is one of a watch that has ended.
+    pub fn fail(&mut self, watched: &Watched, failures: u32, error: &str) -> bool {
+        if !runs(&self.roster, &self.lists, watched) {
+            return false;
+        }
+        self.failing.fail(watched, failures, error);
+        if let (Watched::Service(key), Some(starting)) = (watched, &mut self.starting)
+            // It must not keep the program from being ready for ever.
+            && failures >= FAILURES_UNSAID
+        {
+            starting.remove(key);
+        }
+        true
+    }
+
+    /// Notes that a watch hears again.
+    pub fn back(&mut self, watched: &Watched) {
+        self.failing.back(watched);
+    }
+
+    /// Whether a watch hears nothing at present.
+    pub fn is_failing(&self, watched: &Watched) -> bool {
+        self.failing.has(watched)
+    }
+
+    /// Watches whoever is listed and is not watched, the local ones first, while there is room.
+    fn staff(&mut self, snapshot: &Snapshot) {
+        let Found::Here(local) = snapshot.datacenter(None) else { return };
+        for datacenter in self.lists.names(&local.name) {
+            let found = snapshot.datacenter(Some(datacenter.as_bytes()));
+            let Found::Here(listed) = found else { continue };
+            let mut entered = BTreeSet::new();
+            if self.roster.has_room() {
+                let names = listed.services().map(|service| &*service.name);
+                let services: BTreeSet<_> =
+                    names.filter(|name| is_askable(Form::Service, name)).collect();
+                for service in services {
+                    let key = Key::new(&datacenter, Form::Service, service);
+                    if let Some(cancel) = self.roster.enter(&key, self.tasks.cancel()) {
+                        self.tasks.watch_service(&datacenter, Form::Service, service, cancel);
+                        entered.insert(key);
+                    }
+                }
+            }
+            if self.starting.is_none() && *datacenter == *local.name && local.has_services() {
+                self.starting = Some(entered);
+            }
+        }
+    }
+
+    /// Watches that have ended fail no more.
+    fn forget_ended(&mut self) {
+        let (roster, lists) = (&self.roster, &self.lists);
+        self.failing.retain(|watched| runs(roster, lists, watched));
+    }
+}
+
+fn runs(roster: &Roster, lists: &Lists, watched: &Watched) -> bool {
+    match watched {
+        Watched::Service(key) => roster.has(key),
+        Watched::Nodes { datacenter } | Watched::Services { datacenter } => lists.has(datacenter),
+    }
+}
+
+/// The lists of a datacenter: its services and its nodes.
+const LISTS: usize = 2;
