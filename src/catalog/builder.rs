@@ -70,6 +70,7 @@ impl Builder {
             Change::Service { datacenter, service, instances, held } => {
                 self.set_service(&datacenter, &service, instances, held)
             }
+            Change::Settle { datacenter, service } => self.settle(&datacenter, &service),
             Change::Services { datacenter, listing } => self.set_services(&datacenter, listing),
         }
     }
@@ -164,6 +165,7 @@ impl Builder {
                 // Other tags mean other instances: what was fetched before is not fresh any more,
                 // or a tag that is listed now would be denied.
                 Some(old) => Service {
+                    awaited_tags: awaited(&tags, old.rrsets.is_some(), &old.instances),
                     listed_tags: tags,
                     held: match old.held {
                         Held::OnDemand { .. } => Held::OnDemand { fresh_until_ms: 0 },
@@ -179,6 +181,7 @@ impl Builder {
                     rrsets: None,
                     key: key.clone().into_bytes().into(),
                     listed_tags: tags,
+                    awaited_tags: Arc::default(),
                 },
             };
             self.replace(at, key.as_bytes(), Some(next));
@@ -205,6 +208,7 @@ impl Builder {
         let rrsets = RRsets::encode(&self.rules, scope, ttl_secs, &instances);
         let next = Service {
             held,
+            awaited_tags: awaited(&old.listed_tags, true, &instances),
             instances: instances.into(),
             rrsets: Some(Arc::new(rrsets)),
             ..old.as_ref().clone()
@@ -225,6 +229,18 @@ impl Builder {
         true
     }
 
+    fn settle(&mut self, datacenter: &str, service: &str) -> bool {
+        let key = service.to_ascii_lowercase();
+        let Some(at) = self.position(datacenter) else { return false };
+        let Some(old) = self.service(at, key.as_bytes()) else { return false };
+        if old.awaited_tags.is_empty() {
+            return false;
+        }
+        let next = Service { awaited_tags: Arc::default(), ..old.as_ref().clone() };
+        self.replace(at, key.as_bytes(), Some(next));
+        true
+    }
+
     fn release(&mut self, datacenter: &str, service: &str) -> bool {
         let key = service.to_ascii_lowercase();
         let Some(at) = self.position(datacenter) else { return false };
@@ -232,9 +248,13 @@ impl Builder {
         if old.rrsets.is_none() {
             return false;
         }
-        let held = Held::OnDemand { fresh_until_ms: 0 };
-        let next =
-            Service { held, instances: Arc::default(), rrsets: None, ..old.as_ref().clone() };
+        let next = Service {
+            held: Held::OnDemand { fresh_until_ms: 0 },
+            awaited_tags: Arc::default(),
+            instances: Arc::default(),
+            rrsets: None,
+            ..old.as_ref().clone()
+        };
         self.replace(at, key.as_bytes(), Some(next));
         true
     }
@@ -304,6 +324,17 @@ fn node_record(key: &[u8], node: &Node, ttl_secs: u32) -> NodeRecord {
         }
     };
     NodeRecord { rtype, record: bytes.into(), key: key.into() }
+}
+
+/// Those of the tags `listed` that none of the known `instances` has.
+fn awaited(listed: &[Box<str>], is_known: bool, instances: &[Instance]) -> Arc<[Box<str>]> {
+    // What is not known is fetched before anything is denied.
+    if !is_known {
+        return Arc::default();
+    }
+    let tags = instances.iter().flat_map(|instance| &instance.tags);
+    let tags: BTreeSet<String> = tags.map(|tag| tag.to_ascii_lowercase()).collect();
+    listed.iter().filter(|tag| !tags.contains(&***tag)).cloned().collect()
 }
 
 /// The tags of a service that can be a label of their own: of its listing and of its instances.

@@ -56,6 +56,14 @@ pub enum Change {
         /// False from the first failure until the next success.
         reachable: bool,
     },
+    /// What is known of a service's instances is newer than the list of names: tags that are
+    /// listed and that no instance has are those of instances that cannot be seen.
+    Settle {
+        /// Where it is.
+        datacenter: String,
+        /// Its name; of any letter case.
+        service: String,
+    },
     /// The instances of a service are no longer kept; its name still is.
     Release {
         /// Where it is.

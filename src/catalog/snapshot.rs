@@ -59,6 +59,20 @@ pub struct Service {
     pub(in crate::catalog) key: Box<[u8]>,
     /// Of the list of names, lower case, sorted.
     pub(in crate::catalog) listed_tags: Arc<[Box<str>]>,
+    /// Those of the listed tags that no instance has, whatever its health: the instances may be
+    /// older than the list.
+    pub(in crate::catalog) awaited_tags: Arc<[Box<str>]>,
+}
+
+impl Service {
+    /// Whether instances with this tag, in lower case, or with one that ends with it, may exist
+    /// though none is known: they are listed, and the instances may be older than the list.
+    pub fn awaits(&self, tag: &[u8]) -> bool {
+        self.awaited_tags.iter().any(|awaited| {
+            let rest = awaited.as_bytes().strip_suffix(tag);
+            rest.is_some_and(|rest| rest.is_empty() || (rest.len() > 1 && rest.ends_with(b".")))
+        })
+    }
 }
 
 /// A node's one record: an address, or a CNAME.

@@ -49,7 +49,10 @@ impl Heard {
         match change {
             Change::Datacenters { local, .. } => Self::Datacenters { local: local.clone() },
             Change::Nodes { datacenter, .. } => Self::Nodes { datacenter: datacenter.clone() },
-            Change::Hold { .. } | Change::Reach { .. } | Change::Release { .. } => Self::Other,
+            Change::Hold { .. }
+            | Change::Reach { .. }
+            | Change::Release { .. }
+            | Change::Settle { .. } => Self::Other,
             Change::Service { datacenter, service, .. } => {
                 Self::Service { key: Key::new(datacenter, service), name: service.clone() }
             }

@@ -140,7 +140,7 @@ impl Known {
                     place.instances.remove(&service.to_lowercase());
                 }
             }
-            Change::Hold { .. } | Change::Reach { .. } => (),
+            Change::Hold { .. } | Change::Reach { .. } | Change::Settle { .. } => (),
         }
     }
 
