@@ -182,16 +182,14 @@ impl<'s> Search<'s, '_> {
             Found::Unheard => return (self.unheard(datacenter), None),
         };
         let is_due = service.held.is_due(self.asked.now_ms);
+        let want = Want::Service {
+            datacenter: &datacenter.name,
+            service: &service.name,
+            usage: &service.usage,
+        };
         let rrsets = match (&service.rrsets, self.asked.turn) {
             (Some(rrsets), _) if !is_due => rrsets,
-            (_, Turn::First) => {
-                let want = Want::Service {
-                    datacenter: &datacenter.name,
-                    service: &service.name,
-                    usage: &service.usage,
-                };
-                return (Finding::Wants(want), Some(service));
-            }
+            (_, Turn::First) => return (Finding::Wants(want), Some(service)),
             // Consul did not answer: what was true a while ago is better than nothing.
             (Some(rrsets), Turn::Last) => rrsets,
             (None, Turn::Last) => return (Finding::Unreachable, Some(service)),
@@ -199,6 +197,13 @@ impl<'s> Search<'s, '_> {
         let finding = match select(rrsets, tag) {
             // A service may be called `_v1`, which is the parent of `_web._v1` all the same.
             Finding::Missing if tag.is_none() => self.mark(datacenter, name),
+            // The list has the tag, and the instances may be older than the list.
+            Finding::Missing if tag.is_some_and(|tag| service.awaits(tag)) => {
+                match self.asked.turn {
+                    Turn::First => Finding::Wants(want),
+                    Turn::Last => Finding::Unreachable,
+                }
+            }
             finding => finding,
         };
         (finding, Some(service))
