@@ -258,10 +258,6 @@ impl Source {
 /// A source that is read in one go is ready at once.
 fn publish_all(publisher: &mut Publisher, changes: Vec<Change>) {
     publisher.publish(changes);
-    // Nothing is missing that the source could still tell.
-    let swept = publisher.snapshot();
-    let swept = swept.datacenters().map(|dc| Change::Swept { datacenter: dc.name.to_string() });
-    publisher.publish(swept.collect::<Vec<_>>());
     publisher.set_pending(Vec::new());
     let snapshot = publisher.snapshot();
     let services: usize = snapshot.datacenters().map(|dc| dc.service_count()).sum();

@@ -265,6 +265,13 @@ impl<'s> Search<'s, '_> {
         let finding = match select(rrsets, tag, port) {
             // A service may be called `_v1`, which is the parent of `_web._v1` all the same.
             Finding::Missing if tag.is_none() && port.is_none() => self.mark(datacenter, name),
+            // The list has the tag, and the instances may be older than the list.
+            Finding::Missing if tag.is_some_and(|tag| service.awaits(tag)) => {
+                match self.asked.turn {
+                    Turn::First => Finding::Wants(want()),
+                    Turn::Last => Finding::Unreachable,
+                }
+            }
             finding => finding,
         };
         (finding, Some(service))

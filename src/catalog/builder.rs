@@ -18,7 +18,7 @@ use crate::catalog::change::Change;
 use crate::catalog::form::Form;
 use crate::catalog::model::{Address, Health, Node};
 use crate::catalog::nodes::NodeRecord;
-use crate::catalog::reverse::{self, Owner, Pointer};
+use crate::catalog::reverse::{self, Owned, Owner, Pointer};
 use crate::catalog::selection::Rules;
 use crate::catalog::shards::{Keyed, Shards};
 use crate::catalog::snapshot::{Counted, Datacenter, Service, Snapshot};
@@ -67,6 +67,9 @@ impl Builder {
                 self.hold(&datacenter, form, &service, held)
             }
             Change::Nodes { datacenter, nodes } => self.set_nodes(&datacenter, &nodes),
+            Change::Owned { datacenter, service, addresses } => {
+                self.set_addresses(&datacenter, &service, &addresses)
+            }
             Change::Queries { datacenter, queries } => {
                 let queries = queries.map(Arc::new);
                 self.datacenter_mut(&datacenter).is_some_and(|datacenter| {
@@ -88,10 +91,8 @@ impl Builder {
                 let told = services::Told { instances, held, executed };
                 self.set_unlisted(&datacenter, form, &service, told)
             }
+            Change::Settle { datacenter, service } => self.settle(&datacenter, &service),
             Change::Services { datacenter, listing } => self.set_services(&datacenter, listing),
-            Change::Swept { datacenter } => self
-                .datacenter_mut(&datacenter)
-                .is_some_and(|datacenter| !std::mem::replace(&mut datacenter.is_swept, true)),
         }
     }
 
@@ -200,7 +201,7 @@ impl Datacenter {
     /// Makes `owned`, reverse names with nodes, the nodes of the index.
     fn set_node_owners(
         &mut self,
-        owned: BTreeSet<(Box<str>, Owner)>,
+        owned: BTreeSet<Owned>,
         record: &dyn Fn(&Owner) -> Box<[u8]>,
     ) -> bool {
         let old: BTreeSet<_> = self.node_owners.iter().cloned().collect();
@@ -261,7 +262,7 @@ fn unheard(name: &str) -> Datacenter {
         pointers: Shards::default(),
         pointer_parents: Shards::default(),
         node_owners: Arc::default(),
-        is_swept: false,
+        unswept: 0,
     }
 }
 

@@ -3,6 +3,8 @@
 //! A source never patches. It says "these are now all the names of dc1", or "these are now all
 //! instances of web", so a change that is lost is mended by the next one of its kind.
 
+use std::net::IpAddr;
+
 use crate::catalog::form::Form;
 use crate::catalog::model::{Instance, Node};
 use crate::catalog::queries::Queries;
@@ -27,6 +29,15 @@ pub enum Change {
         service: String,
         /// How long they may be believed.
         held: Held,
+    },
+    /// The addresses of its own that a service's instances have, whose are not kept otherwise.
+    Owned {
+        /// Where it is.
+        datacenter: String,
+        /// Its name; of any letter case.
+        service: String,
+        /// Each address with the node and the ID of the instance.
+        addresses: Vec<(IpAddr, String, String)>,
     },
     /// All nodes of a datacenter.
     Nodes {
@@ -71,6 +82,14 @@ pub enum Change {
         /// False from the first failure until the next success.
         reachable: bool,
     },
+    /// What is known of a service's instances is newer than the list of names: tags that are
+    /// listed and that no instance has are those of instances that cannot be seen.
+    Settle {
+        /// Where it is.
+        datacenter: String,
+        /// Its name; of any letter case.
+        service: String,
+    },
     /// The instances of a service are no longer kept; its name still is, where it is listed.
     Release {
         /// Where it is.
@@ -79,11 +98,6 @@ pub enum Change {
         form: Form,
         /// Its name; of any letter case.
         service: String,
-    },
-    /// Each service of a datacenter was heard of at least once.
-    Swept {
-        /// Which datacenter.
-        datacenter: String,
     },
 }
 

@@ -35,6 +35,9 @@ pub enum Owner {
     },
 }
 
+/// The reverse name of an address, and one of those who have it.
+pub type Owned = (Box<str>, Owner);
+
 impl Pointer {
     /// The PTR record of the first owner.
     pub fn record(&self) -> &[u8] {

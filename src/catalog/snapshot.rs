@@ -15,7 +15,7 @@ use crate::catalog::form::Form;
 use crate::catalog::model::Instance;
 use crate::catalog::nodes::NodeRecord;
 use crate::catalog::queries::Queries;
-use crate::catalog::reverse::{Owner, Pointer};
+use crate::catalog::reverse::{Owned, Pointer};
 use crate::catalog::rrsets::RRsets;
 use crate::catalog::shards::{Keyed, Shards};
 use crate::catalog::usage::Usage;
@@ -54,9 +54,10 @@ pub struct Datacenter {
     /// Each name that such a name ends with, and how many do.
     pub(in crate::catalog) pointer_parents: Shards<Counted>,
     /// What the nodes have in the index of addresses.
-    pub(in crate::catalog) node_owners: Arc<[(Box<str>, Owner)]>,
-    /// Whether each service was heard of once, so that an address is known to be nobody's.
-    pub(in crate::catalog) is_swept: bool,
+    pub(in crate::catalog) node_owners: Arc<[Owned]>,
+    /// Services of which nothing was heard yet: one of them may have an address that seems to be
+    /// nobody's.
+    pub(in crate::catalog) unswept: usize,
 }
 
 /// A service, known by name at least.
@@ -75,10 +76,30 @@ pub struct Service {
     pub(in crate::catalog) key: Box<[u8]>,
     /// Of the list of names, lower case, sorted.
     pub(in crate::catalog) listed_tags: Arc<[Box<str>]>,
-    /// The addresses of its own that its instances have. Stays when they are let go of.
-    pub(in crate::catalog) owned: Arc<[(Box<str>, Owner)]>,
+    /// The addresses of its own that its instances have. Stays when they are let go of; `None` as
+    /// long as nothing was heard of them.
+    pub(in crate::catalog) owned: Option<Arc<[Owned]>>,
     /// What a prepared query said besides.
     pub(in crate::catalog) executed: Option<Executed>,
+    /// Those of the listed tags that no instance has, whatever its health: the instances may be
+    /// older than the list.
+    pub(in crate::catalog) awaited_tags: Arc<[Box<str>]>,
+}
+
+impl Service {
+    /// Whether the addresses of its instances were ever heard of.
+    pub fn is_swept(&self) -> bool {
+        self.owned.is_some()
+    }
+
+    /// Whether instances with this tag, in lower case, or with one that ends with it, may exist
+    /// though none is known: they are listed, and the instances may be older than the list.
+    pub fn awaits(&self, tag: &[u8]) -> bool {
+        self.awaited_tags.iter().any(|awaited| {
+            let rest = awaited.as_bytes().strip_suffix(tag);
+            rest.is_some_and(|rest| rest.is_empty() || (rest.len() > 1 && rest.ends_with(b".")))
+        })
+    }
 }
 
 /// How many things of the catalogue have a name.
@@ -177,7 +198,8 @@ impl Datacenter {
     /// Whose an address is, by its reverse name in lower case. Missing only once it is known that
     /// no service has it.
     pub fn pointer(&self, name: &[u8]) -> Found<&Pointer> {
-        match (self.pointers.get(name), self.is_swept && self.nodes.is_some()) {
+        let is_whole = self.unswept == 0 && self.nodes.is_some() && self.services.is_some();
+        match (self.pointers.get(name), is_whole) {
             (Some(pointer), _) => Found::Here(pointer.as_ref()),
             (None, true) => Found::Missing,
             (None, false) => Found::Unheard,

@@ -139,9 +139,9 @@ pub static KEYS: &[Key] = &[
     Key::new(
         "consul.connections_spare",
         "8",
-        "Of these, kept free for queries that do not block; below `connections_max`.",
+        "Of these, kept free for queries that do not block; at least 3 below `connections_max`.",
         Kind::Whole {
-            min: 1,
+            min: 2,
             max: 9999,
             put: |config, value| config.consul.connections_spare = value,
         },

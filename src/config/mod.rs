@@ -166,7 +166,7 @@ pub struct ConsulConfig {
     pub timeout: Duration,
     /// Requests to Consul open at once, blocking ones included. Between 8 and 10,000.
     pub connections_max: usize,
-    /// Of these, kept free for queries that do not block. At least 1, less than the whole.
+    /// Of these, kept free for queries that do not block. At least 2, and 3 less than the whole.
     pub connections_spare: usize,
     /// The largest reply of Consul's that is read, in bytes.
     pub response_bytes_max: usize,

@@ -76,11 +76,12 @@ fn backoff(config: &Config, standing: &Standing<'_>) -> Option<Mistake> {
 fn connections(config: &Config, standing: &Standing<'_>) -> Option<Mistake> {
     let (part, whole) = ("consul.connections_spare", "consul.connections_max");
     let (spare, max) = (config.consul.connections_spare, config.consul.connections_max);
-    if spare < max || !standing.is_sound(&[part, whole]) {
+    // Two lists are watched at the least, and a service should be.
+    if spare + WATCHES_MIN <= max || !standing.is_sound(&[part, whole]) {
         return None;
     }
-    let below = format!("must be below {whole}, which is {max}");
-    let above = format!("must be above {part}, which is {spare}");
+    let below = format!("must be at least {WATCHES_MIN} below {whole}, which is {max}");
+    let above = format!("must be at least {WATCHES_MIN} above {part}, which is {spare}");
     standing.mistake(part, below).or_else(|| standing.mistake(whole, above))
 }
 
@@ -122,6 +123,9 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     is_same_place && one.port() == other.port() && one.port() != 0
 }
 
+/// Requests to Consul that may block, at the least.
+const WATCHES_MIN: usize = 3;
+
 #[cfg(test)]
 mod tests {
     use crate::config::trial::said;
@@ -154,15 +158,17 @@ mod tests {
                 "f.toml:1: consul.backoff_max = \"1ms\": \
                  must not be below consul.backoff_min, which is 500ms",
             ),
+            ("consul.connections_spare = 77", "ok"),
             (
-                "consul.connections_spare = 80",
-                "f.toml:1: consul.connections_spare = 80: \
-                 must be below consul.connections_max, which is 80",
+                "consul.connections_spare = 78",
+                "f.toml:1: consul.connections_spare = 78: \
+                 must be at least 3 below consul.connections_max, which is 80",
             ),
+            ("consul.connections_max = 11", "ok"),
             (
-                "consul.connections_max = 8",
-                "f.toml:1: consul.connections_max = 8: \
-                 must be above consul.connections_spare, which is 8",
+                "consul.connections_max = 10",
+                "f.toml:1: consul.connections_max = 10: \
+                 must be at least 3 above consul.connections_spare, which is 8",
             ),
             // a mistake of its own is told alone
             (

@@ -86,3 +86,53 @@ impl Failing {
 /// So many failures in a row and the log says it. Fewer are a hiccup, or the beginning of an outage
 /// that the list of services has not noticed yet.
 pub const FAILURES_UNSAID: u32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Form;
+    use crate::consul::Key;
+
+    fn failing() -> Failing {
+        Failing::new(IntGauge::new("failing", "For a test.").unwrap())
+    }
+
+    fn web() -> Watched {
+        Watched::Service(Key::new("dc1", Form::Service, "web"))
+    }
+
+    fn list() -> Watched {
+        Watched::Services { datacenter: "dc1".to_owned() }
+    }
+
+    #[test]
+    fn a_watch_that_fails_alone_is_said_the_third_time_and_once() {
+        let mut failing = failing();
+        let said: Vec<_> = (1..=5)
+            .map(|failures| {
+                failing.fail(&web(), failures, "no");
+                failing.watches[&web()]
+            })
+            .collect();
+        assert_eq!(said, [false, false, true, true, true]);
+        assert_eq!(failing.gauge.get(), 1);
+        failing.back(&web());
+        assert_eq!((failing.has(&web()), failing.gauge.get()), (false, 0));
+    }
+
+    #[test]
+    fn in_an_outage_the_list_alone_is_said() {
+        let mut failing = failing();
+        failing.fail(&web(), 1, "no");
+        failing.fail(&list(), 1, "no");
+        failing.fail(&web(), 9, "no");
+        assert_eq!((failing.watches[&web()], failing.watches[&list()]), (false, true));
+        assert_eq!(failing.gauge.get(), 2);
+        // The outage is over, and this watch still fails.
+        failing.back(&list());
+        failing.fail(&web(), 10, "no");
+        assert!(failing.watches[&web()]);
+        failing.retain(Watched::is_list);
+        assert_eq!(failing.gauge.get(), 0);
+    }
+}

@@ -185,9 +185,13 @@ impl Keeper {
             self.waiting.end(&wanted, Ended::Again, Instant::now());
             return;
         }
-        let is_heard = told.is_some() && !self.watches.is_failing(&Watched::Service(key));
+        let is_heard = told.is_some() && !self.watches.is_failing(&Watched::Service(key.clone()));
         *held = if is_heard { Held::Watched } else { self.on_demand(instances) };
         batch.changes.push(change);
+        if !is_crossed {
+            let Key { datacenter, service, .. } = key;
+            batch.changes.push(Change::Settle { datacenter, service });
+        }
         batch.fetched.push(wanted);
     }
 

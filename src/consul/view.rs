@@ -50,10 +50,11 @@ impl Heard {
             Change::Datacenters { local, .. } => Self::Datacenters { local: local.clone() },
             Change::Nodes { datacenter, .. } => Self::Nodes { datacenter: datacenter.clone() },
             Change::Hold { .. }
+            | Change::Owned { .. }
             | Change::Queries { .. }
             | Change::Reach { .. }
             | Change::Release { .. }
-            | Change::Swept { .. } => Self::Other,
+            | Change::Settle { .. } => Self::Other,
             Change::Service { datacenter, form, service, .. } => {
                 Self::Service { key: Key::new(datacenter, *form, service), name: service.clone() }
             }

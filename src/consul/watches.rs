@@ -227,3 +227,121 @@ fn runs(roster: &Roster, lists: &Lists, watched: &Watched) -> bool {
 
 /// The lists of a datacenter: its services and its nodes.
 const LISTS: usize = 2;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::mpsc;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::answer::Policy;
+    use crate::catalog::{Builder, Change, Rules, Usage};
+    use crate::consul::Client;
+    use crate::consul::backoff::Backoff;
+    use crate::consul::samples::config;
+    use crate::consul::watch::Pace;
+    use crate::metrics::Metrics;
+    use crate::name::Zone;
+    use crate::store::Store;
+
+    /// Watches that hear nothing, and a catalogue that a test fills.
+    struct Office {
+        watches: Watches,
+        builder: Builder,
+    }
+
+    impl Office {
+        /// With room for `at_start` watches, and for `most` as soon as it grows. dc2 is near.
+        fn new(at_start: usize, most: usize) -> Self {
+            let pace = Pace {
+                backoff: Backoff { min: HOUR, max: HOUR },
+                burst: 1,
+                floor: HOUR,
+                poll: HOUR,
+            };
+            let zone = Zone::new("consul").unwrap();
+            let rules = Rules::new(zone.clone());
+            let store = Arc::new(Store::new(Policy::new(zone)));
+            let metrics = Metrics::register(&store, 1, 9).unwrap();
+            let gauge = metrics.consul.watches_failing.clone();
+            let client = Client::new(&config(&["http://127.0.0.1:9"])).unwrap();
+            let (reports, _) = mpsc::channel(1);
+            let tasks = Tasks::new(client, metrics, pace, reports, CancellationToken::new());
+            let room = Room { at_start, most, grows_after: Duration::ZERO, spare: 2 };
+            let mut builder = Builder::new(rules, 1, 0, Arc::new(Usage::new(1, false)));
+            let names = ["dc1", "dc2", "dc3"].map(str::to_owned).to_vec();
+            builder.apply(Change::Datacenters { local: "dc2".to_owned(), names });
+            Self { watches: Watches::new(tasks, room, gauge), builder }
+        }
+
+        fn list(&mut self, datacenter: &str, names: &str) {
+            let names = names.split_whitespace().map(|name| (name.to_owned(), Vec::new()));
+            let (datacenter, listing) = (datacenter.to_owned(), names.collect());
+            self.builder.apply(Change::Services { datacenter: datacenter.clone(), listing });
+            self.watches.follow_list(&datacenter, &self.builder.snapshot());
+        }
+
+        /// `dc1/a dc2/b`: the services that are watched.
+        fn watched(&self) -> String {
+            let keys = self.watches.roster.keys();
+            let names = keys.map(|key| format!("{}/{}", key.datacenter, key.service));
+            names.collect::<Vec<_>>().join(" ")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_freed_place_goes_to_whoever_is_listed_wherever_that_is() {
+        let mut office = Office::new(8, 8);
+        office.watches.use_datacenter("dc2").unwrap();
+        office.watches.use_datacenter("dc1").unwrap();
+        office.list("dc1", "a b c");
+        office.list("dc2", "d e");
+        assert_eq!(office.watched(), "dc1/a dc1/b dc1/c dc2/d");
+        office.list("dc1", "a b");
+        assert_eq!(office.watched(), "dc1/a dc1/b dc2/d dc2/e");
+        office.list("dc2", "");
+        office.list("dc1", "a b c");
+        office.list("dc2", "d e");
+        assert_eq!(office.watched(), "dc1/a dc1/b dc1/c dc2/d");
+        office.list("dc1", "a");
+        assert_eq!(office.watched(), "dc1/a dc2/d dc2/e");
+        // A datacenter that goes frees its places too.
+        office.list("dc2", "d e f g");
+        assert_eq!(office.watched(), "dc1/a dc2/d dc2/e dc2/f");
+        let names = vec!["dc2".to_owned()];
+        office.builder.apply(Change::Datacenters { local: "dc2".to_owned(), names });
+        office.watches.leave_datacenters(&office.builder.snapshot());
+        assert_eq!(office.watched(), "dc2/d dc2/e dc2/f dc2/g");
+    }
+
+    #[tokio::test]
+    async fn new_room_is_for_the_local_datacenter_first() {
+        let mut office = Office::new(4, 6);
+        office.watches.use_datacenter("dc2").unwrap();
+        office.watches.use_datacenter("dc1").unwrap();
+        office.list("dc1", "a b c");
+        office.list("dc2", "d e");
+        assert_eq!(office.watched(), "");
+        office.watches.grow(&office.builder.snapshot());
+        assert_eq!(office.watched(), "dc2/d dc2/e");
+    }
+
+    #[tokio::test]
+    async fn a_datacenter_without_room_for_its_lists_is_not_used() {
+        let mut office = Office::new(5, 5);
+        office.watches.use_datacenter("dc2").unwrap();
+        office.list("dc2", "d e f");
+        assert_eq!(office.watched(), "dc2/d dc2/e dc2/f");
+        let ended = office.watches.use_datacenter("dc1").unwrap();
+        let key = |name| Key::new("dc2", Form::Service, name);
+        assert_eq!(ended, [key("f"), key("e")]);
+        assert_eq!(office.watches.use_datacenter("dc3"), None);
+        assert_eq!(office.watched(), "dc2/d");
+        assert!(office.watches.lists.has("dc1") && !office.watches.lists.has("dc3"));
+        assert_eq!(office.watches.use_datacenter("dc1"), Some(Vec::new()), "it is in use");
+    }
+
+    const HOUR: Duration = Duration::from_secs(3600);
+}

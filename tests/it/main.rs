@@ -22,4 +22,5 @@ mod scenario_format;
 mod scenarios;
 mod scripted_consul;
 mod secrets;
+mod sharing;
 mod streams;

@@ -41,11 +41,9 @@ reply REFUSED rd
             r#"east nodes ["web-1=10.0.0.1"]"#,
             "east service web [web on web-1=10.0.0.1 at www.example.com:80 [\"v1\", \"a.b\"] \
              10/3 Passing]",
-            "east swept",
             r#"west services [("web", [])]"#,
             r#"west nodes ["web-1=fd00::1"]"#,
             "west service web [w2 on web-1=fd00::1 at -:0 [] 1/1 Critical]",
-            "west swept",
         ]
     );
     let values = |words: &[&str]| -> Vec<String> { words.iter().map(|&w| w.to_owned()).collect() };
@@ -88,7 +86,6 @@ fn render(change: &Change) -> String {
             format!("{datacenter} service {service} [{}]", instances.join(", "))
         }
         Change::Services { datacenter, listing } => format!("{datacenter} services {listing:?}"),
-        Change::Swept { datacenter } => format!("{datacenter} swept"),
         other => format!("{other:?}"),
     }
 }

@@ -1,6 +1,7 @@
 //! The services of a datacenter: which there are, and what each is answered with.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::catalog::builder::{Builder, count_down, count_up};
@@ -8,7 +9,7 @@ use crate::catalog::change::{Executed, Held};
 use crate::catalog::form::Form;
 use crate::catalog::model::{Address, Instance};
 use crate::catalog::press::Order;
-use crate::catalog::reverse::{self, Owner};
+use crate::catalog::reverse::{self, Owned, Owner};
 use crate::catalog::rrsets::RRsets;
 use crate::catalog::shards::Shards;
 use crate::catalog::snapshot::Service;
@@ -53,7 +54,7 @@ impl Builder {
         for old in gone {
             self.labels_left += usize::from(old.usage.is_own());
             self.replace(at, &old.key, None);
-            self.set_owned(at, &old, Arc::default());
+            self.disown(at, &old);
             changed = true;
         }
         for (key, (name, tags)) in new {
@@ -63,6 +64,7 @@ impl Builder {
                 // Other tags mean other instances: what was fetched before is not fresh any more,
                 // or a tag that is listed now would be denied.
                 Some(old) => Service {
+                    awaited_tags: awaited(&tags, old.rrsets.is_some(), &old.instances),
                     listed_tags: tags,
                     held: match old.held {
                         Held::OnDemand { .. } => Held::OnDemand { fresh_until_ms: 0 },
@@ -70,17 +72,21 @@ impl Builder {
                     },
                     ..old.as_ref().clone()
                 },
-                None => Service {
-                    name: name.into(),
-                    usage: self.usage(),
-                    held: Held::OnDemand { fresh_until_ms: 0 },
-                    instances: Arc::default(),
-                    rrsets: None,
-                    key: key.clone().into_bytes().into(),
-                    listed_tags: tags,
-                    owned: Arc::default(),
-                    executed: None,
-                },
+                None => {
+                    self.add_unswept(at);
+                    Service {
+                        name: name.into(),
+                        usage: self.usage(),
+                        held: Held::OnDemand { fresh_until_ms: 0 },
+                        instances: Arc::default(),
+                        rrsets: None,
+                        key: key.clone().into_bytes().into(),
+                        listed_tags: tags,
+                        awaited_tags: Arc::default(),
+                        owned: None,
+                        executed: None,
+                    }
+                }
             };
             self.replace(at, key.as_bytes(), Some(next));
             changed = true;
@@ -115,17 +121,34 @@ impl Builder {
         let rrsets = order.encode(&instances);
         let owned: BTreeSet<_> =
             instances.iter().filter_map(|instance| owned(instance, &old.name)).collect();
-        let owned: Arc<[_]> = owned.into_iter().collect();
         let next = Service {
             held,
+            awaited_tags: awaited(&old.listed_tags, true, &instances),
             instances: instances.into(),
             rrsets: Some(Arc::new(rrsets)),
-            owned: Arc::clone(&owned),
             ..old.as_ref().clone()
         };
         self.replace(at, key.as_bytes(), Some(next));
-        self.set_owned(at, &old, owned);
+        self.set_owned(at, key.as_bytes(), owned);
         true
+    }
+
+    /// Takes in the addresses of a service whose instances are not kept.
+    pub(in crate::catalog) fn set_addresses(
+        &mut self,
+        datacenter: &str,
+        service: &str,
+        addresses: &[(IpAddr, String, String)],
+    ) -> bool {
+        let key = service.to_ascii_lowercase();
+        let Some(at) = self.position(datacenter) else { return false };
+        let Some(old) = self.service(at, key.as_bytes()) else { return false };
+        let owned = addresses.iter().map(|(ip, node, id)| {
+            let (node, id) = ((**node).into(), (**id).into());
+            (reverse::name(*ip).into(), Owner::Service { node, id, service: old.name.clone() })
+        });
+        let owned = owned.collect();
+        self.set_owned(at, key.as_bytes(), owned)
     }
 
     /// Says how a service is held whose instances are as they were.
@@ -180,7 +203,8 @@ impl Builder {
             rrsets: Some(Arc::new(rrsets)),
             key: key.into_bytes().into(),
             listed_tags: Arc::default(),
-            owned: Arc::default(),
+            awaited_tags: Arc::default(),
+            owned: None,
             executed,
         };
         self.keep_unlisted(at, form, next);
@@ -231,6 +255,19 @@ impl Builder {
         RRsets { is_sorted, ..order.encode(instances) }
     }
 
+    /// What is known of a service is newer than the list of names.
+    pub(in crate::catalog) fn settle(&mut self, datacenter: &str, service: &str) -> bool {
+        let key = service.to_ascii_lowercase();
+        let Some(at) = self.position(datacenter) else { return false };
+        let Some(old) = self.service(at, key.as_bytes()) else { return false };
+        if old.awaited_tags.is_empty() {
+            return false;
+        }
+        let next = Service { awaited_tags: Arc::default(), ..old.as_ref().clone() };
+        self.replace(at, key.as_bytes(), Some(next));
+        true
+    }
+
     /// Lets go of instances. A name that is listed stays.
     pub(in crate::catalog) fn release(
         &mut self,
@@ -249,9 +286,13 @@ impl Builder {
         if old.rrsets.is_none() {
             return false;
         }
-        let held = Held::OnDemand { fresh_until_ms: 0 };
-        let next =
-            Service { held, instances: Arc::default(), rrsets: None, ..old.as_ref().clone() };
+        let next = Service {
+            held: Held::OnDemand { fresh_until_ms: 0 },
+            awaited_tags: Arc::default(),
+            instances: Arc::default(),
+            rrsets: None,
+            ..old.as_ref().clone()
+        };
         self.replace(at, key.as_bytes(), Some(next));
         true
     }
@@ -270,29 +311,53 @@ impl Builder {
         old.difference(&new).for_each(|tag| count_down(&mut datacenter.tags, tag));
     }
 
-    /// Makes `owned` the addresses of `service` in the index, in the place of its last ones.
-    fn set_owned(&mut self, at: usize, service: &Service, owned: Arc<[(Box<str>, Owner)]>) {
-        if service.owned == owned {
-            return;
+    /// Makes `owned` the addresses of the service `key` in the index, in the place of its last.
+    fn set_owned(&mut self, at: usize, key: &[u8], owned: BTreeSet<Owned>) -> bool {
+        let Some(old) = self.service(at, key).cloned() else { return false };
+        let owned: Arc<[_]> = owned.into_iter().collect();
+        if old.owned.as_ref() == Some(&owned) {
+            return false;
         }
-        let name = String::from_utf8_lossy(&service.key);
-        let ttl_secs = self.rules.service_ttl_secs(&name);
+        let ttl_secs = self.rules.service_ttl_secs(&String::from_utf8_lossy(key));
         let zone = self.rules.zone.as_str().to_owned();
-        let Some(datacenter) = self.next.datacenters.get_mut(at).map(Arc::make_mut) else { return };
+        let Some(datacenter) = self.next.datacenters.get_mut(at).map(Arc::make_mut) else {
+            return false;
+        };
         let scope = format!("{}.{zone}", datacenter.name);
+        let before = old.owned.as_deref().unwrap_or_default();
         // Both are sorted.
-        let is_in = |list: &[(Box<str>, Owner)], one| list.binary_search(one).is_ok();
-        for (name, owner) in service.owned.iter().filter(|old| !is_in(&owned, old)) {
+        let is_in = |list: &[Owned], one| list.binary_search(one).is_ok();
+        for (name, owner) in before.iter().filter(|old| !is_in(&owned, old)) {
             datacenter.disown(name, owner);
         }
-        for (name, owner) in owned.iter().filter(|new| !is_in(&service.owned, new)) {
+        for (name, owner) in owned.iter().filter(|new| !is_in(before, new)) {
             datacenter.own(name, owner.clone(), owner.record(&scope, ttl_secs));
         }
+        datacenter.unswept -= usize::from(old.owned.is_none());
+        let next = Service { owned: Some(owned), ..old.as_ref().clone() };
+        self.replace(at, key, Some(next));
+        true
+    }
+
+    /// One more service is listed of which nothing was heard.
+    fn add_unswept(&mut self, at: usize) {
+        if let Some(datacenter) = self.next.datacenters.get_mut(at) {
+            Arc::make_mut(datacenter).unswept += 1;
+        }
+    }
+
+    /// Takes the addresses of a service that is gone out of the index.
+    fn disown(&mut self, at: usize, gone: &Service) {
+        let Some(datacenter) = self.next.datacenters.get_mut(at).map(Arc::make_mut) else { return };
+        for (name, owner) in gone.owned.iter().flat_map(|owned| owned.iter()) {
+            datacenter.disown(name, owner);
+        }
+        datacenter.unswept -= usize::from(gone.owned.is_none());
     }
 }
 
 /// The reverse name of an instance's own address, and the instance as its owner.
-fn owned(instance: &Instance, service: &str) -> Option<(Box<str>, Owner)> {
+fn owned(instance: &Instance, service: &str) -> Option<Owned> {
     let Some(Address::Ip(ip)) = instance.address else { return None };
     let owner = Owner::Service {
         node: (*instance.node.name).into(),
@@ -300,6 +365,17 @@ fn owned(instance: &Instance, service: &str) -> Option<(Box<str>, Owner)> {
         service: service.into(),
     };
     Some((reverse::name(ip).into(), owner))
+}
+
+/// Those of the tags `listed` that none of the known `instances` has.
+fn awaited(listed: &[Box<str>], is_known: bool, instances: &[Instance]) -> Arc<[Box<str>]> {
+    // What is not known is fetched before anything is denied.
+    if !is_known {
+        return Arc::default();
+    }
+    let tags = instances.iter().flat_map(|instance| &instance.tags);
+    let tags: BTreeSet<String> = tags.map(|tag| tag.to_ascii_lowercase()).collect();
+    listed.iter().filter(|tag| !tags.contains(&***tag)).cloned().collect()
 }
 
 /// The tags of a service that can be a label of their own: of its listing and of its instances.

@@ -91,6 +91,38 @@ fn other_tags_make_what_was_fetched_due_again() {
 }
 
 #[test]
+fn a_listed_tag_that_no_instance_has_is_awaited_until_it_is_settled() {
+    let mut builder = builder(9);
+    let awaits = |builder: &Builder, tag: &str| {
+        let snapshot = builder.snapshot();
+        let Found::Here(datacenter) = snapshot.datacenter(None) else { panic!("no datacenter") };
+        match datacenter.service(b"web") {
+            Found::Here(service) => service.awaits(tag.as_bytes()),
+            Found::Missing | Found::Unheard => panic!("no service"),
+        }
+    };
+    let settle = Change::Settle { datacenter: "dc1".to_owned(), service: "web".to_owned() };
+    list(&mut builder, &[("web", &["v1"])]);
+    assert!(!awaits(&builder, "v1"), "the instances are fetched anyway");
+    fill(&mut builder, "web", &["V1"], Held::Watched);
+    assert!(!awaits(&builder, "v1"));
+
+    list(&mut builder, &[("web", &["v1", "v2", "a.b"])]);
+    for (tag, expected) in [("v2", true), ("v1", false), ("b", true), ("a", false), ("v3", false)] {
+        assert_eq!(awaits(&builder, tag), expected, "{tag}");
+    }
+    assert!(builder.apply(settle.clone()));
+    assert!(!builder.apply(settle.clone()));
+    assert!(!awaits(&builder, "v2"));
+    list(&mut builder, &[("web", &["v1", "v2", "a.b"])]);
+    assert!(!awaits(&builder, "v2"), "nothing has changed");
+    fill(&mut builder, "web", &["v1", "v4"], Held::Watched);
+    assert!(awaits(&builder, "v2"), "the instances have");
+    fill(&mut builder, "web", &["v2"], Held::Watched);
+    assert!(!awaits(&builder, "v2"));
+}
+
+#[test]
 fn a_released_service_keeps_its_name() {
     let mut builder = builder(9);
     list(&mut builder, &[("web", &[])]);

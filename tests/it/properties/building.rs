@@ -141,9 +141,10 @@ impl Known {
                 }
             }
             Change::Hold { .. }
+            | Change::Owned { .. }
             | Change::Queries { .. }
             | Change::Reach { .. }
-            | Change::Swept { .. } => (),
+            | Change::Settle { .. } => (),
         }
     }
 

@@ -5,10 +5,11 @@
 //! none is left it gets the standing answer, by the rules of a blocking query: a request whose
 //! `index` is not below the standing one is held until the path is set, scripted or released.
 //! `wait` is ignored, so that a test decides when a round ends, not the clock.
+//! A datacenter that is silenced answers nothing, whatever its paths have.
 //!
 //! It knows nothing of the catalogue: bodies are the test's own.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -45,6 +46,8 @@ pub struct Reply {
     headers: Vec<(String, String)>,
     body: String,
     fate: Fate,
+    /// Sent only when its path is told to let go.
+    is_held: bool,
 }
 
 /// How far a reply comes.
@@ -69,6 +72,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     paths: HashMap<String, Path>,
+    silent: HashSet<String>,
     requests: Vec<Request>,
     connections: usize,
     connections_most: usize,
@@ -78,6 +82,8 @@ struct State {
 struct Path {
     scripted: VecDeque<Reply>,
     standing: Option<(u64, Reply)>,
+    /// Held replies that may be sent.
+    let_go: usize,
     /// Rises with each change and each release; a held request goes on when it has risen.
     version: u64,
 }
@@ -108,6 +114,27 @@ impl FakeConsul {
     /// Lets the requests that are held on `path` have the standing answer, as when `wait` is over.
     pub fn release(&self, path: &str) {
         self.change(path, |_| ());
+    }
+
+    /// Forgets what is left of the script of `path`.
+    pub fn unscript(&self, path: &str) {
+        self.change(path, |at| at.scripted.clear());
+    }
+
+    /// Lets a reply to `path` go that is held, see [`Reply::held`].
+    pub fn let_go(&self, path: &str) {
+        self.change(path, |at| at.let_go += 1);
+    }
+
+    /// Keeps every request about `datacenter` waiting, those that come included.
+    pub fn silence(&self, datacenter: &str) {
+        self.shared.state().silent.insert(datacenter.to_owned());
+    }
+
+    /// Lets `datacenter` answer again.
+    pub fn unsilence(&self, datacenter: &str) {
+        self.shared.state().silent.remove(datacenter);
+        self.shared.changed.notify_waiters();
     }
 
     /// Every request so far, in the order of arrival.
@@ -158,7 +185,8 @@ impl Reply {
 
     /// `status` with `body`, and no header of Consul's.
     pub fn status(status: u16, body: &str) -> Self {
-        Self { status, headers: Vec::new(), body: body.to_owned(), fate: Fate::Whole }
+        let (headers, body) = (Vec::new(), body.to_owned());
+        Self { status, headers, body, fate: Fate::Whole, is_held: false }
     }
 
     /// The connection is closed before any byte.
@@ -169,6 +197,11 @@ impl Reply {
     /// Nothing is sent, and the connection stays open until the client gives up.
     pub fn hang() -> Self {
         Self { fate: Fate::Hang, ..Self::status(200, "") }
+    }
+
+    /// Is decided now and sent when [`FakeConsul::let_go`] says so, as on a slow way back.
+    pub fn held(self) -> Self {
+        Self { is_held: true, ..self }
     }
 
     /// Cuts the body in half, below a `Content-Length` of the whole, then closes the connection.
@@ -218,12 +251,22 @@ impl Shared {
     /// The reply to `request`, once it is due.
     async fn reply(&self, request: &Request) -> Reply {
         let index = request.query.get("index").and_then(|index| index.parse().ok()).unwrap_or(0);
+        let datacenter = request.query.get("dc").map_or("", String::as_str);
         let mut seen = None;
+        let mut held = None;
         loop {
             // Registered before the look, so that a change between the two is not missed.
             let changed = self.changed.notified();
-            if let Some(reply) = self.state().due(&request.path, index, &mut seen) {
-                return reply;
+            let due = match held.take() {
+                None => self.state().due(&request.path, datacenter, index, &mut seen),
+                reply => reply,
+            };
+            match due {
+                Some(reply) if reply.is_held && !self.state().lets_go(&request.path) => {
+                    held = Some(reply);
+                }
+                Some(reply) => return reply,
+                None => (),
             }
             changed.await;
         }
@@ -234,7 +277,16 @@ impl State {
     /// What `path` has for a request that sent `index`, or `None` to hold it.
     ///
     /// `seen` is the version at which the request was first held.
-    fn due(&mut self, path: &str, index: u64, seen: &mut Option<u64>) -> Option<Reply> {
+    fn due(
+        &mut self,
+        path: &str,
+        datacenter: &str,
+        index: u64,
+        seen: &mut Option<u64>,
+    ) -> Option<Reply> {
+        if self.silent.contains(datacenter) {
+            return None;
+        }
         let Some(at) = self.paths.get_mut(path) else {
             return Some(Reply::status(404, "not scripted"));
         };
@@ -247,6 +299,15 @@ impl State {
         let held_since = *seen.get_or_insert(at.version);
         let holds = index > 0 && index >= *standing && at.version == held_since;
         (!holds).then(|| reply.clone())
+    }
+}
+
+impl State {
+    /// Whether a held reply to `path` may be sent; it is one less then.
+    fn lets_go(&mut self, path: &str) -> bool {
+        let Some(at) = self.paths.get_mut(path).filter(|at| at.let_go > 0) else { return false };
+        at.let_go -= 1;
+        true
     }
 }
 

@@ -462,7 +462,6 @@ impl Draft {
                 datacenter: datacenter.clone(),
                 queries: Some(queries),
             }));
-            changes.push(Change::Swept { datacenter });
         }
         changes
     }
