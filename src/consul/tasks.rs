@@ -374,8 +374,9 @@ fn instances(
 /// The first pause, and the one after a change.
 const DATACENTERS_SOON: Duration = Duration::from_secs(1);
 
-/// Consul has no blocking query for its datacenters.
-const DATACENTERS_EVERY: Duration = Duration::from_secs(30);
+/// Consul has no blocking query for its datacenters. One that is new is denied for no longer than
+/// this, however often it is asked for: no question makes a poll.
+const DATACENTERS_EVERY: Duration = Duration::from_secs(5);
 
 /// How long a datacenter is known that Consul no longer lists.
 const DATACENTER_KEPT: Duration = Duration::from_secs(600);
@@ -391,7 +392,7 @@ mod tests {
             let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
             (0..times).map(|_| rhythm.pause(&names).as_secs()).collect()
         };
-        assert_eq!(pauses(&["dc1"], 7), [1, 2, 4, 8, 16, 30, 30]);
+        assert_eq!(pauses(&["dc1"], 5), [1, 2, 4, 5, 5]);
         assert_eq!(pauses(&["dc1", "dc2"], 3), [1, 2, 4]);
     }
 

@@ -114,7 +114,9 @@ async fn a_consul_that_returns_at_once_does_not_make_us_spin() {
 #[tokio::test]
 async fn nothing_is_denied_before_consul_was_heard() {
     let consul = FakeConsul::start().await;
-    let server = stage::start(stage::config(&consul));
+    let mut config = stage::config(&consul);
+    config.consul.timeout = Duration::from_secs(2);
+    let server = stage::start(config);
     for name in
         ["web.service.consul", "web.dc1.consul", "n1.node.consul", "x.consul", "a.b.c.consul"]
     {
@@ -148,6 +150,8 @@ async fn nothing_is_denied_before_consul_was_heard() {
     let pending = "the list of services of dc1 is not in\nthe list of nodes of dc1 is not in\n";
     let lists = async || get("ready").await == (503, pending.to_owned());
     eventually("the lists are pending", lists).await;
+    // Long enough to be seen: a watch that fails keeps nobody waiting.
+    consul.script(&health("web"), Reply::hang());
     list(&consul, 5, &["web"]);
     nodes(&consul, 5, &[("n1", "10.0.0.1")]);
     let pending = (503, "the instances of web in dc1 are not in\n".to_owned());

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::support::dns::{ask, pipeline, question, with_edns, zone_text};
 use crate::support::fake_consul::{FakeConsul, Reply};
 use crate::support::metrics::{scrape, value};
-use crate::support::stage::{self, fill, health, instances, list};
+use crate::support::stage::{self, SERVICES, fill, health, instances, list};
 use crate::support::wait::eventually;
 
 /// One letter each: `a` to `d` fit among the watches of [`small`], the rest do not.
@@ -192,6 +192,52 @@ async fn a_reply_without_instances_that_a_list_has_overtaken_denies_nothing() {
     let (answer, ()) = tokio::join!(addresses(server.dns(), "j.service.consul"), listing);
     assert_eq!(answer, ["10.0.0.1"]);
     assert_eq!(consul.requests_for(&path).len(), 2, "asked once more, and then believed");
+}
+
+#[tokio::test]
+async fn a_tag_that_is_listed_is_not_denied_from_older_instances() {
+    let consul = stage::consul(&["web"]).await;
+    let path = health("web");
+    let tagged = |tags: &[&str]| {
+        let mut tagged = instances("web", "10.0.0.1");
+        tagged[0]["Service"]["Tags"] = json!(tags);
+        tagged
+    };
+    consul.set(SERVICES, 11, &json!({ "web": ["v1"] }));
+    consul.set(&path, 11, &tagged(&["v1"]));
+    let server = stage::serve(small(&consul)).await;
+    assert_eq!(addresses(server.dns(), "v1.web.service.consul").await, ["10.0.0.1"]);
+    assert!(text(server.dns(), "v2.web.service.consul").await.starts_with("NXDOMAIN"));
+
+    // The watch hears nothing of it, and does not know.
+    consul.script(&path, Reply::hang());
+    consul.set(&path, 12, &tagged(&["v1", "v2", "a.b"]));
+    consul.set(SERVICES, 12, &json!({ "web": ["v1", "v2", "a.b"] }));
+    let known = async || addresses(server.dns(), "v2.web.service.consul").await == ["10.0.0.1"];
+    eventually("the tag is known", known).await;
+    assert!(text(server.dns(), "b.web.service.consul").await.starts_with("NOERROR"));
+
+    // An instance that the token does not see: one fetch says so, and no more are made.
+    consul.set(SERVICES, 13, &json!({ "web": ["v1", "v2", "v3"], "k": [] }));
+    fill(&consul, 13, "k", "10.0.0.1");
+    let listed = async || addresses(server.dns(), "k.service.consul").await == ["10.0.0.1"];
+    eventually("the list is known", listed).await;
+    let before = consul.requests_for(&path).len();
+    for _ in 0..20 {
+        assert!(text(server.dns(), "v3.web.service.consul").await.starts_with("NXDOMAIN"));
+    }
+    assert_eq!(consul.requests_for(&path).len(), before + 1);
+
+    // Where Consul cannot be asked, nothing is denied.
+    fails(&consul, &path);
+    consul.set(SERVICES, 14, &json!({ "web": ["v1", "v2", "v4"], "l": [] }));
+    fill(&consul, 14, "l", "10.0.0.1");
+    let listed = async || addresses(server.dns(), "l.service.consul").await == ["10.0.0.1"];
+    eventually("the next list is known", listed).await;
+    let answer = text(server.dns(), "v4.web.service.consul").await;
+    assert_eq!(answer, "SERVFAIL aa rd");
+    assert_eq!(addresses(server.dns(), "v1.web.service.consul").await, ["10.0.0.1"]);
+    assert!(text(server.dns(), "v5.web.service.consul").await.starts_with("NXDOMAIN"));
 }
 
 #[tokio::test]

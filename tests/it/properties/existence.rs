@@ -1,6 +1,8 @@
 //! Which names exist: parents of data do, and the type asked for has no say (RFC 8020).
 
 use fingerpost::answer::Transport;
+use fingerpost::catalog::model::{Address, Health, Instance, Node, Weights};
+use fingerpost::catalog::{Change, Form, Held};
 use proptest::prelude::*;
 
 use crate::support::generate::{World, config, query, world};
@@ -32,6 +34,59 @@ proptest! {
                 let rcode = ask(&mut core, &name, qtype).rcode;
                 prop_assert_eq!(rcode, expected, "{} type {}", name, qtype);
             }
+        }
+    }
+}
+
+#[test]
+fn a_listed_tag_that_nobody_has_is_wanted_until_it_is_settled() {
+    let dc1 = || "dc1".to_owned();
+    let web = || "web".to_owned();
+    let instance = |tag: &str, health| Instance {
+        id: tag.to_owned(),
+        node: Node::new("n1".to_owned(), Address::Ip([10, 0, 0, 1].into())),
+        address: None,
+        port: 80,
+        ports: Vec::new(),
+        tagged: None,
+        tags: vec![tag.to_owned()],
+        weights: Weights::default(),
+        health,
+    };
+    let listed = ["v1", "v2", "v3", "a.b"].map(str::to_owned).to_vec();
+    let instances = vec![instance("v1", Health::Passing), instance("v2", Health::Critical)];
+    let mut changes = vec![
+        Change::Datacenters { local: dc1(), names: vec![dc1()] },
+        Change::Services { datacenter: dc1(), listing: vec![(web(), listed)] },
+        Change::Service {
+            datacenter: dc1(),
+            form: Form::Service,
+            service: web(),
+            instances,
+            held: Held::Watched,
+            executed: None,
+        },
+    ];
+    for settled in [false, true] {
+        if settled {
+            changes.push(Change::Settle { datacenter: dc1(), service: web() });
+        }
+        let mut core = Core::new(straight::rules(), straight::policy(), changes.clone());
+        for (tag, expected) in [
+            ("v1", "NOERROR"),
+            // Of a critical instance: it is known, and not shown.
+            ("v2", "NXDOMAIN"),
+            ("v3", if settled { "NXDOMAIN" } else { "wanted" }),
+            ("b", if settled { "NXDOMAIN" } else { "wanted" }),
+            ("v4", "NXDOMAIN"),
+        ] {
+            let query = query(&format!("{tag}.web.service"), A, None);
+            let got = match core.outcome(&query, Transport::Udp, 0) {
+                Ok(reply) if reply[3] & 0xf == NXDOMAIN => "NXDOMAIN",
+                Ok(_) => "NOERROR",
+                Err(_) => "wanted",
+            };
+            assert_eq!(got, expected, "{tag}, settled: {settled}");
         }
     }
 }
