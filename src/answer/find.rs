@@ -312,6 +312,10 @@ impl<'s> Search<'s, '_> {
             return (finding, None);
         };
         let finding = match self.held(service, want) {
+            // What Consul denied a while ago, only Consul can deny now.
+            Ok(rrsets) if rrsets.all().is_empty() && service.held.is_due(self.asked.now_ms) => {
+                Finding::Unreachable
+            }
             Ok(rrsets) => select(rrsets, None, None),
             Err(finding) => finding,
         };

@@ -178,7 +178,7 @@ impl Builder {
                 self.labels_left = left;
                 Arc::new(Usage::new(self.lanes, true))
             }
-            None => Arc::clone(&self.other),
+            None => Arc::new(self.other.shared()),
         }
     }
 

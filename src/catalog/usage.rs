@@ -5,6 +5,7 @@
 //!
 //! **Hot.** Relaxed stores, nothing else.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What the cache had for a question.
@@ -35,12 +36,14 @@ impl CacheResult {
     }
 }
 
-/// Counts of one service, or of all that share a label.
+/// How a service is asked for: counts, its own or shared with others, and when it last was.
 #[derive(Debug)]
 pub struct Usage {
-    lanes: Box<[Lane]>,
+    lanes: Arc<[Lane]>,
     /// False where several services share these counts.
     own: bool,
+    /// Seconds of the program's clock.
+    asked_secs: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -50,7 +53,27 @@ struct Lane([AtomicU64; CacheResult::ALL.len()]);
 impl Usage {
     /// Counts for `lanes` workers, at least one; `own` if they are one service's.
     pub fn new(lanes: usize, own: bool) -> Self {
-        Self { lanes: (0..lanes.max(1)).map(|_| Lane::default()).collect(), own }
+        let lanes = (0..lanes.max(1)).map(|_| Lane::default()).collect();
+        Self { lanes, own, asked_secs: AtomicU64::new(0) }
+    }
+
+    /// For another service that shares these counts.
+    pub fn shared(&self) -> Self {
+        Self { lanes: Arc::clone(&self.lanes), own: false, asked_secs: AtomicU64::new(0) }
+    }
+
+    /// Notes that the service was asked for at this time of the program's clock.
+    pub fn mark(&self, now_ms: u64) {
+        let now_secs = now_ms / 1000;
+        // A line that all workers read is written once a second.
+        if self.asked_secs.load(Ordering::Relaxed) != now_secs {
+            self.asked_secs.store(now_secs, Ordering::Relaxed);
+        }
+    }
+
+    /// When the service was last asked for, to the second below.
+    pub fn asked_ms(&self) -> u64 {
+        self.asked_secs.load(Ordering::Relaxed) * 1000
     }
 
     /// Counts one question that worker `lane` answered.
@@ -85,5 +108,15 @@ mod tests {
         usage.count(9, CacheResult::Hit);
         let totals = CacheResult::ALL.map(|result| (result.as_str(), usage.total(result)));
         assert_eq!(totals, [("hit", 2), ("miss", 0), ("negative", 0), ("stale", 1)]);
+    }
+
+    #[test]
+    fn who_shares_counts_is_asked_for_alone() {
+        let other = Usage::new(1, false);
+        let (one, two) = (other.shared(), other.shared());
+        one.count(0, CacheResult::Hit);
+        one.mark(5_900);
+        assert_eq!((two.total(CacheResult::Hit), other.total(CacheResult::Hit)), (1, 1));
+        assert_eq!((one.asked_ms(), two.asked_ms()), (5_000, 0));
     }
 }

@@ -115,6 +115,11 @@ impl Default for CacheConfig {
             idle: Duration::from_secs(600),
             services_max: 10_000,
             patience: Duration::from_secs(1),
+            query_kept: Duration::from_secs(5),
+            unlisted_per_second: 20,
+            denied_max: 1024,
+            sweep_within: Duration::from_secs(60),
+            sweep_every: Duration::from_secs(600),
         }
     }
 }

@@ -109,6 +109,59 @@ static KEYS: &[Key] = &[
         },
     ),
     Key::new(
+        "cache.query_kept",
+        r#""5s""#,
+        "How long the result of a prepared query without a TTL is answered without executing it \
+         again.",
+        Kind::Duration {
+            min: Duration::from_secs(0),
+            max: Duration::from_secs(DAY),
+            put: |config, value| config.cache.query_kept = value,
+        },
+    ),
+    Key::new(
+        "cache.unlisted_per_second",
+        "20",
+        "Questions a second that may ask Consul for names in no list: of the mesh, of ingress, of \
+         peers, and of prepared queries where these cannot be listed.",
+        Kind::Whole {
+            min: 1,
+            max: 1_000_000,
+            put: |config, value| config.cache.unlisted_per_second = value,
+        },
+    ),
+    Key::new(
+        "cache.denied_max",
+        "1024",
+        "Such names in memory at most that Consul denied.",
+        Kind::Whole {
+            min: 1,
+            max: 1_000_000,
+            put: |config, value| config.cache.denied_max = value,
+        },
+    ),
+    Key::new(
+        "cache.sweep_within",
+        r#""1m""#,
+        "How long it takes to read the addresses of all services that are not watched, for reverse \
+         names.",
+        Kind::Duration {
+            min: Duration::from_secs(1),
+            max: Duration::from_secs(DAY),
+            put: |config, value| config.cache.sweep_within = value,
+        },
+    ),
+    Key::new(
+        "cache.sweep_every",
+        r#""10m""#,
+        "How often they are read again.",
+        Kind::Duration {
+            min: Duration::from_secs(1),
+            max: Duration::from_secs(30 * DAY),
+            put: |config, value| config.cache.sweep_every = value,
+        },
+    ),
+    Key::new(
         "catalog.file",
         r#""""#,
         "A catalogue file to serve instead of a Consul.",

@@ -197,6 +197,17 @@ pub struct CacheConfig {
     pub services_max: usize,
     /// How long a question waits for Consul before it is SERVFAIL.
     pub patience: Duration,
+    /// How long the result of a prepared query without a TTL is answered without executing it
+    /// again.
+    pub query_kept: Duration,
+    /// Questions a second that may ask Consul for names that nothing here says exist. At least 1.
+    pub unlisted_per_second: usize,
+    /// Such names in memory at most that Consul denied. At least 1.
+    pub denied_max: usize,
+    /// How long it takes to read the addresses of all services that are not watched.
+    pub sweep_within: Duration,
+    /// How often they are read again.
+    pub sweep_every: Duration,
 }
 
 /// `[log]`.

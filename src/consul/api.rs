@@ -8,9 +8,11 @@
 //! **Invariant:** equal contents give equal values. Lists come sorted where Consul's order is
 //! not meant, so that a watch does not take a shuffled reply for a change.
 
+mod agent;
 mod query;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -18,9 +20,9 @@ use tracing::debug;
 
 use crate::catalog::form::Form;
 use crate::catalog::model::{Address, Health, Instance, NamedPort, Node, Tagged, Weights};
-use crate::consul::client::{Ask, Client, Place, Reply, Scope};
-use crate::consul::fetch::FetchError;
+use crate::consul::client::{Ask, Scope};
 
+pub use agent::{Agent, fetch_self};
 pub use query::{Execution, execution, queries};
 
 /// All nodes of a datacenter.
@@ -60,25 +62,16 @@ pub fn nodes(datacenter: Option<&str>) -> Ask<NodeList> {
     ask(&["v1", "catalog", "nodes"], datacenter, node_list)
 }
 
+/// Each address of its own that a service's instances have, with node and ID, sorted.
+pub fn addresses(datacenter: Option<&str>, name: &str) -> Ask<Vec<(IpAddr, String, String)>> {
+    ask(&["v1", "catalog", "service", name], datacenter, own_addresses)
+}
+
 /// The names of all datacenters, sorted. Does not block and has no index: poll it.
 ///
 /// Consul's order is by distance, which changes with every measurement.
 pub fn datacenters() -> Ask<Vec<String>> {
     Ask { scope: Scope::Agent, ..ask(&["v1", "catalog", "datacenters"], None, datacenter_names) }
-}
-
-/// The datacenter that the agent itself is in; `None` where its token may not ask.
-///
-/// # Errors
-///
-/// As [`Client::read`], but for status 403: the list of nodes says the same, where there are any.
-pub async fn fetch_self_datacenter(client: &Client) -> Result<Option<String>, FetchError> {
-    let ask = Ask { scope: Scope::Agent, ..ask(&["v1", "agent", "self"], None, own_datacenter) };
-    match client.read(&ask, None, Place::Spare).await {
-        Ok(Reply { value, .. }) => Ok(value),
-        Err(FetchError::Status { status: 403, .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 #[derive(Default, Deserialize)]
@@ -122,6 +115,16 @@ struct ServiceEntry {
     weights: Option<WeightsEntry>,
 }
 
+/// An instance without its checks.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct CatalogEntry {
+    node: String,
+    #[serde(rename = "ServiceID")]
+    id: String,
+    service_address: Option<String>,
+}
+
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 struct PortEntry {
@@ -142,18 +145,6 @@ struct WeightsEntry {
 #[serde(default, rename_all = "PascalCase")]
 struct Check {
     status: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct AgentSelf {
-    config: Option<AgentConfig>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct AgentConfig {
-    datacenter: Option<String>,
 }
 
 impl HealthEntry {
@@ -331,16 +322,21 @@ fn node_list(body: &[u8]) -> Result<NodeList, serde_json::Error> {
     Ok(NodeList { datacenter, nodes })
 }
 
+fn own_addresses(body: &[u8]) -> Result<Vec<(IpAddr, String, String)>, serde_json::Error> {
+    let entries: Vec<CatalogEntry> = or_null(body)?;
+    let own = entries.into_iter().filter_map(|entry| {
+        let address = entry.service_address?.parse().ok()?;
+        Some((address, entry.node, entry.id))
+    });
+    let mut own: Vec<_> = own.collect();
+    own.sort();
+    Ok(own)
+}
+
 fn datacenter_names(body: &[u8]) -> Result<Vec<String>, serde_json::Error> {
     let mut names: Vec<String> = or_null(body)?;
     names.sort();
     Ok(names)
-}
-
-fn own_datacenter(body: &[u8]) -> Result<Option<String>, serde_json::Error> {
-    let agent: AgentSelf = or_null(body)?;
-    let name = agent.config.and_then(|config| config.datacenter);
-    Ok(name.filter(|name| !name.is_empty()))
 }
 
 /// Reads a whole body; a `null` is the empty value. An empty body is an error.

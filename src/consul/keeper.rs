@@ -11,9 +11,11 @@
 //! **Invariant:** what is newer wins. A fetch is consistent, so it is newer than all that arrived
 //! before it was asked for; what arrived since may be newer, and then the fetch is not believed.
 
+mod beyond;
+
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{self, Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -23,13 +25,15 @@ use crate::catalog::{Change, Form, Found, Held, Snapshot};
 use crate::clock::Clock;
 use crate::config::CacheConfig;
 use crate::consul::shelf::Shelf;
+use crate::consul::sweep::Sweep;
 use crate::consul::tasks::{Report, Said, Tasks};
+use crate::consul::unlisted::Unlisted;
 use crate::consul::view::{self, Heard, find, is_askable, warn_of_nothing};
 use crate::consul::waiting::{Ended, Waiting};
 use crate::consul::watches::{Room, Watches};
 use crate::consul::{Key, Watched};
-use crate::demand::{Demand, Wanted};
-use crate::metrics::{Metrics, Operation};
+use crate::demand::{Demand, Supply, Wanted};
+use crate::metrics::{Metrics, OTHER, Operation};
 use crate::publisher::Publisher;
 
 /// The keeper's state between two reports.
@@ -41,6 +45,14 @@ pub struct Keeper {
     watches: Watches,
     waiting: Waiting,
     shelf: Shelf,
+    unlisted: Unlisted,
+    sweep: Sweep,
+    /// How long what nobody asks for is still watched.
+    idle: Duration,
+    /// How long the result of a query without a TTL is answered.
+    query_kept: Duration,
+    /// Those who wait for what is fetched before anybody asks.
+    ahead: Vec<oneshot::Receiver<Supply>>,
     /// How long a fetched service is answered without asking again.
     kept: Duration,
     is_ready: bool,
@@ -66,9 +78,15 @@ impl Keeper {
         cache: &CacheConfig,
         room: Room,
     ) -> Self {
+        let now = Instant::now();
         Self {
             publisher,
             clock,
+            unlisted: Unlisted::new(cache, metrics.consul.unlisted_refused.clone(), now),
+            sweep: Sweep::new(cache.sweep_within, cache.sweep_every, now),
+            idle: cache.idle,
+            query_kept: cache.query_kept,
+            ahead: Vec::new(),
             watches: Watches::new(tasks.clone(), room, metrics.consul.watches_failing.clone()),
             metrics,
             tasks,
@@ -102,6 +120,8 @@ impl Keeper {
                 _ = sweeps.tick() => {
                     self.watches.grow(&self.publisher.snapshot());
                     self.sweep();
+                    self.sweep_unlisted();
+                    self.sweep_addresses();
                 }
             }
         }
@@ -123,6 +143,14 @@ impl Keeper {
                 Said::Nothing(wanted) => {
                     self.waiting.end(&wanted, Ended::Failed, Instant::now());
                 }
+                Said::Open { datacenter } => {
+                    let ended = self.watches.use_queries(&datacenter);
+                    self.loosen(ended);
+                }
+                Said::Swept(change) => {
+                    self.sweep.end();
+                    batch.changes.extend(change.filter(|change| !self.is_told(change)));
+                }
             }
         }
         let Batch { changes, heard, fetched } = batch;
@@ -138,6 +166,7 @@ impl Keeper {
             self.waiting.end(&wanted, Ended::Came, Instant::now());
         }
         self.begin();
+        self.begin_sweep();
         self.tell_pending();
     }
 
@@ -147,8 +176,12 @@ impl Keeper {
             Change::Service { datacenter, form, service, instances, held, .. } => {
                 let key = Key::new(datacenter, *form, service);
                 let is_watched = self.watches.set_told(&key, arrived);
-                // Its watch may have ended while it spoke.
-                *held = if is_watched { Held::Watched } else { self.on_demand(instances) };
+                // Its watch may have ended while it spoke, and will if it denies the name.
+                let is_denied = key.form != Form::Service && instances.is_empty();
+                *held = match is_watched && !is_denied {
+                    true => Held::Watched,
+                    false => self.on_demand(instances),
+                };
             }
             Change::Services { datacenter, .. } => {
                 self.watches.lists.set_listed(datacenter, arrived)
@@ -168,7 +201,8 @@ impl Keeper {
         asked: Instant,
         batch: &mut Batch,
     ) {
-        let Change::Service { datacenter, form, service, instances, held, .. } = &mut change else {
+        let Change::Service { datacenter, form, service, instances, held, executed } = &mut change
+        else {
             return;
         };
         let key = Key::new(datacenter, *form, service);
@@ -186,7 +220,11 @@ impl Keeper {
             return;
         }
         let is_heard = told.is_some() && !self.watches.is_failing(&Watched::Service(key.clone()));
-        *held = if is_heard { Held::Watched } else { self.on_demand(instances) };
+        *held = match executed {
+            Some(executed) => self.on_query(&key, executed, instances),
+            None if is_heard => Held::Watched,
+            None => self.on_demand(instances),
+        };
         batch.changes.push(change);
         if !is_crossed {
             let Key { datacenter, service, .. } = key;
@@ -215,6 +253,11 @@ impl Keeper {
                 if self.watches.told(key).is_some() {
                     batch.changes.push(hold(key, Held::Failing));
                 }
+            }
+            // A list that grows old denies what is new.
+            Watched::Queries { datacenter } => {
+                let datacenter = datacenter.clone();
+                batch.changes.push(Change::Queries { datacenter, queries: None });
             }
             Watched::Services { datacenter } => {
                 self.watches.lists.dismiss(datacenter);
@@ -253,15 +296,13 @@ impl Keeper {
             }
             Heard::Other => (),
             Heard::Service { key, name } => {
-                match self.watches.has(&key) {
-                    true => self.shelf.take(&key),
-                    false => self.shelf.put(key.clone()),
-                }
+                self.place(&key, snapshot);
                 let (operation, since) = match asked {
                     Some(asked) => (Operation::Fetch, asked),
                     None => (Operation::Watch, arrived),
                 };
-                self.metrics.consul.observe(&name, operation, since.elapsed());
+                let label = if key.form == Form::Service { &*name } else { OTHER };
+                self.metrics.consul.observe(label, operation, since.elapsed());
                 self.watches.set_heard(&key);
                 let Key { datacenter, form, .. } = key;
                 self.waiting.tell(&Wanted::Service { datacenter, form, service: name });
@@ -277,7 +318,12 @@ impl Keeper {
     /// Watches the lists of a datacenter, once. False if there is no room for them.
     fn use_datacenter(&mut self, datacenter: &str) -> bool {
         let Some(ended) = self.watches.use_datacenter(datacenter) else { return false };
-        // What an ended watch said is as good as if it had just been fetched.
+        self.loosen(ended);
+        true
+    }
+
+    /// What an ended watch said is as good as if it had just been fetched.
+    fn loosen(&mut self, ended: Vec<Key>) {
         let snapshot = self.publisher.snapshot();
         let changes = ended.iter().filter_map(|key| {
             let service = find(&snapshot, key)?;
@@ -286,7 +332,6 @@ impl Keeper {
         let changes: Vec<_> = changes.collect();
         self.publisher.publish(changes);
         ended.into_iter().for_each(|key| self.shelf.put(key));
-        true
     }
 
     fn answer_lists(&mut self, datacenter: &str, snapshot: &Snapshot) {
@@ -313,9 +358,16 @@ impl Keeper {
             }
             // Such a name cannot be put into a question to Consul.
             Wanted::Service { form, service, .. } if !is_askable(*form, service) => (),
-            Wanted::Service { .. } => {
-                self.waiting.join(demand, Instant::now());
-                self.begin();
+            Wanted::Service { datacenter, form, service } => {
+                let key = Key::new(datacenter, *form, service);
+                let now = Instant::now();
+                if self.is_known(&key)
+                    || self.waiting.has(&demand.wanted)
+                    || self.unlisted.admit(now)
+                {
+                    self.waiting.join(demand, now);
+                    self.begin();
+                }
             }
             // The forwarder's.
             Wanted::Foreign { .. } | Wanted::Host { .. } => (),
@@ -368,7 +420,7 @@ impl Keeper {
         if self.is_ready {
             return;
         }
-        let pending = self.pending();
+        let pending = view::pending(&self.publisher.snapshot(), self.watches.starting());
         if pending.is_empty() {
             self.is_ready = true;
             let snapshot = self.publisher.snapshot();
@@ -379,24 +431,6 @@ impl Keeper {
             info!(services, nodes, watched, on_demand, "ready");
         }
         self.publisher.set_pending(pending);
-    }
-
-    fn pending(&self) -> Vec<String> {
-        let snapshot = self.publisher.snapshot();
-        let Found::Here(local) = snapshot.datacenter(None) else {
-            return vec!["Consul has not said which datacenter it is in".to_owned()];
-        };
-        let mut pending = Vec::new();
-        if !local.has_services() {
-            pending.push(format!("the list of services of {} is not in", local.name));
-        }
-        if !local.has_nodes() {
-            pending.push(format!("the list of nodes of {} is not in", local.name));
-        }
-        pending.extend(
-            self.watches.starting().map(|key| format!("the instances of {key} are not in")),
-        );
-        pending
     }
 }
 

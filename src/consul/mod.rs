@@ -25,9 +25,11 @@ pub mod roster;
 #[cfg(test)]
 mod samples;
 pub mod shelf;
+pub mod sweep;
 pub mod tasks;
 pub mod tls;
 pub mod token;
+pub mod unlisted;
 pub mod view;
 pub mod waiting;
 pub mod watch;
@@ -101,6 +103,11 @@ pub enum Watched {
     },
     /// The instances of a service.
     Service(Key),
+    /// The prepared queries of a datacenter.
+    Queries {
+        /// Its name.
+        datacenter: String,
+    },
     /// The names of a datacenter's services.
     Services {
         /// Its name.
@@ -112,14 +119,16 @@ impl Watched {
     /// Where it is.
     pub fn datacenter(&self) -> &str {
         match self {
-            Self::Nodes { datacenter } | Self::Services { datacenter } => datacenter,
+            Self::Nodes { datacenter }
+            | Self::Queries { datacenter }
+            | Self::Services { datacenter } => datacenter,
             Self::Service(key) => &key.datacenter,
         }
     }
 
-    /// Whether it is one of the two lists of a datacenter.
+    /// Whether it is one of a datacenter's lists.
     pub fn is_list(&self) -> bool {
-        matches!(self, Self::Nodes { .. } | Self::Services { .. })
+        !matches!(self, Self::Service(_))
     }
 }
 
@@ -128,6 +137,7 @@ impl fmt::Display for Watched {
         match self {
             Self::Nodes { datacenter } => write!(f, "the nodes of {datacenter}"),
             Self::Service(key) => write!(f, "the instances of {key}"),
+            Self::Queries { datacenter } => write!(f, "the prepared queries of {datacenter}"),
             Self::Services { datacenter } => write!(f, "the services of {datacenter}"),
         }
     }

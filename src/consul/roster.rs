@@ -70,15 +70,22 @@ impl Roster {
         Some(cancel)
     }
 
-    /// Ends the watches in `datacenter` for which `is_listed` is false.
-    pub fn retain(&mut self, datacenter: &str, is_listed: impl Fn(&str) -> bool) {
+    /// Ends the watches in `datacenter` for which `stays` is false.
+    pub fn retain(&mut self, datacenter: &str, stays: impl Fn(&Key) -> bool) {
         self.watched.retain(|key, post| {
-            let stays = key.datacenter != datacenter || is_listed(&key.service);
+            let stays = key.datacenter != datacenter || stays(key);
             if !stays {
                 post.cancel.cancel();
             }
             stays
         });
+    }
+
+    /// Takes `key` off duty. False if it was not on it.
+    pub fn leave(&mut self, key: &Key) -> bool {
+        let post = self.watched.remove(key);
+        post.iter().for_each(|post| post.cancel.cancel());
+        post.is_some()
     }
 
     /// Whether `key` is watched.
@@ -142,7 +149,7 @@ mod tests {
         let mut roster = Roster::new(9);
         let cancel = roster.enter(&key("dc1", "a"), &parent).unwrap();
         let kept = roster.enter(&key("dc2", "a"), &parent).unwrap();
-        roster.retain("dc1", |service| service == "b");
+        roster.retain("dc1", |key| key.service == "b");
         assert!(cancel.is_cancelled() && !kept.is_cancelled());
         assert!(!roster.has(&key("dc1", "a")) && roster.has(&key("dc2", "a")));
     }

@@ -58,6 +58,13 @@ pub enum Said {
     },
     /// A fetch that brought nothing.
     Nothing(Wanted),
+    /// The agent has no ACLs: every list of this datacenter is whole.
+    Open {
+        /// Its name.
+        datacenter: String,
+    },
+    /// The addresses of a service were read, or could not be.
+    Swept(Option<Change>),
 }
 
 /// Starts tasks. They end when cancelled, and report to one channel.
@@ -136,6 +143,36 @@ impl Tasks {
         let change = move |value| instances(&dc, form, &name, value, None);
         let asked = api::health(Some(datacenter), form, service);
         self.watch(watched, asked, cancel, change);
+    }
+
+    /// Watches the prepared queries of a datacenter, until `cancel`.
+    pub fn watch_queries(&self, datacenter: &str, cancel: CancellationToken) {
+        let name = datacenter.to_owned();
+        let watched = Watched::Queries { datacenter: name.clone() };
+        let change =
+            move |queries| Change::Queries { datacenter: name.clone(), queries: Some(queries) };
+        self.watch(watched, api::queries(Some(datacenter)), cancel, change);
+    }
+
+    /// Reads the addresses of a service once.
+    pub fn sweep_service(&self, datacenter: &str, service: &str) {
+        let (tasks, dc, name) = (self.clone(), datacenter.to_owned(), service.to_owned());
+        let what = format!("the addresses of {name} in {dc}");
+        let mut source =
+            self.counted(what, api::addresses(Some(datacenter), service), Place::Spare, true);
+        let sweeping = async move {
+            let read = source.fetch(None).await;
+            let read = read.inspect_err(|error| {
+                debug!(error = error.chain(), service = name, "cannot read addresses");
+            });
+            let change = read.ok().map(|reply| Change::Owned {
+                datacenter: dc,
+                service: name,
+                addresses: reply.value,
+            });
+            tasks.report(Said::Swept(change), Instant::now()).await;
+        };
+        self.tracker.spawn(self.cancel.clone().run_until_cancelled_owned(sweeping));
     }
 
     /// Reports what is watched each time that something is heard or nothing is, until `cancel`.
@@ -226,12 +263,13 @@ impl Tasks {
     }
 
     async fn poll(&self, configured: Option<String>) {
-        let mut local = configured;
+        let mut agent = api::Agent { datacenter: configured, is_open: false };
+        let mut is_asked = false;
         let mut seen = BTreeMap::new();
         let mut outage = Outage::default();
         let mut rhythm = Rhythm::default();
         loop {
-            let failed = match self.datacenters(&mut local).await {
+            let failed = match self.datacenters(&mut agent, &mut is_asked).await {
                 Ok(Some((local, names, arrived))) => {
                     if outage.end("datacenters", &self.wake) {
                         info!("consul tells its datacenters");
@@ -239,7 +277,11 @@ impl Tasks {
                     }
                     let names = remember(&mut seen, names, arrived);
                     let pause = rhythm.pause(&names);
+                    let datacenter = local.clone();
                     self.report(Said::Change(Change::Datacenters { local, names }), arrived).await;
+                    if std::mem::take(&mut agent.is_open) {
+                        self.report(Said::Open { datacenter }, arrived).await;
+                    }
                     time::sleep(pause).await;
                     continue;
                 }
@@ -264,17 +306,27 @@ impl Tasks {
     /// The datacenters there are. `None` where it cannot be told in which one we are.
     async fn datacenters(
         &self,
-        local: &mut Option<String>,
+        agent: &mut api::Agent,
+        is_asked: &mut bool,
     ) -> Result<Option<(String, Vec<String>, Instant)>, FetchError> {
         let names = self.once("datacenters", api::datacenters()).await?;
-        if local.is_none() {
-            *local = api::fetch_self_datacenter(&self.client).await?;
+        if !*is_asked {
+            match api::fetch_self(&self.client).await {
+                Ok(said) => {
+                    *is_asked = true;
+                    agent.is_open = said.is_open;
+                    agent.datacenter = agent.datacenter.take().or(said.datacenter);
+                }
+                // What it says besides can wait.
+                Err(_) if agent.datacenter.is_some() => (),
+                Err(error) => return Err(error),
+            }
         }
-        if local.is_none() {
+        if agent.datacenter.is_none() {
             // The agent's own datacenter is what its nodes are in where none is named.
-            *local = self.once("nodes", api::nodes(None)).await?.value.datacenter;
+            agent.datacenter = self.once("nodes", api::nodes(None)).await?.value.datacenter;
         }
-        Ok(local.clone().map(|local| (local, names.value, names.arrived)))
+        Ok(agent.datacenter.clone().map(|local| (local, names.value, names.arrived)))
     }
 
     async fn once<T: Send + 'static>(

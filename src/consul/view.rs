@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use tracing::warn;
 
 use crate::catalog::model::{Health, Instance};
-use crate::catalog::{Change, Form, Found, Service, Snapshot};
+use crate::catalog::{Change, Form, Found, Held, Service, Snapshot};
 use crate::consul::Key;
 use crate::consul::tasks::{Report, Said};
+use crate::demand::Wanted;
 
 /// What a change was about, once it is published.
 #[derive(Debug)]
@@ -79,6 +80,45 @@ pub fn find<'s>(snapshot: &'s Snapshot, key: &Key) -> Option<&'s Service> {
     }
 }
 
+/// What is still to come before the program is ready, a line each; `starting` are services that
+/// are watched from the start and of which nothing was heard yet.
+pub fn pending<'k>(snapshot: &Snapshot, starting: impl Iterator<Item = &'k Key>) -> Vec<String> {
+    let Found::Here(local) = snapshot.datacenter(None) else {
+        return vec!["Consul has not said which datacenter it is in".to_owned()];
+    };
+    let mut pending = Vec::new();
+    if !local.has_services() {
+        pending.push(format!("the list of services of {} is not in", local.name));
+    }
+    if !local.has_nodes() {
+        pending.push(format!("the list of nodes of {} is not in", local.name));
+    }
+    pending.extend(starting.map(|key| format!("the instances of {key} are not in")));
+    pending
+}
+
+/// The queries whose results are too old within a second, and that were asked for since they came.
+pub fn due_queries(snapshot: &Snapshot, now_ms: u64) -> Vec<Wanted> {
+    let all = snapshot.datacenters().flat_map(|datacenter| {
+        datacenter.all_unlisted().map(move |(form, service)| (datacenter, form, service))
+    });
+    let due = all.filter(|(_, form, service)| {
+        let fresh_until_ms = match service.held {
+            Held::OnDemand { fresh_until_ms } => fresh_until_ms,
+            Held::Failing | Held::Watched => return false,
+        };
+        let is_ending = (now_ms..now_ms + 1000).contains(&fresh_until_ms);
+        let is_wanted = service.usage.asked_ms() + ASKED_LATELY_MS > now_ms;
+        *form == Form::Query && !service.instances.is_empty() && is_ending && is_wanted
+    });
+    due.map(|(datacenter, form, service)| Wanted::Service {
+        datacenter: datacenter.name.to_string(),
+        form,
+        service: service.name.to_string(),
+    })
+    .collect()
+}
+
 /// Leaves out every list of names that a later one of `reports` replaces.
 ///
 /// A service that one list lacks and the next has again was watched all the while. Its instances
@@ -138,6 +178,9 @@ pub fn warn_of_nothing(datacenter: &str, snapshot: &Snapshot) {
         );
     }
 }
+
+/// A query that was asked for within this time is executed again before anybody has to wait.
+const ASKED_LATELY_MS: u64 = 5_000;
 
 #[cfg(test)]
 mod tests {

@@ -82,6 +82,11 @@ impl Waiting {
         }
     }
 
+    /// Whether this is wanted already.
+    pub fn has(&self, wanted: &Wanted) -> bool {
+        matches!(self.wanted.get(wanted), Some(State::Asked(_) | State::Queued(_)))
+    }
+
     /// What may be fetched now. It is in flight from here on, until [`Waiting::end`].
     pub fn next(&mut self, now: Instant) -> Option<Wanted> {
         loop {

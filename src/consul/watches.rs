@@ -2,11 +2,12 @@
 //!
 //! Keeps the books of what runs and starts the tasks that run. What they say is the keeper's.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use prometheus::IntGauge;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::catalog::{Form, Found, Snapshot};
@@ -25,6 +26,8 @@ pub struct Watches {
     tasks: Tasks,
     roster: Roster,
     failing: Failing,
+    /// Lists of prepared queries, and what ends their watches.
+    queries: BTreeMap<Watched, CancellationToken>,
     /// Services watched at start that have not answered yet; `None` before the first list.
     starting: Option<BTreeSet<Key>>,
     /// Whether the log knows that there was no room for a datacenter.
@@ -57,6 +60,7 @@ impl Watches {
             tasks,
             roster,
             failing: Failing::new(failing),
+            queries: BTreeMap::new(),
             starting: None,
             is_full_said: false,
             growth: (held_back > 0).then(|| (Instant::now() + room.grows_after, held_back)),
@@ -95,6 +99,11 @@ impl Watches {
         for name in &gone {
             self.roster.retain(name, |_| false);
             self.roster.give_back(LISTS);
+            let place = Watched::Queries { datacenter: name.clone() };
+            if let Some(cancel) = self.queries.remove(&place) {
+                cancel.cancel();
+                self.roster.give_back(1);
+            }
         }
         if !gone.is_empty() {
             self.forget_ended();
@@ -107,12 +116,51 @@ impl Watches {
         let Found::Here(listed) = snapshot.datacenter(Some(datacenter.as_bytes())) else { return };
         let is_listed =
             |service: &str| matches!(listed.service(service.as_bytes()), Found::Here(_));
-        self.roster.retain(datacenter, is_listed);
+        self.roster.retain(datacenter, |key| key.form != Form::Service || is_listed(&key.service));
         if let Some(starting) = &mut self.starting {
             starting.retain(|key| key.datacenter != datacenter || is_listed(&key.service));
         }
         self.forget_ended();
         self.staff(snapshot);
+    }
+
+    /// Watches the prepared queries of a datacenter, if there is room. The token sees them all.
+    pub fn use_queries(&mut self, datacenter: &str) -> Vec<Key> {
+        let place = Watched::Queries { datacenter: datacenter.to_owned() };
+        if self.queries.contains_key(&place) || !self.roster.could_reserve(1) {
+            return Vec::new();
+        }
+        let ended = self.roster.reserve(1);
+        let cancel = self.tasks.cancel().child_token();
+        self.tasks.watch_queries(datacenter, cancel.clone());
+        self.queries.insert(place, cancel);
+        self.forget_ended();
+        ended
+    }
+
+    /// Watches what is in no list, if there is room. False if it is watched already, or cannot be.
+    pub fn enter(&mut self, key: &Key) -> bool {
+        if self.is_growing() {
+            return false;
+        }
+        let Some(cancel) = self.roster.enter(key, self.tasks.cancel()) else { return false };
+        self.tasks.watch_service(&key.datacenter, key.form, &key.service, cancel);
+        true
+    }
+
+    /// Ends the watch of what is in no list; who is listed and unwatched takes its place.
+    pub fn leave(&mut self, key: &Key, snapshot: &Snapshot) -> bool {
+        let has_left = self.roster.leave(key);
+        if has_left {
+            self.forget_ended();
+            self.staff(snapshot);
+        }
+        has_left
+    }
+
+    /// The watches of what is in no list.
+    pub fn unlisted(&self) -> impl Iterator<Item = &Key> {
+        self.roster.keys().filter(|key| key.form != Form::Service)
     }
 
     /// Takes the places that were held back, once what an earlier start left at Consul is gone.
@@ -163,7 +211,7 @@ impl Watches {
 
     /// Notes a failure, the `failures`th in a row. False if it is one of a watch that has ended.
     pub fn fail(&mut self, watched: &Watched, failures: u32, error: &str) -> bool {
-        if !runs(&self.roster, &self.lists, watched) {
+        if !self.runs(watched) {
             return false;
         }
         self.failing.fail(watched, failures, error);
@@ -213,15 +261,25 @@ impl Watches {
 
     /// Watches that have ended fail no more.
     fn forget_ended(&mut self) {
-        let (roster, lists) = (&self.roster, &self.lists);
-        self.failing.retain(|watched| runs(roster, lists, watched));
+        let Self { roster, lists, queries, .. } = self;
+        self.failing.retain(|watched| runs(roster, lists, queries, watched));
+    }
+
+    fn runs(&self, watched: &Watched) -> bool {
+        runs(&self.roster, &self.lists, &self.queries, watched)
     }
 }
 
-fn runs(roster: &Roster, lists: &Lists, watched: &Watched) -> bool {
+fn runs(
+    roster: &Roster,
+    lists: &Lists,
+    queries: &BTreeMap<Watched, CancellationToken>,
+    watched: &Watched,
+) -> bool {
     match watched {
         Watched::Service(key) => roster.has(key),
         Watched::Nodes { datacenter } | Watched::Services { datacenter } => lists.has(datacenter),
+        Watched::Queries { .. } => queries.contains_key(watched),
     }
 }
 

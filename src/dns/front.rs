@@ -157,7 +157,7 @@ impl Front {
                 self.respond(&snapshot, &policy, &asked, &mut draft)
             }
         };
-        tally.count(query.protocol, &outcome, query.since.elapsed());
+        tally.count(query.protocol, &outcome, query.since.elapsed(), asked.now_ms);
         draft
     }
 

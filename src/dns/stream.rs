@@ -203,14 +203,14 @@ impl Connection {
         let asked = self.asked(query, self.front.clock.now_ms(), Turn::First);
         let mut outcome = self.front.respond(&snapshot, &policy, &asked, &mut draft);
         if let Outcome::Wants(want) = &outcome {
-            self.tally.count(Protocol::Tcp, &outcome, since.elapsed());
+            self.tally.count(Protocol::Tcp, &outcome, since.elapsed(), asked.now_ms);
             if let Some(waiting) = self.front.ask(want, query) {
                 return Turned::Later { waiting, now_ms: asked.now_ms };
             }
             let asked = Asked { turn: Turn::Last, ..asked };
             outcome = self.front.respond(&snapshot, &policy, &asked, &mut draft);
         }
-        self.tally.count(Protocol::Tcp, &outcome, since.elapsed());
+        self.tally.count(Protocol::Tcp, &outcome, since.elapsed(), asked.now_ms);
         Turned::Now(draft)
     }
 

@@ -90,7 +90,7 @@ impl Worker {
         let (snapshot, policy) = (self.front.store.snapshot.load(), self.front.store.policy.load());
         let mut outcome = self.front.respond(&snapshot, &policy, &asked, draft);
         if let Outcome::Wants(want) = &outcome {
-            self.tally.count(Protocol::Udp, &outcome, since.elapsed());
+            self.tally.count(Protocol::Udp, &outcome, since.elapsed(), asked.now_ms);
             match self.front.ask(want, asked.bytes) {
                 Some(waiting) => return self.answer_later(waiting, &asked, route, since),
                 None => {
@@ -100,7 +100,7 @@ impl Worker {
             }
         }
         self.send(&draft.reply, route);
-        self.tally.count(Protocol::Udp, &outcome, since.elapsed());
+        self.tally.count(Protocol::Udp, &outcome, since.elapsed(), asked.now_ms);
     }
 
     /// Out of the loop: the only place where a query is copied.

@@ -121,9 +121,15 @@ impl Tally {
     /// Counts one query and what became of it.
     ///
     /// A question that wants something counts as a miss now, and as a query when it is answered.
-    pub fn count(&self, protocol: Protocol, outcome: &Outcome<'_>, took: Duration) {
+    /// The service that it was about is asked for at `now_ms` of the program's clock.
+    pub fn count(&self, protocol: Protocol, outcome: &Outcome<'_>, took: Duration, now_ms: u64) {
         match outcome {
-            Outcome::Replied(replied) => self.count_reply(protocol, replied, took),
+            Outcome::Replied(replied) => {
+                if let Some((_, Some(usage))) = replied.cache {
+                    usage.mark(now_ms);
+                }
+                self.count_reply(protocol, replied, took);
+            }
             Outcome::Silence => {
                 if let Some(lane) = self.lanes.get(self.lane) {
                     lane.ignored.fetch_add(1, Ordering::Relaxed);

@@ -48,6 +48,8 @@ pub struct ConsulMetrics {
     pub on_demand: IntGauge,
     /// Such services dropped to stay within the bound.
     pub evictions: IntCounter,
+    /// Questions for names in no list that were not put to Consul.
+    pub unlisted_refused: IntCounter,
     /// A change arrives from Consul, and the answers show it.
     pub propagation: Histogram,
     /// Snapshots published.
@@ -156,6 +158,13 @@ impl ConsulMetrics {
                 IntCounter::new(
                     "fingerpost_consul_on_demand_evictions_total",
                     "Services fetched on demand that were dropped to stay within the bound.",
+                )?,
+            )?,
+            unlisted_refused: add(
+                registry,
+                IntCounter::new(
+                    "fingerpost_consul_unlisted_refused_total",
+                    "Questions for names in no list that were not put to Consul: too many came.",
                 )?,
             )?,
             propagation: propagation(registry)?,

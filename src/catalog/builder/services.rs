@@ -197,7 +197,9 @@ impl Builder {
         let rrsets = self.encode_unlisted(at, form, &key, &instances, executed.as_ref());
         let next = Service {
             name: known.as_ref().map_or_else(|| name.into(), |old| old.name.clone()),
-            usage: Arc::clone(&self.other),
+            usage: known
+                .as_ref()
+                .map_or_else(|| Arc::new(self.other.shared()), |old| Arc::clone(&old.usage)),
             held,
             instances: instances.into(),
             rrsets: Some(Arc::new(rrsets)),

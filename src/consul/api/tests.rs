@@ -160,7 +160,6 @@ fn null_is_an_empty_list() {
     assert_eq!(listing(b"null").unwrap(), []);
     assert_eq!(node_list(b"null").unwrap(), NodeList { datacenter: None, nodes: Vec::new() });
     assert_eq!(datacenter_names(b"null").unwrap(), Vec::<String>::new());
-    assert_eq!(own_datacenter(b"null").unwrap(), None);
 }
 
 #[test]
@@ -207,16 +206,4 @@ fn nodes_come_sorted_and_say_their_datacenter() {
 #[test]
 fn datacenters_come_sorted() {
     assert_eq!(datacenter_names(br#"["west","east"]"#).unwrap(), ["east", "west"]);
-}
-
-#[test]
-fn the_agent_says_where_it_is() {
-    for (json, expected) in [
-        (r#"{"Config": {"Datacenter": "east", "Server": true}, "Member": {}}"#, Some("east")),
-        (r#"{"Config": {"Datacenter": ""}}"#, None),
-        (r#"{"Config": null}"#, None),
-        ("{}", None),
-    ] {
-        assert_eq!(own_datacenter(json.as_bytes()).unwrap().as_deref(), expected, "json: {json}");
-    }
 }

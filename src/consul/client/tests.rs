@@ -414,10 +414,10 @@ async fn the_agents_datacenter_is_unknown_where_the_token_may_not_ask() {
     ])
     .await;
     let client = client(&server);
-    let name = api::fetch_self_datacenter(&client).await.unwrap();
+    let name = api::fetch_self(&client).await.unwrap().datacenter;
     assert_eq!(name.as_deref(), Some("east"));
-    assert_eq!(api::fetch_self_datacenter(&client).await.unwrap(), None);
-    assert_eq!(api::fetch_self_datacenter(&client).await.unwrap_err().kind(), "status");
+    assert_eq!(api::fetch_self(&client).await.unwrap(), api::Agent::default());
+    assert_eq!(api::fetch_self(&client).await.unwrap_err().kind(), "status");
     assert_eq!(server.asked()[0], "/v1/agent/self");
 }
 

@@ -1,0 +1,122 @@
+//! What the keeper does beyond watching the services that are listed: names in no list, prepared
+//! queries, and the addresses of services that are not in memory.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::catalog::change::Executed;
+use crate::catalog::model::Instance;
+use crate::catalog::{Change, Form, Found, Held, Snapshot};
+use crate::consul::Key;
+use crate::consul::keeper::{KEPT_SHORT, Keeper};
+use crate::consul::view::{self, find, is_askable};
+use crate::demand::Demand;
+
+impl Keeper {
+    /// How the result of a query is held: for as long as the query says. Whether it is sorted, only
+    /// the list of queries tells.
+    pub fn on_query(&self, key: &Key, executed: &mut Executed, instances: &[Instance]) -> Held {
+        let snapshot = self.publisher.snapshot();
+        let datacenter = snapshot.datacenter(Some(key.datacenter.as_bytes()));
+        if let Found::Here(datacenter) = datacenter {
+            let query = datacenter.queries().and_then(|all| all.find(key.service.as_bytes()));
+            executed.is_sorted = query.is_some_and(|query| !query.near.is_empty());
+        }
+        let kept = match executed.ttl_secs {
+            None | Some(0) => self.query_kept,
+            Some(secs) => Duration::from_secs(secs.into()),
+        };
+        let kept = if instances.is_empty() { kept.min(KEPT_SHORT) } else { kept };
+        Held::OnDemand { fresh_until_ms: self.clock.after_ms(kept) }
+    }
+
+    /// Decides how what was heard of is kept from now on.
+    pub fn place(&mut self, key: &Key, snapshot: &Snapshot) {
+        let is_denied = key.form != Form::Service
+            && find(snapshot, key).is_some_and(|service| service.instances.is_empty());
+        if is_denied {
+            self.watches.leave(key, snapshot);
+            self.shelf.take(key);
+            self.unlisted.deny(key.clone());
+            return;
+        }
+        self.unlisted.allow(key);
+        // A query cannot be watched: it does not block. All else can, as long as there is room.
+        let could_enter = !matches!(key.form, Form::Query | Form::Service);
+        if self.watches.has(key) || could_enter && self.watches.enter(key) {
+            self.shelf.take(key);
+        } else {
+            self.shelf.put(key.clone());
+        }
+    }
+
+    /// Whether something is known to exist, so that nobody can make us ask for it who invents names.
+    pub fn is_known(&self, key: &Key) -> bool {
+        key.form == Form::Service
+            || find(&self.publisher.snapshot(), key)
+                .is_some_and(|service| !service.instances.is_empty())
+    }
+
+    /// Ends watches of names in no list that nobody asks for, lets go of what was denied, and
+    /// executes queries again that are asked for before their results are too old.
+    pub fn sweep_unlisted(&mut self) {
+        let (snapshot, now_ms) = (self.publisher.snapshot(), self.clock.now_ms());
+        let is_idle = |key: &&Key| {
+            let asked_ms = find(&snapshot, key).map_or(0, |service| service.usage.asked_ms());
+            asked_ms + (self.idle.as_millis() as u64) < now_ms
+        };
+        let idle: Vec<Key> = self.watches.unlisted().filter(is_idle).cloned().collect();
+        for key in &idle {
+            self.watches.leave(key, &snapshot);
+        }
+        self.loosen(idle);
+        let denied = self.unlisted.sweep().into_iter().map(|removed| {
+            let Key { datacenter, form, service } = removed.key;
+            Change::Release { datacenter, form, service }
+        });
+        let denied: Vec<_> = denied.collect();
+        self.publisher.publish(denied);
+        self.ahead.clear();
+        for wanted in view::due_queries(&snapshot, now_ms) {
+            let (done, ahead) = oneshot::channel();
+            self.waiting.join(Demand { wanted, done }, Instant::now());
+            self.ahead.push(ahead);
+        }
+        self.begin();
+    }
+
+    /// Sees whose addresses are to be read.
+    pub fn sweep_addresses(&mut self) {
+        let snapshot = self.publisher.snapshot();
+        if let Found::Here(local) = snapshot.datacenter(None) {
+            let key = |name: &str| Key::new(&local.name, Form::Service, name);
+            let is_watched = |name: &str| self.watches.told(&key(name)).is_some();
+            self.sweep.tick(local, is_watched, Instant::now());
+        }
+        self.begin_sweep();
+    }
+
+    /// Reads the addresses of services, as far as there are places.
+    pub fn begin_sweep(&mut self) {
+        let snapshot = self.publisher.snapshot();
+        let Found::Here(local) = snapshot.datacenter(None) else { return };
+        while let Some(service) = self.sweep.next() {
+            if is_askable(Form::Query, &service) {
+                self.tasks.sweep_service(&local.name, &service);
+            } else {
+                // Nobody can be asked about it.
+                let (datacenter, addresses) = (local.name.to_string(), Vec::new());
+                self.publisher.publish([Change::Owned { datacenter, service, addresses }]);
+                self.sweep.end();
+            }
+        }
+    }
+
+    /// Whether the watch of a service has told its addresses.
+    pub fn is_told(&self, change: &Change) -> bool {
+        let Change::Owned { datacenter, service, .. } = change else { return false };
+        self.watches.told(&Key::new(datacenter, Form::Service, service)).is_some()
+    }
+}
