@@ -47,17 +47,23 @@ pub enum Said {
         /// What went wrong, for a log line.
         error: String,
     },
-    /// A fetch, and the part of the catalogue that it brought.
-    Fetched {
-        /// What was to be fetched.
-        wanted: Wanted,
-        /// What came. The keeper says how it is held.
-        change: Change,
-        /// When it was asked for.
-        asked: Instant,
-    },
+    /// What a fetch brought.
+    Fetched(Fetched),
     /// A fetch that brought nothing.
     Nothing(Wanted),
+}
+
+/// A part of the catalogue that was fetched.
+#[derive(Debug)]
+pub struct Fetched {
+    /// What was to be fetched.
+    pub wanted: Wanted,
+    /// What came. The keeper says how it is held.
+    pub change: Change,
+    /// When it was asked for.
+    pub asked: Instant,
+    /// False where there was no leader: then it may be older than anything.
+    pub is_vouched: bool,
 }
 
 /// Starts tasks. They end when cancelled, and report to one channel.
@@ -177,8 +183,10 @@ impl Tasks {
             let wanted = Wanted::Service { datacenter: dc.clone(), service: name.clone() };
             let (said, arrived) = match source.fetch(None).await {
                 Ok(reply) => {
+                    let is_vouched = reply.known_leader != Some(false);
                     let change = instances(&dc, &name, reply.value);
-                    (Said::Fetched { wanted, change, asked }, reply.arrived)
+                    let fetched = Fetched { wanted, change, asked, is_vouched };
+                    (Said::Fetched(fetched), reply.arrived)
                 }
                 Err(error) => {
                     debug!(error = error.chain(), service = name, "cannot fetch a service");
