@@ -26,7 +26,7 @@ use crate::clock::Clock;
 use crate::config::CacheConfig;
 use crate::consul::shelf::Shelf;
 use crate::consul::sweep::Sweep;
-use crate::consul::tasks::{Report, Said, Tasks};
+use crate::consul::tasks::{Fetched, Report, Said, Tasks};
 use crate::consul::unlisted::Unlisted;
 use crate::consul::view::{self, Heard, find, is_askable, warn_of_nothing};
 use crate::consul::waiting::{Ended, Waiting};
@@ -137,9 +137,7 @@ impl Keeper {
                 Said::Failed { watched, failures, error } => {
                     self.lose(&watched, failures, &error, &mut batch);
                 }
-                Said::Fetched { wanted, change, asked } => {
-                    self.take_fetched(wanted, change, arrived, asked, &mut batch);
-                }
+                Said::Fetched(fetched) => self.take_fetched(fetched, arrived, &mut batch),
                 Said::Nothing(wanted) => {
                     self.waiting.end(&wanted, Ended::Failed, Instant::now());
                 }
@@ -193,30 +191,27 @@ impl Keeper {
     }
 
     /// Takes in what a fetch brought, unless what arrived since it was asked for is newer.
-    fn take_fetched(
-        &mut self,
-        wanted: Wanted,
-        mut change: Change,
-        arrived: Instant,
-        asked: Instant,
-        batch: &mut Batch,
-    ) {
+    fn take_fetched(&mut self, fetched: Fetched, arrived: Instant, batch: &mut Batch) {
+        let Fetched { wanted, mut change, asked, is_vouched } = fetched;
         let Change::Service { datacenter, form, service, instances, held, executed } = &mut change
         else {
             return;
         };
         let key = Key::new(datacenter, *form, service);
+        let is_newer = |than: Option<Instant>| is_vouched && than.is_none_or(|than| than < asked);
         let told = self.watches.told(&key);
-        batch.heard.push((Heard::of_service(&key, service), arrived, Some(asked)));
-        if told.is_some_and(|told| asked <= told) {
-            batch.fetched.push(wanted);
+        let listed = self.watches.lists.listed(datacenter);
+        // Names in no list are only Consul's to deny.
+        let is_list_older = is_newer(listed.filter(|_| key.form == Form::Service));
+        if instances.is_empty() && !is_list_older {
+            // The list has the name, and what the list does not know is no reason to deny it.
+            let outcome = if is_vouched { Ended::Again } else { Ended::Failed };
+            self.waiting.end(&wanted, outcome, Instant::now());
             return;
         }
-        let is_crossed =
-            self.watches.lists.listed(datacenter).is_some_and(|listed| asked <= listed);
-        if instances.is_empty() && is_crossed && key.form == Form::Service {
-            batch.heard.pop();
-            self.waiting.end(&wanted, Ended::Again, Instant::now());
+        batch.fetched.push(wanted);
+        batch.heard.push((Heard::of_service(&key, service), arrived, Some(asked)));
+        if told.is_some() && !is_newer(told) {
             return;
         }
         let is_heard = told.is_some() && !self.watches.is_failing(&Watched::Service(key.clone()));
@@ -226,11 +221,10 @@ impl Keeper {
             None => self.on_demand(instances),
         };
         batch.changes.push(change);
-        if !is_crossed {
+        if is_list_older && key.form == Form::Service {
             let Key { datacenter, service, .. } = key;
             batch.changes.push(Change::Settle { datacenter, service });
         }
-        batch.fetched.push(wanted);
     }
 
     /// A watch hears again; what it heard follows.

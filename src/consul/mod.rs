@@ -9,8 +9,12 @@
 //!   waiting, shelf                              what is fetched on demand, and what is held so
 //!   tasks -> keeper                             what is heard, and what follows from it
 //! ```
-//! No DNS query ever asks Consul; only a name that is known to exist, and whose instances are not
-//! in memory, makes one fetch, shared by all who ask.
+//! No DNS query ever asks Consul; only a name that is known to exist, and whose instances or whose
+//! tag is not in memory, makes one fetch, shared by all who ask.
+//!
+//! **Invariant:** what is denied was denied by a consistent reply, or by a blocking one that is not
+//! older than what was heard before. What Consul is asked is bounded by places and by time, not by
+//! what is asked of us.
 
 pub mod address;
 pub mod api;

@@ -62,7 +62,7 @@ impl Sweep {
     }
 
     /// The service to be read now, if there is one. It is in flight until [`Sweep::end`].
-    pub fn next(&mut self) -> Option<String> {
+    pub fn begin(&mut self) -> Option<String> {
         if self.in_flight >= IN_FLIGHT_MAX || self.credit == 0 {
             return None;
         }

@@ -47,15 +47,8 @@ pub enum Said {
         /// What went wrong, for a log line.
         error: String,
     },
-    /// A fetch, and the part of the catalogue that it brought.
-    Fetched {
-        /// What was to be fetched.
-        wanted: Wanted,
-        /// What came. The keeper says how it is held.
-        change: Change,
-        /// When it was asked for.
-        asked: Instant,
-    },
+    /// What a fetch brought.
+    Fetched(Fetched),
     /// A fetch that brought nothing.
     Nothing(Wanted),
     /// The agent has no ACLs: every list of this datacenter is whole.
@@ -65,6 +58,19 @@ pub enum Said {
     },
     /// The addresses of a service were read, or could not be.
     Swept(Option<Change>),
+}
+
+/// A part of the catalogue that was fetched.
+#[derive(Debug)]
+pub struct Fetched {
+    /// What was to be fetched.
+    pub wanted: Wanted,
+    /// What came. The keeper says how it is held.
+    pub change: Change,
+    /// When it was asked for.
+    pub asked: Instant,
+    /// False where there was no leader: then it may be older than anything.
+    pub is_vouched: bool,
 }
 
 /// Starts tasks. They end when cancelled, and report to one channel.
@@ -245,12 +251,15 @@ impl Tasks {
             let asked = Instant::now();
             let (said, arrived) = match source.fetch(None).await {
                 Ok(reply) => {
+                    let is_vouched = reply.known_leader != Some(false);
                     let change = change(reply.value);
-                    (Said::Fetched { wanted, change, asked }, reply.arrived)
+                    let fetched = Fetched { wanted, change, asked, is_vouched };
+                    (Said::Fetched(fetched), reply.arrived)
                 }
                 Err(error) if is_denial(&error) => {
                     let change = change(T::default());
-                    (Said::Fetched { wanted, change, asked }, Instant::now())
+                    let fetched = Fetched { wanted, change, asked, is_vouched: true };
+                    (Said::Fetched(fetched), Instant::now())
                 }
                 Err(error) => {
                     debug!(error = error.chain(), ?wanted, "cannot fetch");

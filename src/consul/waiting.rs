@@ -8,12 +8,13 @@
 //! may have. So one that is far has half of the places at most, and all of them leave the local
 //! one a quarter.
 //!
-//! **Invariant:** nobody waits for what another has given up. A name, or a datacenter, that does not answer
-//! costs each question nothing but the first few.
+//! **Invariant:** nobody waits for what another has given up, and where a datacenter has let a fetch
+//! hang, no more questions wait than there are places, until something comes from it. So those who
+//! ask for what does not answer do not take the places of those who wait.
 //!
 //! Starts nothing and reads no clock; knows nothing of what is fetched.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -34,6 +35,8 @@ pub struct Waiting {
     /// By datacenter, in the order in which they came. What has no place in `wanted` is over.
     queues: BTreeMap<String, VecDeque<Wanted>>,
     in_flight: Vec<(Wanted, Instant)>,
+    /// Datacenters whose last fetch hung.
+    suspects: BTreeSet<String>,
 }
 
 #[derive(Debug)]
@@ -56,6 +59,7 @@ impl Waiting {
             wanted: BTreeMap::new(),
             queues: BTreeMap::new(),
             in_flight: Vec::new(),
+            suspects: BTreeSet::new(),
         }
     }
 
@@ -67,15 +71,20 @@ impl Waiting {
     /// Lets a question wait, unless that is in vain: its sender is dropped then.
     pub fn join(&mut self, demand: Demand, now: Instant) {
         let Demand { wanted, done } = demand;
-        let is_late = self.is_late(&wanted, now);
+        let is_suspect = self.suspects.contains(wanted.datacenter());
+        let is_late = is_suspect || self.is_late(&wanted, now);
         match self.wanted.get_mut(&wanted) {
-            Some(State::Asked(_)) if is_late => return,
+            Some(State::Asked(_) | State::Queued(_)) if is_late => return,
             Some(State::Asked(waiting) | State::Queued(waiting)) => return waiting.push(done),
             Some(State::Resting(until)) if *until > now => return,
             Some(State::Resting(_)) | None => (),
         }
         let datacenter = wanted.datacenter();
-        if !self.is_stuck(datacenter, now) {
+        let has_hope = match is_suspect {
+            true => self.has_place(datacenter),
+            false => !self.is_stuck(datacenter, now),
+        };
+        if has_hope {
             let queue = self.queues.entry(datacenter.to_owned()).or_default();
             queue.push_back(wanted.clone());
             self.wanted.insert(wanted, State::Queued(vec![done]));
@@ -111,6 +120,7 @@ impl Waiting {
 
     /// Tells those who wait that it is there, however it came.
     pub fn tell(&mut self, wanted: &Wanted) {
+        self.suspects.remove(wanted.datacenter());
         match self.wanted.get_mut(wanted) {
             Some(State::Asked(waiting)) => tell_all(std::mem::take(waiting)),
             Some(State::Queued(waiting)) => {
@@ -123,6 +133,18 @@ impl Waiting {
 
     /// A fetch is over. One that brought nothing is not repeated for a while.
     pub fn end(&mut self, wanted: &Wanted, outcome: Ended, now: Instant) {
+        let took = self.in_flight.iter().find(|(other, _)| other == wanted);
+        let took = took.map_or(Duration::ZERO, |(_, since)| now - *since);
+        match outcome {
+            Ended::Failed if took >= self.patience => {
+                self.suspects.insert(wanted.datacenter().to_owned());
+            }
+            // Refused at once: somebody is there.
+            Ended::Failed => (),
+            Ended::Again | Ended::Came => {
+                self.suspects.remove(wanted.datacenter());
+            }
+        }
         self.in_flight.retain(|(other, _)| other != wanted);
         let Some(State::Asked(waiting)) = self.wanted.remove(wanted) else { return };
         match outcome {
@@ -381,6 +403,28 @@ mod tests {
         desk.pass(1_000);
         assert_eq!(state(&mut desk.join("dc2", "d")), "sent away");
         assert_eq!(state(&mut desk.join("dc1", "d")), "waits", "another has its places");
+    }
+
+    #[test]
+    fn where_a_fetch_hung_as_many_wait_as_there_are_places() {
+        let mut desk = Desk::new(4);
+        let _hung = desk.join("dc1", "a");
+        desk.begin();
+        desk.pass(10_000);
+        desk.end("dc1", "a", Ended::Failed);
+        desk.pass(500);
+        let names: Vec<String> = (0..9).map(|number| number.to_string()).collect();
+        let mut waiting = Vec::new();
+        for name in &names {
+            waiting.extend([desk.join("dc1", name), desk.join("dc1", name)]);
+            desk.begin();
+        }
+        let count = |waiting: &mut Vec<Receiver<Supply>>| {
+            waiting.iter_mut().filter_map(|one| (state(one) == "waits").then_some(())).count()
+        };
+        assert_eq!(count(&mut waiting), 4, "one for each place");
+        desk.end("dc1", "0", Ended::Came);
+        assert_eq!(state(&mut desk.join("dc1", "1")), "waits", "it answers again");
     }
 
     #[test]

@@ -150,13 +150,13 @@ async fn nothing_is_denied_before_consul_was_heard() {
     let pending = "the list of services of dc1 is not in\nthe list of nodes of dc1 is not in\n";
     let lists = async || get("ready").await == (503, pending.to_owned());
     eventually("the lists are pending", lists).await;
-    // Long enough to be seen: a watch that fails keeps nobody waiting.
-    consul.script(&health("web"), Reply::hang());
+    consul.script(&health("web"), Reply::ok(5, &instances("web", "10.0.0.1")).held());
     list(&consul, 5, &["web"]);
     nodes(&consul, 5, &[("n1", "10.0.0.1")]);
     let pending = (503, "the instances of web in dc1 are not in\n".to_owned());
     eventually("web is pending", async || get("ready").await == pending).await;
     fill(&consul, 5, "web", "10.0.0.1");
+    consul.let_go(&health("web"));
     eventually("all is in", async || get("ready").await == (200, "ready\n".to_owned())).await;
     assert_eq!(addresses(server.dns(), "web.service.consul").await, ["10.0.0.1"]);
 }

@@ -146,7 +146,8 @@ async fn a_connection_with_enough_queries_open_is_not_read_until_some_are_answer
         ids.push(Message::from_vec(&tcp.receive().await.unwrap()).unwrap().metadata.id);
     }
     assert_eq!(ids.len(), 5);
-    assert!(ids[..2].iter().all(|id| *id <= 2), "the first two filled the pipeline: {ids:?}");
+    // Until one of them was answered; from then on nobody waits for what it has given up.
+    assert!(ids[0] <= 2, "the first two filled the pipeline: {ids:?}");
     let full = value(&scrape(&server).await, "fingerpost_dns_tcp_pipeline_full_total");
     assert!(full >= 1.0, "it was counted");
 }

@@ -102,7 +102,7 @@ impl Keeper {
     pub fn begin_sweep(&mut self) {
         let snapshot = self.publisher.snapshot();
         let Found::Here(local) = snapshot.datacenter(None) else { return };
-        while let Some(service) = self.sweep.next() {
+        while let Some(service) = self.sweep.begin() {
             if is_askable(Form::Query, &service) {
                 self.tasks.sweep_service(&local.name, &service);
             } else {
