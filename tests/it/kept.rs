@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::dns::{question, with_edns, zone_text};
 use crate::support::recursor::{Recursor, reply_to};
-use crate::support::wait::within;
+use crate::support::wait::{eventually, within};
 
 fn name(text: &str) -> Name {
     Name::from_ascii(text).unwrap()
@@ -284,6 +284,47 @@ fn an_opt_record_in_the_middle_is_no_hindrance() {
     let owners: Vec<String> = kept.additionals.iter().map(|extra| extra.name.to_ascii()).collect();
     assert_eq!((owners, kept.edns), (vec!["y.z.".to_owned(), "z.".to_owned()], None));
     assert!(stored.has_reason());
+}
+
+#[test]
+fn a_reply_to_another_question_is_none() {
+    let query = question("www.example.", RecordType::from(66));
+    let reply = reply_to(&query, ResponseCode::NoError).to_vec().unwrap();
+    for (asked, expected) in [
+        // type 66 is `B`, and type 98 `b`; classes 1 and 3
+        (&b"\x03wWw\x07exAmple\0\0\x42\0\x01"[..], true),
+        (b"\x03www\x07example\0\0\x62\0\x01", false),
+        (b"\x03www\x07example\0\0\x42\0\x03", false),
+        (b"\x03wwx\x07example\0\0\x42\0\x01", false),
+        (b"\x03www\0\0\x42\0\x01", false),
+    ] {
+        assert_eq!(Kept::read(&reply, asked).is_some(), expected, "{}", asked.escape_ascii());
+    }
+}
+
+#[tokio::test]
+async fn questions_beyond_the_bound_are_not_asked() {
+    let recursor = Recursor::held(|asked| vec![asked.message.to_vec().unwrap()]).await;
+    let recursors = vec![recursor.address()];
+    let config = RecursionConfig { recursors, waiting_max: 1, ..RecursionConfig::default() };
+    let (demands, served) = mpsc::channel(9);
+    let (cancel, metrics) = (CancellationToken::new(), metrics());
+    let forwarding = Forwarder::new(&config, 1232, metrics.clone()).run(served, cancel.clone());
+    let asking = async {
+        let mut answers = Vec::new();
+        for name in ["a.example", "b.example", "a.example"] {
+            let (done, answered) = oneshot::channel();
+            let wanted = Wanted::Host { name: name.to_owned(), rtype: 1 };
+            demands.send(Demand { wanted, done }).await.unwrap();
+            answers.push(answered);
+        }
+        // The third waits for the first, and costs nothing.
+        within("the second is dropped", answers.remove(1)).await.unwrap_err();
+        eventually("the third waits", async || metrics.merged.get() == 1).await;
+        assert_eq!(metrics.refused.get(), 1);
+        cancel.cancel();
+    };
+    tokio::join!(forwarding, asking);
 }
 
 proptest! {
