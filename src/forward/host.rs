@@ -1,6 +1,7 @@
 //! The records of a host, out of a recursor's reply about it.
 //!
 //! A recursor follows aliases itself and tells of each; the records at their end are the host's.
+//! Hosts such as `localhost` are no recursor's to know.
 
 use std::time::Duration;
 
@@ -8,14 +9,29 @@ use hickory_proto::op;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use hickory_proto::serialize::binary::BinDecodable;
 
+use crate::answer;
 use crate::demand::{HostRecord, Supply};
 use crate::forward::message::Message;
+use crate::name::Labels;
 use crate::wire::record;
 
 /// What `message` says of the host `name`, uncompressed as it was asked for, `age` after it came.
 pub fn records(message: &Message, name: &[u8], rtype: u16, age: Duration) -> Supply {
     let records = read(message, name, rtype.into(), age).unwrap_or_default();
     Supply::Records { rcode: message.rcode(), records }
+}
+
+/// The records of a host that no recursor is asked for, if `name` is one.
+pub fn local(name: &[u8], rtype: u16) -> Option<Supply> {
+    let labels = Labels::from_wire(name)?;
+    let (rcode, address) = answer::foreign::local_host(&labels, rtype)?;
+    let record = |ip| {
+        let mut tail = Vec::new();
+        record::push_tail(&mut tail, 0, &record::address(ip)).then_some(())?;
+        let rdata = tail.split_off(record::TAIL_HEAD.min(tail.len()));
+        Some(HostRecord { rtype, ttl_secs: answer::foreign::LOCAL_TTL_SECS, rdata })
+    };
+    Some(Supply::Records { rcode, records: address.and_then(record).into_iter().collect() })
 }
 
 fn read(

@@ -102,7 +102,8 @@ struct Heard {
     /// Its place in the configuration.
     at: usize,
     asked_at: Instant,
-    has_replied: bool,
+    /// Why it did not reply; `None` if it did.
+    failure: Option<Failure>,
 }
 
 impl Forwarder {
@@ -154,10 +155,14 @@ impl Forwarder {
                 let question = Query::parse(&message).ok().map(|query| Question::of(&query));
                 question.map(|question| (question, Asker::Client(message)))
             }
-            Wanted::Host { name, rtype } => Question::of_host(&name, rtype).map(|question| {
+            Wanted::Host { name, rtype } => {
+                let Some(question) = Question::of_host(&name, rtype) else { return };
                 let name = question.name().to_vec();
-                (question, Asker::Host(name, rtype))
-            }),
+                if let Some(supply) = host::local(&name, rtype) {
+                    return drop(done.send(supply));
+                }
+                Some((question, Asker::Host(name, rtype)))
+            }
             // The source's.
             Wanted::Datacenter { .. } | Wanted::Service { .. } => None,
         };
@@ -239,17 +244,17 @@ impl Post {
     /// Notes what was heard, and logs where the recursor falls silent or is back.
     fn note(&mut self, heard: Heard, now: Instant) {
         let recursor = self.recursor.address;
-        if heard.has_replied {
+        let Some(failure) = heard.failure else {
             self.replied_at = Some(now);
             if self.silent_since.take().is_some() {
                 info!(%recursor, "a recursor replies again");
             }
-        } else if self.replied_at.is_none_or(|replied_at| replied_at < heard.asked_at) {
-            if self.silent_since.replace(now).is_none() {
-                warn!(%recursor, "a recursor does not reply");
-            }
-        } else {
-            // It replied to others meanwhile: the name is slow, not the recursor.
+            return;
+        };
+        // Where it replied to others meanwhile, the name is slow, not the recursor.
+        let is_silent = self.replied_at.is_none_or(|replied_at| replied_at < heard.asked_at);
+        if is_silent && self.silent_since.replace(now).is_none() {
+            warn!(%recursor, failure = failure.as_str(), "a recursor does not reply");
         }
     }
 }
@@ -275,7 +280,7 @@ impl Asked {
     fn in_vain(question: &Question, heard: Vec<Heard>, failures: &[Failure]) -> Self {
         let is_network = !failures.is_empty()
             && failures.iter().all(|failure| *failure == Failure::Network)
-            && !heard.iter().any(|heard| heard.has_replied);
+            && !heard.iter().any(|heard| heard.failure.is_none());
         let error = match (is_network, failures.contains(&Failure::Timeout)) {
             (true, _) => (ede::NETWORK_ERROR, "no recursor can be reached"),
             (false, true) => (ede::NO_REACHABLE_AUTHORITY, "no recursor answered in time"),
@@ -292,7 +297,7 @@ async fn ask(question: &Question, order: &[(usize, Recursor)], payload: u16) -> 
     for (at, recursor) in order {
         let asked_at = Instant::now();
         let reply = recursor.ask(question, payload).await;
-        heard.push(Heard { at: *at, asked_at, has_replied: reply.is_ok() });
+        heard.push(Heard { at: *at, asked_at, failure: reply.as_ref().err().copied() });
         match reply {
             Ok(message) if is_answer(message.rcode()) => {
                 return Asked { message: Arc::new(message), heard };

@@ -143,7 +143,8 @@ impl Failure {
         }
     }
 
-    fn as_str(self) -> &'static str {
+    /// For the log and the metrics.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Garbage => "garbage",
             Self::Network => "network",

@@ -257,6 +257,20 @@ async fn hosts_are_asked_of_the_recursors_and_kept() {
             // How long the second took is the machine's business.
             assert!((50..=60).contains(&records[0].ttl_secs), "{records:?}");
         }
+        for (name, rtype, expected) in [
+            ("localhost", 1, (0, vec![vec![127, 0, 0, 1]])),
+            ("x.LocalHost.", 28, (0, vec![[&[0; 15][..], &[1]].concat()])),
+            ("localhost", 33, (0, vec![])),
+            ("x.onion", 1, (3, vec![])),
+        ] {
+            let (done, answered) = oneshot::channel();
+            let wanted = Wanted::Host { name: name.to_owned(), rtype };
+            demands.send(Demand { wanted, done }).await.unwrap();
+            let supply = within("the records of a local host", answered).await.unwrap();
+            let Supply::Records { rcode, records } = supply else { panic!("{supply:?}") };
+            let rdata: Vec<Vec<u8>> = records.into_iter().map(|record| record.rdata).collect();
+            assert_eq!((rcode, rdata), expected, "{name}");
+        }
         for wanted in [
             Wanted::Host { name: "a..b".to_owned(), rtype: 1 },
             Wanted::Foreign { message: b"no query".to_vec() },

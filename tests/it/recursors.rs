@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use fingerpost::config::Strategy;
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
 
@@ -40,6 +41,23 @@ async fn the_next_recursor_is_asked_where_one_has_no_answer() {
         });
         let reply = ask(server.dns(), "www.example.", RecordType::A).await;
         assert_eq!(zone_text(&reply), "NOERROR rd ra\nanswer www.example. 3600 IN A 192.0.2.1");
+    }
+}
+
+#[tokio::test]
+async fn the_order_may_be_a_new_one_for_each_question() {
+    let one = Recursor::of(|query| answer(query, a(1))).await;
+    let other = Recursor::of(|query| answer(query, a(2))).await;
+    let addresses = [one.address(), other.address()];
+    for (strategy, both) in [(Strategy::Sequential, false), (Strategy::Random, true)] {
+        let server = Server::forwarding(&addresses, |config| {
+            config.recursion.recursor_strategy = strategy;
+        });
+        // By chance alone one of two would be left out once in a billion runs.
+        for at in 0..31 {
+            ask(server.dns(), &format!("{at}.example."), RecordType::A).await;
+        }
+        assert_eq!(!other.seen().is_empty(), both, "{strategy:?}");
     }
 }
 
