@@ -5,7 +5,8 @@
 //!
 //! ```text
 //!   source (Consul or file) --publisher--> store <--front-- UDP threads, TCP and admin tasks
-//!        ^------------------ demands: what an answer lacked -----------------┘
+//!        ^------------------ demands: what an answer lacked -----------------┤
+//!   forwarder (recursors) <--- demands: names that are not ours --------------┘
 //! ```
 
 use std::io;
@@ -37,6 +38,8 @@ use crate::dns::datagram::Datagrams;
 use crate::dns::stream::{self, StreamLimits};
 use crate::dns::{Front, Limit, Limits, udp};
 use crate::file;
+use crate::forward;
+use crate::forward::Forwarder;
 use crate::metrics::Metrics;
 use crate::name::Zone;
 use crate::publisher::Publisher;
@@ -91,6 +94,8 @@ impl App {
             .iter()
             .map(|address| Listener::bind(*address, workers))
             .collect::<anyhow::Result<Vec<_>>>()?;
+        let bound = listeners.iter().map(|listener| listener.tcp.local_addr());
+        refuse_loops(&config.recursion.recursors, &bound.collect::<io::Result<Vec<_>>>()?)?;
         let admin = config.admin.listen;
         let admin = stream::bind(admin)
             .with_context(|| format!("cannot listen on {admin} for the admin port"))?;
@@ -100,9 +105,8 @@ impl App {
         // One lane for each UDP thread, and one that all tasks share.
         let lanes = listeners.len() * workers + 1;
         let metrics = Metrics::register(&store, lanes, config.metrics.health_series_max)?;
-        let (demands, served) = Demands::new(config.dns.waiting_max, config.dns.waiting_max);
-        let limit = Limit { waiting_max: config.dns.waiting_max, patience: config.cache.patience };
-        let limits = Limits { source: limit, forwarder: limit };
+        let (demands, served) = Demands::new(config.dns.waiting_max, config.recursion.waiting_max);
+        let limits = limits(&config);
         let front =
             Front::new(Arc::clone(&store), metrics.clone(), Clock::start(), demands, limits);
         let publisher = Publisher::new(
@@ -168,18 +172,19 @@ impl App {
         let operator = Admin::new(Arc::clone(&front.store), front.metrics.clone());
         let mut serving = parts.spawn(operator.serve(admin, parts_cancel.clone()));
         let grace = config.shutdown_grace;
-        // Nobody asks recursors.
-        drop(served.forwarder);
         let source = Source { origin, publisher, demands: served.source, clock: front.clock };
         let workers = start_listeners(listeners, &config.dns, &front)?;
+        let forwarding = forward(&config, &front.metrics, served.forwarder, parts_cancel.clone());
+        let mut forwarding = parts.spawn(forwarding);
         let filling = source.run(config, front.metrics.clone(), parts_cancel.clone());
         let mut filling = parts.spawn(filling);
 
-        // Neither part ends by itself. Without the source answers would grow old unnoticed, so
+        // No part ends by itself. Without the source answers would grow old unnoticed, so
         // whoever started us is to start us again.
         let ended = tokio::select! {
             () = stop.cancelled() => Ok(()),
             ended = &mut filling => Err(broken("the source of the catalogue", ended.err())),
+            ended = &mut forwarding => Err(broken("the forwarder", ended.err())),
             ended = &mut serving => Err(broken("the admin port", ended.err())),
         };
         info!(?grace, "stopping");
@@ -222,6 +227,39 @@ impl Listener {
             }
         }
     }
+}
+
+/// Serves names that are not ours. Without recursors nobody asks for them.
+fn forward(
+    config: &Config,
+    metrics: &Metrics,
+    demands: mpsc::Receiver<Demand>,
+    cancel: CancellationToken,
+) -> impl Future<Output = ()> + use<> {
+    let payload = config.dns.udp_payload_max;
+    let forwarder = Forwarder::new(&config.recursion, payload, metrics.forward.clone());
+    forwarder.run(demands, cancel)
+}
+
+/// Fails where a recursor is one of our own sockets: a question would come back for ever.
+///
+/// The configuration knows no ports that the system chose, and not what a wildcard stands for.
+fn refuse_loops(recursors: &[SocketAddr], listeners: &[SocketAddr]) -> anyhow::Result<()> {
+    for (recursor, listen) in
+        recursors.iter().flat_map(|recursor| listeners.iter().map(move |listen| (recursor, listen)))
+    {
+        let is_same_port = recursor.port() == listen.port();
+        let is_same_ip = recursor.ip() == listen.ip() || {
+            let is_of_family = listen.is_ipv4() == recursor.is_ipv4();
+            let is_wildcard = listen.ip().is_unspecified() && is_of_family;
+            // An address that can be bound is one of this machine.
+            is_wildcard && std::net::UdpSocket::bind((recursor.ip(), 0)).is_ok()
+        };
+        if is_same_port && is_same_ip {
+            anyhow::bail!("the recursor {recursor} is this server, which listens on {listen}");
+        }
+    }
+    Ok(())
 }
 
 /// What fills the snapshots.
@@ -315,6 +353,17 @@ fn workers(config: &DnsConfig) -> usize {
     }
 }
 
+fn limits(config: &Config) -> Limits {
+    let (dns, recursion) = (&config.dns, &config.recursion);
+    Limits {
+        source: Limit { waiting_max: dns.waiting_max, patience: config.cache.patience },
+        forwarder: Limit {
+            waiting_max: recursion.waiting_max,
+            patience: forward::patience(recursion),
+        },
+    }
+}
+
 fn policy(config: &Config) -> anyhow::Result<Policy> {
     let (dns, answers, soa) = (&config.dns, &config.answers, config.answers.soa);
     let zones = |names: &[String]| names.iter().map(|name| Zone::new(name)).collect();
@@ -339,7 +388,10 @@ fn policy(config: &Config) -> anyhow::Result<Policy> {
             min_ttl_secs: soa.min_ttl_secs,
         },
         advertise: dns.advertise.clone(),
-        recursion: Recursion::default(),
+        recursion: Recursion {
+            enabled: !config.recursion.recursors.is_empty(),
+            allow: config.recursion.allow.clone(),
+        },
     })
 }
 
@@ -358,3 +410,33 @@ const UDP_ANSWER_MAX: usize = 8;
 
 /// How often a port that the system chose for TCP is tried over UDP.
 const PORT_ATTEMPTS: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recursor_that_is_this_server_is_refused() {
+        for (recursor, listen, expected) in [
+            ("127.0.0.1:5300", "127.0.0.1:5300", "refused"),
+            ("127.0.0.1:5300", "127.0.0.1:5301", "ok"),
+            ("127.0.0.2:5300", "127.0.0.1:5300", "ok"),
+            // of a wildcard are the addresses of this machine, and no others
+            ("127.0.0.9:5300", "0.0.0.0:5300", "refused"),
+            ("192.0.2.1:5300", "0.0.0.0:5300", "ok"),
+            ("127.0.0.9:5300", "0.0.0.0:5301", "ok"),
+            ("127.0.0.9:5300", "[::]:5300", "ok"),
+        ] {
+            let listen = listen.parse().unwrap();
+            let refused = refuse_loops(&[recursor.parse().unwrap()], &[listen]);
+            let got = refused.map_or_else(|error| error.to_string(), |()| "ok".to_owned());
+            let expected = match expected {
+                "refused" => {
+                    format!("the recursor {recursor} is this server, which listens on {listen}")
+                }
+                other => other.to_owned(),
+            };
+            assert_eq!(got, expected, "{recursor} and {listen}");
+        }
+    }
+}

@@ -13,7 +13,7 @@
 //! 9  main lib                       arguments, exit codes; this map
 //! 8  cli                            the subcommands: serve, demo, check
 //! 7  app                            binds, wires, runs and drains; nothing else knows all parts
-//! 6  admin consul dns file          the shells: sockets, HTTP, files; none knows another
+//! 6  admin consul dns file forward  the shells: sockets, HTTP, files; none knows another
 //! 5  publisher                      a source's changes -> the snapshot that is answered from
 //! 4  metrics telemetry              what is counted, what is logged
 //! 3  clock config demand store      what the shells share: time, settings, wishes, the snapshot
@@ -67,6 +67,7 @@ pub mod consul;
 pub mod demand;
 pub mod dns;
 pub mod file;
+pub mod forward;
 pub mod metrics;
 pub mod name;
 pub mod publisher;

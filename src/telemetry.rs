@@ -21,7 +21,11 @@ pub fn start(config: LogConfig) {
     };
     // Libraries speak up only when something is wrong, or when everything is wanted.
     let library = if level == "trace" { "debug" } else { "warn" };
-    let filter = EnvFilter::new(format!("{library},fingerpost={level}"));
+    // What comes from outside must not fill the log: hickory warns of each stray datagram.
+    let hickory = if level == "trace" { "debug" } else { "error" };
+    let filter =
+        format!("{library},hickory_net={hickory},hickory_proto={hickory},fingerpost={level}");
+    let filter = EnvFilter::new(filter);
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -108,6 +108,19 @@ pub fn deliver<'s>(
     Outcome::Replied(Replied { rcode, qtype: Some(query.qtype), truncated, cache: None })
 }
 
+/// What a host has that is no recursor's to know: the response code, and an address of type
+/// `rtype`. `None` for all other hosts.
+pub fn local_host(labels: &Labels, rtype: u16) -> Option<(u16, Option<IpAddr>)> {
+    match local_zone(labels)?.holds {
+        Holds::Loopback => {
+            let address = LOOPBACK.into_iter().find(|ip| address_type(*ip) == rtype);
+            Some((rcode::NOERROR, address))
+        }
+        Holds::Nothing => Some((rcode::NXDOMAIN, None)),
+        Holds::Silence => Some((rcode::NOERROR, None)),
+    }
+}
+
 /// Transfers, and TKEY, which are between two servers and go no further.
 fn is_about_transport(qtype: u16) -> bool {
     matches!(qtype, rtype::TKEY | rtype::TSIG | rtype::IXFR | rtype::AXFR)
@@ -273,8 +286,8 @@ fn ns_of_itself() -> [u8; 14] {
 
 const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
-/// RFC 6303 §3.
-const LOCAL_TTL_SECS: u32 = 10_800;
+/// RFC 6303 §3, in seconds.
+pub const LOCAL_TTL_SECS: u32 = 10_800;
 const NOBODY: &[u8] = b"\x06nobody\x07invalid\0";
 
 /// The fixed part, a pointer, `nobody.invalid.` and five numbers.

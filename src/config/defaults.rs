@@ -5,6 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use crate::answer::Network;
 use crate::config::AdminConfig;
 use crate::config::AnswersConfig;
 use crate::config::CacheConfig;
@@ -16,7 +17,9 @@ use crate::config::LogConfig;
 use crate::config::LogFormat;
 use crate::config::LogLevel;
 use crate::config::MetricsConfig;
+use crate::config::RecursionConfig;
 use crate::config::SoaConfig;
+use crate::config::Strategy;
 
 impl Default for Config {
     fn default() -> Self {
@@ -26,6 +29,7 @@ impl Default for Config {
             translate_wan_addrs: false,
             dns: DnsConfig::default(),
             answers: AnswersConfig::default(),
+            recursion: RecursionConfig::default(),
             admin: AdminConfig::default(),
             consul: ConsulConfig::default(),
             cache: CacheConfig::default(),
@@ -71,6 +75,21 @@ impl Default for AnswersConfig {
                 expire_secs: 86_400,
                 min_ttl_secs: 0,
             },
+        }
+    }
+}
+
+impl Default for RecursionConfig {
+    fn default() -> Self {
+        let allow = ALLOWED.iter().filter_map(|text| Network::parse(text));
+        Self {
+            recursors: Vec::new(),
+            recursor_strategy: Strategy::Sequential,
+            recursor_timeout: Duration::from_secs(2),
+            allow: allow.collect(),
+            cache_bytes_max: 16_777_216,
+            in_flight_max: 256,
+            waiting_max: 1024,
         }
     }
 }
@@ -123,6 +142,18 @@ impl Default for CacheConfig {
         }
     }
 }
+
+/// Loopback, RFC 1918, link-local, and the same in IPv6: nobody from afar.
+const ALLOWED: [&str; 8] = [
+    "127.0.0.0/8",
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "169.254.0.0/16",
+    "::1/128",
+    "fc00::/7",
+    "fe80::/10",
+];
 
 fn loopback(port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)

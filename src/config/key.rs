@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::answer::Network;
 use crate::config::Config;
 use crate::config::ConsulAddress;
 use crate::config::Secret;
@@ -71,8 +72,12 @@ pub enum Kind {
         /// Where they go.
         put: fn(&mut Config, Vec<String>),
     },
+    /// Any number of networks.
+    Networks(fn(&mut Config, Vec<Network>)),
     /// A path; relative ones begin where the process was started.
     Path(fn(&mut Config, Option<PathBuf>)),
+    /// Any number of DNS servers: IP addresses, with a port where it is not 53.
+    Recursors(fn(&mut Config, Vec<SocketAddr>)),
     /// Text that no message may show.
     Secret(fn(&mut Config, Option<Secret>)),
     /// An IP address with a port.
@@ -170,7 +175,12 @@ impl Key {
             Kind::Flag(_) => "true or false",
             Kind::Ips(_) => "an IP address such as 10.0.0.1 or ::1, none or several",
             Kind::Names { allowed, .. } => allowed,
+            Kind::Networks(_) => "a network such as 10.0.0.0/8 or an IP address, none or several",
             Kind::Path(_) => "a path",
+            Kind::Recursors(_) => {
+                "an IP address, with a port where it is not 53, such as 10.0.0.2 or [::1]:5353, \
+                 none or several"
+            }
             Kind::Secret(_) => "text of printable ASCII characters",
             Kind::Socket(_) => "an IP address and a port such as 127.0.0.1:53 or [::1]:53",
             Kind::Sockets(_) => {

@@ -1,5 +1,5 @@
 //! Every key there is: the one list that the file, the environment, `config/example.toml` and the
-//! README are held against. Two large sections have their rows in `keys_dns` and `keys_consul`.
+//! README are held against. The larger sections have files of their own.
 //!
 //! **Invariant:** a key that is in none of these tables does not exist.
 
@@ -12,10 +12,11 @@ use crate::config::key::Key;
 use crate::config::key::Kind;
 use crate::config::keys_consul;
 use crate::config::keys_dns;
+use crate::config::keys_recursion;
 
 /// All keys, in the README's order.
 pub fn all() -> impl Iterator<Item = &'static Key> + Clone {
-    keys_dns::KEYS.iter().chain(keys_consul::KEYS).chain(KEYS)
+    keys_dns::KEYS.iter().chain(keys_recursion::KEYS).chain(keys_consul::KEYS).chain(KEYS)
 }
 
 /// The key called `name`, as in `dns.workers`.
@@ -266,7 +267,8 @@ mod tests {
             Kind::Choice(choices) => [choices[0].0.to_owned(), choices[1].0.to_owned()],
             Kind::Duration { min, max, .. } => [duration::render(*min), duration::render(*max)],
             Kind::Flag(_) => ["true".to_owned(), "false".to_owned()],
-            Kind::Ips(_) => ["::1".to_owned(), String::new()],
+            Kind::Ips(_) | Kind::Networks(_) => ["::1".to_owned(), String::new()],
+            Kind::Recursors(_) => ["::1".to_owned(), String::new()],
             Kind::Names { read, .. } if read("other").is_none() => {
                 ["10.in-addr.arpa".to_owned(), String::new()]
             }

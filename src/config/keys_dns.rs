@@ -1,10 +1,11 @@
-//! The rows of `domain`, `[dns]` and `[dns_config]` in the table of keys.
+//! The rows of `domain`, `recursors`, `[dns]` and `[dns_config]` in the table of keys.
 //!
 //! `[dns_config]` takes every key of Consul's, so that a section can be copied from an agent's
 //! configuration; those that do nothing here say why.
 
 use std::time::Duration;
 
+use crate::config::Strategy;
 use crate::config::key::Key;
 use crate::config::key::Kind;
 use crate::config::reading;
@@ -35,6 +36,12 @@ pub static KEYS: &[Key] = &[
         "false",
         "Answers names of other datacenters with the `wan` addresses that are registered there.",
         Kind::Flag(|config, value| config.translate_wan_addrs = value),
+    ),
+    Key::new(
+        "recursors",
+        "[]",
+        "Who is asked for names outside the zone, in this order; without any they are REFUSED.",
+        Kind::Recursors(|config, value| config.recursion.recursors = value),
     ),
     Key::new(
         "dns.listen",
@@ -216,17 +223,24 @@ pub static KEYS: &[Key] = &[
         "records are encoded once, in one form for all replies",
         Kind::Flag(|_, _| ()),
     ),
-    Key::inert(
+    Key::new(
         "dns_config.recursor_strategy",
         r#""sequential""#,
-        "names outside the domain are refused, not forwarded",
-        Kind::Choice(&[("sequential", |_| ()), ("random", |_| ())]),
+        "Whether the recursors are asked in the order given, or in a new one for each question.",
+        Kind::Choice(&[
+            ("sequential", |config| config.recursion.recursor_strategy = Strategy::Sequential),
+            ("random", |config| config.recursion.recursor_strategy = Strategy::Random),
+        ]),
     ),
-    Key::inert(
+    Key::new(
         "dns_config.recursor_timeout",
         r#""2s""#,
-        "names outside the domain are refused, not forwarded",
-        Kind::Duration { min: Duration::from_secs(0), max: AGE, put: |_, _| () },
+        "How long a recursor may take before the next is asked.",
+        Kind::Duration {
+            min: Duration::from_millis(10),
+            max: Duration::from_secs(60),
+            put: |config, value| config.recursion.recursor_timeout = value,
+        },
     ),
     Key::inert(
         "dns_config.enable_additional_node_meta_txt",

@@ -19,6 +19,7 @@ pub mod key;
 pub mod keys;
 pub mod keys_consul;
 pub mod keys_dns;
+pub mod keys_recursion;
 pub mod load;
 pub mod nearest;
 pub mod reading;
@@ -30,6 +31,8 @@ pub mod trial;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
+
+use crate::answer::Network;
 
 pub use crate::config::draft::{Mistake, Place, Remark};
 pub use crate::config::flags::Flags;
@@ -48,6 +51,8 @@ pub struct Config {
     pub dns: DnsConfig,
     /// What the answers hold.
     pub answers: AnswersConfig,
+    /// Names that are not ours.
+    pub recursion: RecursionConfig,
     /// The operator's port.
     pub admin: AdminConfig,
     /// Where Consul is; of no meaning while `catalog_file` is given.
@@ -121,6 +126,34 @@ pub struct SoaConfig {
     pub expire_secs: u32,
     /// Also the TTL of the SOA itself, and so of negative answers.
     pub min_ttl_secs: u32,
+}
+
+/// `recursors`, their keys of `[dns_config]`, and `[recursion]`: names that are not ours.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecursionConfig {
+    /// Who is asked, the preferred first. Empty refuses such names.
+    pub recursors: Vec<SocketAddr>,
+    /// In which order they are asked.
+    pub recursor_strategy: Strategy,
+    /// How long one may take. Not zero.
+    pub recursor_timeout: Duration,
+    /// The clients that may ask for such names.
+    pub allow: Vec<Network>,
+    /// Memory for their answers; 0 keeps none.
+    pub cache_bytes_max: u64,
+    /// Questions to recursors under way at once. At least 1.
+    pub in_flight_max: usize,
+    /// Queries that may wait for one. At least 1.
+    pub waiting_max: usize,
+}
+
+/// In which order recursors are asked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Strategy {
+    /// A new one for each question.
+    Random,
+    /// As they are written.
+    Sequential,
 }
 
 /// `[admin]`: the operator's HTTP port.

@@ -3,10 +3,10 @@
 //! The file is typed: a number in quotes is no number there. Variables and flags are text, read
 //! as the key's type; lists are separated by commas there.
 
-use std::net::IpAddr;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use crate::answer::Network;
 use crate::config::Config;
 use crate::config::ConsulAddress;
 use crate::config::Secret;
@@ -53,7 +53,17 @@ pub fn put(
             put(config, found.concat());
             Some(())
         }
+        Kind::Networks(put) => {
+            let found = list(key, written, Network::parse)?;
+            put(config, found);
+            Some(())
+        }
         Kind::Path(put) => path(written).map(|path| put(config, path)),
+        Kind::Recursors(put) => {
+            let found = list(key, written, recursor)?;
+            put(config, found);
+            Some(())
+        }
         Kind::Secret(put) => string(written)
             // It travels in a header.
             .filter(|text| text.bytes().all(|byte| (b' '..=b'~').contains(&byte)))
@@ -200,6 +210,15 @@ pub fn is_host(text: &str) -> bool {
     name.len() <= DOMAIN_LEN_MAX && name.split('.').all(is_label)
 }
 
+/// As Consul reads them. Nobody answers at an address that means all or many.
+fn recursor(text: &str) -> Option<SocketAddr> {
+    let bare = text.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, DNS_PORT));
+    let recursor = bare.or_else(|| text.parse().ok())?;
+    let ip = recursor.ip();
+    let is_one = !ip.is_unspecified() && !ip.is_multicast();
+    (is_one && recursor.port() != 0).then_some(recursor)
+}
+
 fn address(text: &str, scheme: &str) -> Option<ConsulAddress> {
     let (scheme, rest) = text.split_once("://").unwrap_or((scheme, text));
     match scheme {
@@ -251,6 +270,9 @@ fn not_empty<T>(found: Vec<T>) -> Option<Vec<T>> {
 
 /// The longest name in text, without the trailing dot.
 const DOMAIN_LEN_MAX: usize = 253;
+
+/// Where DNS is asked unless one says otherwise.
+const DNS_PORT: u16 = 53;
 
 const TTL_SECS_MAX: u32 = 2_147_483_647;
 

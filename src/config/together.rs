@@ -47,6 +47,7 @@ pub fn check(config: &Config, standing: &Standing<'_>) -> Vec<Mistake> {
     mistakes.extend(connections(config, standing));
     mistakes.extend(listeners(config, standing));
     mistakes.extend(admin(config, standing));
+    mistakes.extend(recursors(config, standing));
     mistakes
 }
 
@@ -111,6 +112,27 @@ fn admin(config: &Config, standing: &Standing<'_>) -> Option<Mistake> {
     standing
         .mistake(admin, format!("must not overlap {dns}, which has {other}"))
         .or_else(|| standing.mistake(dns, format!("must not overlap {admin}, which is {ours}")))
+}
+
+/// A question to ourselves would come back for ever. What only the machine knows, such as its
+/// addresses behind a wildcard, is found out when the sockets are bound.
+fn recursors(config: &Config, standing: &Standing<'_>) -> Option<Mistake> {
+    let (ours, key) = ("dns.listen", "recursors");
+    if !standing.is_sound(&[ours, key]) {
+        return None;
+    }
+    let listen = &config.dns.listen;
+    let is_loop = |recursor: SocketAddr, listen: SocketAddr| {
+        let is_certain =
+            !listen.ip().is_unspecified() || recursor.ip().to_canonical().is_loopback();
+        is_certain && overlap(recursor, listen)
+    };
+    let (recursor, listen) = config.recursion.recursors.iter().find_map(|recursor| {
+        Some((*recursor, *listen.iter().find(|listen| is_loop(*recursor, **listen))?))
+    })?;
+    standing
+        .mistake(key, format!("must not be this server: {ours} has {listen}"))
+        .or_else(|| standing.mistake(ours, format!("must not hold {recursor}, one of {key}")))
 }
 
 /// Whether one cannot be bound over TCP while the other is.
@@ -216,6 +238,32 @@ mod tests {
                  must not overlap admin.listen, which is 127.0.0.1:8654",
             ),
             ("dns.listen = \"[::1]:8654\"", "ok"),
+        ] {
+            check(text, expected);
+        }
+    }
+
+    #[test]
+    fn recursors_must_not_be_ourselves() {
+        for (text, expected) in [
+            ("recursors = [\"10.0.0.2\", \"[fd00::2]:5353\", \"127.0.0.1\"]", "ok"),
+            // another machine, as far as the file tells
+            ("dns.listen = \"0.0.0.0:53\"\nrecursors = \"10.0.0.2\"", "ok"),
+            (
+                "recursors = \"127.0.0.1:8653\"",
+                "f.toml:1: recursors = \"127.0.0.1:8653\": \
+                 must not be this server: dns.listen has 127.0.0.1:8653",
+            ),
+            (
+                "dns.listen = \"0.0.0.0:53\"\nrecursors = [\"10.0.0.2\", \"127.0.0.53\"]",
+                "f.toml:2: recursors = [\"10.0.0.2\", \"127.0.0.53\"]: \
+                 must not be this server: dns.listen has 0.0.0.0:53",
+            ),
+            (
+                "dns.listen = \"10.0.0.2:53\"\nrecursors = \"10.0.0.2\"",
+                "f.toml:2: recursors = \"10.0.0.2\": \
+                 must not be this server: dns.listen has 10.0.0.2:53",
+            ),
         ] {
             check(text, expected);
         }

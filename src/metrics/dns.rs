@@ -24,7 +24,7 @@ pub struct DnsMetrics {
     lanes: Arc<[Lane]>,
     /// Queries whose answer panicked.
     pub panics: IntCounter,
-    /// Queries waiting for Consul.
+    /// Queries waiting for Consul or a recursor.
     pub waiting: IntGauge,
     /// Queries that were not let wait, since enough others do.
     pub waiting_refused: IntCounter,
@@ -88,12 +88,15 @@ impl DnsMetrics {
         Ok(Self {
             lanes,
             panics: counter("panics", "Queries whose answer panicked; they got SERVFAIL.")?,
-            waiting: gauge("waiting", "Queries waiting for something to come from Consul.")?,
+            waiting: gauge(
+                "waiting",
+                "Queries waiting for something to come from Consul or a recursor.",
+            )?,
             waiting_refused: counter(
                 "waiting_refused",
                 "Queries that got SERVFAIL because too many were waiting.",
             )?,
-            waiting_expired: counter("waiting_expired", "Queries that waited for Consul in vain.")?,
+            waiting_expired: counter("waiting_expired", "Queries that waited in vain.")?,
             tcp_connections: gauge("tcp_connections", "TCP connections that are open.")?,
             tcp_refused: counter(
                 "tcp_refused",
@@ -267,7 +270,7 @@ const IGNORED: Family =
     ("fingerpost_dns_ignored_total", "Messages not answered: too short, or no query.", &[]);
 const DURATION: Family = (
     "fingerpost_dns_request_duration_seconds",
-    "From a query's arrival to its reply, waiting for Consul included.",
+    "From a query's arrival to its reply, waiting for others included.",
     &[],
 );
 

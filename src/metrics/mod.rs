@@ -8,6 +8,7 @@
 pub mod catalog;
 pub mod dns;
 pub mod family;
+pub mod forward;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use crate::catalog::Usage;
 use crate::store::Store;
 
 pub use dns::{DnsMetrics, Protocol, Tally};
+pub use forward::{ForwardMetrics, RecursorMetrics};
 
 /// Handles to all metrics. Cheap to clone; clones share their values.
 #[derive(Clone, Debug)]
@@ -30,6 +32,8 @@ pub struct Metrics {
     pub dns: Arc<DnsMetrics>,
     /// What is asked of Consul, and what comes of it.
     pub consul: ConsulMetrics,
+    /// What is asked of the recursors.
+    pub forward: ForwardMetrics,
     /// Cache results of names without a service, and of services without a label of their own.
     pub other: Arc<Usage>,
     registry: Registry,
@@ -88,6 +92,7 @@ impl Metrics {
         let dns = Arc::new(DnsMetrics::register(&registry, lanes)?);
         let other = Arc::new(Usage::new(lanes, false));
         let consul = ConsulMetrics::register(&registry, store)?;
+        let forward = ForwardMetrics::register(&registry)?;
         registry.register(Box::new(catalog::CatalogCollector::new(
             Arc::clone(store),
             Arc::clone(&other),
@@ -99,7 +104,7 @@ impl Metrics {
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         registry.register(Box::new(build))?;
-        Ok(Self { dns, consul, other, registry })
+        Ok(Self { dns, consul, forward, other, registry })
     }
 
     /// All metrics in Prometheus' text format.

@@ -64,6 +64,7 @@ pub mod ede {
     pub const NOT_AUTHORITATIVE: u16 = 20;
     pub const NOT_SUPPORTED: u16 = 21;
     pub const NO_REACHABLE_AUTHORITY: u16 = 22;
+    pub const NETWORK_ERROR: u16 = 23;
 }
 
 /// The class of everything in this program but what it says of itself (RFC 1035 §3.2.4).

@@ -225,6 +225,10 @@ const FLAG_QR: u16 = 0x8000;
 const FLAG_OPCODE: u16 = 0x7800;
 /// The client asks for names in other zones too.
 pub const FLAG_RD: u16 = 0x0100;
+/// The client wants to know whether signatures were checked (RFC 6840 §5.7).
+pub const FLAG_AD: u16 = 0x0020;
+/// The client checks signatures itself (RFC 4035 §3.2.2).
+pub const FLAG_CD: u16 = 0x0010;
 /// RFC 6891 §6.1.3: the DO bit, in the OPT record's TTL field.
 const TTL_DO: u32 = 0x8000;
 /// RFC 7871 §6.

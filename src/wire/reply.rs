@@ -6,7 +6,7 @@
 //!
 //! **Hot.** The buffer is the caller's and is reused.
 
-use crate::wire::query::{Edns, FLAG_RD, Head};
+use crate::wire::query::{Edns, FLAG_CD, FLAG_RD, Head};
 use crate::wire::record::RDLENGTH_AT;
 use crate::wire::subnet::Subnet;
 use crate::wire::{QUESTION_AT, rtype};
@@ -247,13 +247,12 @@ fn name_len(bytes: &[u8]) -> usize {
     }
 }
 
-/// RFC 1035 §4.1.1, and CD from RFC 4035 §3.1.6.
+/// RFC 1035 §4.1.1.
 const FLAG_QR: u16 = 0x8000;
 const FLAG_OPCODE: u16 = 0x7800;
 const FLAG_AA: u16 = 0x0400;
 const FLAG_TC: u16 = 0x0200;
 const FLAG_RA: u16 = 0x0080;
-const FLAG_CD: u16 = 0x0010;
 
 /// The two upper bits that make a pointer (RFC 1035 §4.1.4).
 const POINTER: u16 = 0xc000;

@@ -92,7 +92,9 @@ async fn every_metric_is_listed_with_its_type_and_labels() {
         admin: Some(ANY_PORT.to_owned()),
         ..Flags::default()
     };
-    let config = Config::load(Sources { file: None, env: Vec::new(), flags }).unwrap().config;
+    // The series of a recursor are there with it; nobody asks this one.
+    let env = vec![("FINGERPOST_RECURSORS".to_owned(), "127.0.0.1:9".to_owned())];
+    let config = Config::load(Sources { file: None, env, flags }).unwrap().config;
     let catalog = file::parse(file::DEMO).unwrap();
     let app = App::bind(config, Origin::Fixed(catalog.changes())).unwrap();
     let (metrics, admin) = (app.metrics().clone(), app.admin_address().unwrap());

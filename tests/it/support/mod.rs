@@ -16,6 +16,7 @@ pub mod generate;
 pub mod metrics;
 pub mod process;
 pub mod program;
+pub mod recursor;
 pub mod scenario;
 pub mod server;
 pub mod stage;

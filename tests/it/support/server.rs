@@ -51,6 +51,14 @@ impl Server {
         Self { dns, admin, stop, ended: Some(ended), thread: Some(thread) }
     }
 
+    /// Starts a server with an empty catalogue and these recursors, and with what `change` says.
+    pub fn forwarding(recursors: &[SocketAddr], change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config::default();
+        config.recursion.recursors = recursors.to_vec();
+        change(&mut config);
+        Self::start(config, Origin::Fixed(Vec::new()))
+    }
+
     /// Where DNS is answered, over UDP and TCP.
     pub fn dns(&self) -> SocketAddr {
         self.dns
