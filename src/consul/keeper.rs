@@ -26,6 +26,7 @@ use crate::consul::shelf::Shelf;
 use crate::consul::tasks::{Fetched, Report, Said, Tasks};
 use crate::consul::view::{self, Heard, find, is_askable, warn_of_nothing};
 use crate::consul::waiting::{Ended, Waiting};
+use crate::consul::watch::Read;
 use crate::consul::watches::{Room, Watches};
 use crate::consul::{Key, Watched};
 use crate::demand::{Demand, Wanted};
@@ -113,7 +114,7 @@ impl Keeper {
         for Report { said, arrived } in view::without_replaced_lists(reports) {
             match said {
                 Said::Back(watched) => self.take_back(&watched, &mut batch),
-                Said::Change(change) => self.take(change, arrived, &mut batch),
+                Said::Change(change, read) => self.take(change, read, arrived, &mut batch),
                 Said::Failed { watched, failures, error } => {
                     self.lose(&watched, failures, &error, &mut batch);
                 }
@@ -140,10 +141,20 @@ impl Keeper {
     }
 
     /// Takes in what a watch or a poll heard.
-    fn take(&mut self, mut change: Change, arrived: Instant, batch: &mut Batch) {
+    fn take(
+        &mut self,
+        mut change: Change,
+        read: Option<Read>,
+        arrived: Instant,
+        batch: &mut Batch,
+    ) {
         match &mut change {
             Change::Service { datacenter, service, instances, held } => {
-                let is_watched = self.watches.set_told(&Key::new(datacenter, service), arrived);
+                let key = Key::new(datacenter, service);
+                if self.watches.is_overtaken(&key, read) {
+                    return;
+                }
+                let is_watched = self.watches.set_told(&key, arrived);
                 // Its watch may have ended while it spoke.
                 *held = if is_watched { Held::Watched } else { self.on_demand(instances) };
             }
@@ -158,7 +169,7 @@ impl Keeper {
 
     /// Takes in what a fetch brought, unless what arrived since it was asked for is newer.
     fn take_fetched(&mut self, fetched: Fetched, arrived: Instant, batch: &mut Batch) {
-        let Fetched { wanted, mut change, asked, is_vouched } = fetched;
+        let Fetched { wanted, mut change, read: Read { asked, position }, is_vouched } = fetched;
         let Change::Service { datacenter, service, instances, held } = &mut change else { return };
         let key = Key::new(datacenter, service);
         let is_newer = |than: Option<Instant>| is_vouched && than.is_none_or(|than| than < asked);
@@ -177,6 +188,7 @@ impl Keeper {
         }
         let is_heard = told.is_some() && !self.watches.is_failing(&Watched::Service(key.clone()));
         *held = if is_heard { Held::Watched } else { self.on_demand(instances) };
+        self.watches.set_fetched(&key, position, arrived);
         batch.changes.push(change);
         if is_list_older {
             let Key { datacenter, service } = key;
@@ -311,11 +323,17 @@ impl Keeper {
     /// Fetches what is wanted, as far as there are places.
     fn begin(&mut self) {
         while let Some(wanted) = self.waiting.next(Instant::now()) {
-            // The lists of a datacenter are watched, and never fetched.
-            let Wanted::Service { datacenter, service } = &wanted else { continue };
-            let known = find(&self.publisher.snapshot(), &Key::new(datacenter, service))
-                .is_some_and(|service| service.rrsets.is_some());
-            self.tasks.fetch_service(datacenter, service, known);
+            match &wanted {
+                // Its lists are watched, and never fetched.
+                Wanted::Datacenter { .. } => {
+                    self.waiting.end(&wanted, Ended::Failed, Instant::now());
+                }
+                Wanted::Service { datacenter, service } => {
+                    let known = find(&self.publisher.snapshot(), &Key::new(datacenter, service))
+                        .is_some_and(|service| service.rrsets.is_some());
+                    self.tasks.fetch_service(datacenter, service, known);
+                }
+            }
         }
     }
 
