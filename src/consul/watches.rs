@@ -72,7 +72,8 @@ impl Watches {
             return Some(Vec::new());
         }
         if !self.roster.could_reserve(LISTS) {
-            if !std::mem::replace(&mut self.is_full_said, true) {
+            // While there will be more room soon, it is no matter for the operator.
+            if !self.is_growing() && !std::mem::replace(&mut self.is_full_said, true) {
                 warn!(datacenter, "no room to watch a datacenter: raise consul.connections_max");
             }
             return None;
@@ -121,7 +122,6 @@ impl Watches {
     pub fn grow(&mut self, snapshot: &Snapshot) {
         if let Some((_, places)) = self.growth.take_if(|(at, _)| *at <= Instant::now()) {
             self.roster.give_back(places);
-            self.is_full_said = false;
             self.staff(snapshot);
         }
     }
