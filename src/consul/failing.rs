@@ -27,23 +27,20 @@ impl Failing {
 
     /// Notes that `watched` has failed for the `failures`th time in a row.
     pub fn fail(&mut self, watched: &Watched, failures: u32, error: &str) {
-        let datacenter = watched.datacenter().to_owned();
-        let is_said = self.has(watched) && self.watches.get(watched) == Some(&true);
-        let list = Watched::Services { datacenter };
-        let is_due = match *watched == list {
-            true => true,
-            false => failures >= FAILURES_UNSAID && !self.has(&list),
+        let datacenter = watched.datacenter();
+        let is_said = self.watches.get(watched) == Some(&true);
+        let is_due = match watched {
+            Watched::Services { .. } => true,
+            _ => failures >= FAILURES_UNSAID && !self.is_cut_off(datacenter),
         };
-        if is_due && !is_said {
-            let datacenter = watched.datacenter();
-            match *watched == list {
-                true => {
-                    warn!(datacenter, error, "consul does not tell of this datacenter, retrying")
-                }
-                false => {
-                    let watched = watched.to_string();
-                    warn!(watched, error, "a watch hears nothing, retrying");
-                }
+        match watched {
+            _ if is_said || !is_due => (),
+            Watched::Services { .. } => {
+                warn!(datacenter, error, "consul does not tell of this datacenter, retrying");
+            }
+            _ => {
+                let watched = watched.to_string();
+                warn!(watched, error, "a watch hears nothing, retrying");
             }
         }
         self.watches.insert(watched.clone(), is_due || is_said);
@@ -76,6 +73,11 @@ impl Failing {
     pub fn retain(&mut self, goes_on: impl Fn(&Watched) -> bool) {
         self.watches.retain(|watched, _| goes_on(watched));
         self.show();
+    }
+
+    /// Whether the log says that nothing is heard of this datacenter.
+    fn is_cut_off(&self, datacenter: &str) -> bool {
+        self.has(&Watched::Services { datacenter: datacenter.to_owned() })
     }
 
     fn show(&self) {

@@ -30,6 +30,7 @@ use crate::consul::tasks::{Fetched, Report, Said, Tasks};
 use crate::consul::unlisted::Unlisted;
 use crate::consul::view::{self, Heard, find, is_askable, warn_of_nothing};
 use crate::consul::waiting::{Ended, Waiting};
+use crate::consul::watch::Read;
 use crate::consul::watches::{Room, Watches};
 use crate::consul::{Key, Watched};
 use crate::demand::{Demand, Supply, Wanted};
@@ -133,7 +134,7 @@ impl Keeper {
         for Report { said, arrived } in view::without_replaced_lists(reports) {
             match said {
                 Said::Back(watched) => self.take_back(&watched, &mut batch),
-                Said::Change(change) => self.take(change, arrived, &mut batch),
+                Said::Change(change, read) => self.take(change, read, arrived, &mut batch),
                 Said::Failed { watched, failures, error } => {
                     self.lose(&watched, failures, &error, &mut batch);
                 }
@@ -169,10 +170,19 @@ impl Keeper {
     }
 
     /// Takes in what a watch or a poll heard.
-    fn take(&mut self, mut change: Change, arrived: Instant, batch: &mut Batch) {
+    fn take(
+        &mut self,
+        mut change: Change,
+        read: Option<Read>,
+        arrived: Instant,
+        batch: &mut Batch,
+    ) {
         match &mut change {
             Change::Service { datacenter, form, service, instances, held, .. } => {
                 let key = Key::new(datacenter, *form, service);
+                if self.watches.is_overtaken(&key, read) {
+                    return;
+                }
                 let is_watched = self.watches.set_told(&key, arrived);
                 // Its watch may have ended while it spoke, and will if it denies the name.
                 let is_denied = key.form != Form::Service && instances.is_empty();
@@ -192,7 +202,7 @@ impl Keeper {
 
     /// Takes in what a fetch brought, unless what arrived since it was asked for is newer.
     fn take_fetched(&mut self, fetched: Fetched, arrived: Instant, batch: &mut Batch) {
-        let Fetched { wanted, mut change, asked, is_vouched } = fetched;
+        let Fetched { wanted, mut change, read: Read { asked, position }, is_vouched } = fetched;
         let Change::Service { datacenter, form, service, instances, held, executed } = &mut change
         else {
             return;
@@ -220,6 +230,7 @@ impl Keeper {
             None if is_heard => Held::Watched,
             None => self.on_demand(instances),
         };
+        self.watches.set_fetched(&key, position, arrived);
         batch.changes.push(change);
         if is_list_older && key.form == Form::Service {
             let Key { datacenter, service, .. } = key;
@@ -371,11 +382,18 @@ impl Keeper {
     /// Fetches what is wanted, as far as there are places.
     fn begin(&mut self) {
         while let Some(wanted) = self.waiting.next(Instant::now()) {
-            // The lists of a datacenter are watched, and never fetched.
-            let Wanted::Service { datacenter, form, service } = &wanted else { continue };
-            let known = find(&self.publisher.snapshot(), &Key::new(datacenter, *form, service))
-                .is_some_and(|service| service.rrsets.is_some());
-            self.tasks.fetch_service(datacenter, *form, service, known);
+            match &wanted {
+                // Its lists are watched, and never fetched; and what is the forwarder's comes not.
+                Wanted::Datacenter { .. } | Wanted::Foreign { .. } | Wanted::Host { .. } => {
+                    self.waiting.end(&wanted, Ended::Failed, Instant::now());
+                }
+                Wanted::Service { datacenter, form, service } => {
+                    let key = Key::new(datacenter, *form, service);
+                    let known = find(&self.publisher.snapshot(), &key)
+                        .is_some_and(|service| service.rrsets.is_some());
+                    self.tasks.fetch_service(datacenter, *form, service, known);
+                }
+            }
         }
     }
 

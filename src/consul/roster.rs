@@ -13,6 +13,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::consul::Key;
+use crate::consul::index::Position;
+use crate::consul::watch::Read;
 
 /// The services that are watched.
 #[derive(Debug)]
@@ -30,6 +32,8 @@ struct Post {
     cancel: CancellationToken,
     /// When it last spoke.
     told: Option<Instant>,
+    /// What was fetched in its stead last, when that came.
+    fetched: Option<(Position, Instant)>,
 }
 
 impl Roster {
@@ -66,7 +70,8 @@ impl Roster {
             return None;
         }
         let cancel = parent.child_token();
-        self.watched.insert(key.clone(), Post { cancel: cancel.clone(), told: None });
+        self.watched
+            .insert(key.clone(), Post { cancel: cancel.clone(), told: None, fetched: None });
         Some(cancel)
     }
 
@@ -103,6 +108,20 @@ impl Roster {
         self.watched.get(key)?.told
     }
 
+    /// Notes that instances of `key` were fetched, though it is watched.
+    pub fn set_fetched(&mut self, key: &Key, position: Option<Position>, at: Instant) {
+        if let Some(post) = self.watched.get_mut(key) {
+            post.fetched = position.map(|position| (position, at));
+        }
+    }
+
+    /// Whether the watch of `key` says something older than what was fetched while it asked. It
+    /// will say more at once then, as its own position is behind.
+    pub fn is_overtaken(&self, key: &Key, read: Read) -> bool {
+        let fetched = self.watched.get(key).and_then(|post| post.fetched);
+        fetched.is_some_and(|(position, at)| read.asked <= at && read.is_older(position))
+    }
+
     /// Whether another watch would find a place.
     pub fn has_room(&self) -> bool {
         self.watched.len() < self.places()
@@ -120,8 +139,11 @@ impl Roster {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::catalog::Form;
+    use crate::consul::index::Index;
 
     fn key(datacenter: &str, service: &str) -> Key {
         Key::new(datacenter, Form::Service, service)
@@ -152,6 +174,33 @@ mod tests {
         roster.retain("dc1", |key| key.service == "b");
         assert!(cancel.is_cancelled() && !kept.is_cancelled());
         assert!(!roster.has(&key("dc1", "a")) && roster.has(&key("dc2", "a")));
+    }
+
+    #[test]
+    fn a_watch_is_overtaken_by_what_was_fetched_while_it_asked() {
+        let (parent, start) = (CancellationToken::new(), Instant::now());
+        let at = |secs| start + Duration::from_secs(secs);
+        let position = |address, index: u64| Position {
+            address,
+            index: Index::from_header(&index.to_string()).unwrap(),
+        };
+        let mut roster = Roster::new(9);
+        let a = key("dc1", "a");
+        roster.enter(&a, &parent);
+        let read = |asked, position| Read { asked: at(asked), position };
+        assert!(!roster.is_overtaken(&a, read(1, Some(position(0, 7)))));
+        roster.set_fetched(&a, Some(position(0, 8)), at(2));
+        for (read, expected) in [
+            (read(1, Some(position(0, 7))), true),
+            (read(1, Some(position(0, 8))), false),
+            // Asked for later: Consul's history went back.
+            (read(3, Some(position(0, 7))), false),
+            // Numbers of another address, and none at all, say nothing.
+            (read(1, Some(position(1, 7))), false),
+            (read(1, None), false),
+        ] {
+            assert_eq!(roster.is_overtaken(&a, read), expected, "{read:?}");
+        }
     }
 
     #[test]

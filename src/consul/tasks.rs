@@ -17,7 +17,7 @@ use crate::catalog::{Change, Executed, Form, Held};
 use crate::consul::client::{Ask, Client, Place, Reply};
 use crate::consul::fetch::FetchError;
 use crate::consul::index::Position;
-use crate::consul::watch::{Event, Outage, Pace, Repeated, Source, Wake, watch};
+use crate::consul::watch::{Event, Outage, Pace, Read, Repeated, Source, Wake, watch};
 use crate::consul::{Key, Watched, api};
 use crate::demand::Wanted;
 use crate::metrics::Metrics;
@@ -36,8 +36,8 @@ pub struct Report {
 pub enum Said {
     /// A watch that failed hears Consul again. What it heard follows.
     Back(Watched),
-    /// A part of the catalogue, as a watch or a poll heard it.
-    Change(Change),
+    /// A part of the catalogue, as a watch or a poll heard it, and when a watch had asked for it.
+    Change(Change, Option<Read>),
     /// A watch that hears nothing at present.
     Failed {
         /// Which one.
@@ -67,8 +67,8 @@ pub struct Fetched {
     pub wanted: Wanted,
     /// What came. The keeper says how it is held.
     pub change: Change,
-    /// When it was asked for.
-    pub asked: Instant,
+    /// When it was asked for, and where it got to.
+    pub read: Read,
     /// False where there was no leader: then it may be older than anything.
     pub is_vouched: bool,
 }
@@ -200,9 +200,9 @@ impl Tasks {
                     (Said::Failed { watched, failures, error }, Instant::now())
                 }
                 // Nobody but its watch tells of a list; a service may have been fetched meanwhile.
-                Event::Same { .. } if watched.is_list() => return,
-                Event::Same { value, arrived } | Event::Value { value, arrived } => {
-                    (Said::Change(change(value)), arrived)
+                Event::Same(_) if watched.is_list() => return,
+                Event::Same(round) | Event::Value(round) => {
+                    (Said::Change(change(round.value), Some(round.read)), round.arrived)
                 }
             };
             tasks.report(said, arrived).await;
@@ -252,13 +252,15 @@ impl Tasks {
             let (said, arrived) = match source.fetch(None).await {
                 Ok(reply) => {
                     let is_vouched = reply.known_leader != Some(false);
+                    let read = Read { asked, position: reply.position() };
                     let change = change(reply.value);
-                    let fetched = Fetched { wanted, change, asked, is_vouched };
+                    let fetched = Fetched { wanted, change, read, is_vouched };
                     (Said::Fetched(fetched), reply.arrived)
                 }
                 Err(error) if is_denial(&error) => {
                     let change = change(T::default());
-                    let fetched = Fetched { wanted, change, asked, is_vouched: true };
+                    let read = Read { asked, position: None };
+                    let fetched = Fetched { wanted, change, read, is_vouched: true };
                     (Said::Fetched(fetched), Instant::now())
                 }
                 Err(error) => {
@@ -287,7 +289,8 @@ impl Tasks {
                     let names = remember(&mut seen, names, arrived);
                     let pause = rhythm.pause(&names);
                     let datacenter = local.clone();
-                    self.report(Said::Change(Change::Datacenters { local, names }), arrived).await;
+                    let change = Change::Datacenters { local, names };
+                    self.report(Said::Change(change, None), arrived).await;
                     if std::mem::take(&mut agent.is_open) {
                         self.report(Said::Open { datacenter }, arrived).await;
                     }

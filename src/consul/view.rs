@@ -129,7 +129,9 @@ pub fn without_replaced_lists(reports: Vec<Report>) -> Vec<Report> {
         .into_iter()
         .rev()
         .filter(|report| match &report.said {
-            Said::Change(Change::Services { datacenter, .. }) => later.insert(datacenter.clone()),
+            Said::Change(Change::Services { datacenter, .. }, _) => {
+                later.insert(datacenter.clone())
+            }
             _ => true,
         })
         .collect();
@@ -192,16 +194,16 @@ mod tests {
     fn list(datacenter: &str, names: &[&str]) -> Report {
         let listing = names.iter().map(|name| ((*name).to_owned(), Vec::new())).collect();
         let change = Change::Services { datacenter: datacenter.to_owned(), listing };
-        Report { said: Said::Change(change), arrived: Instant::now() }
+        Report { said: Said::Change(change, None), arrived: Instant::now() }
     }
 
     #[test]
     fn a_list_that_another_replaces_is_left_out() {
         let nodes = Change::Nodes { datacenter: "dc1".to_owned(), nodes: Vec::new() };
-        let nodes = Report { said: Said::Change(nodes), arrived: Instant::now() };
+        let nodes = Report { said: Said::Change(nodes, None), arrived: Instant::now() };
         let reports = vec![list("dc1", &["a"]), list("dc2", &[]), nodes, list("dc1", &["a", "b"])];
         let kept = without_replaced_lists(reports).into_iter().map(|report| match report.said {
-            Said::Change(Change::Services { datacenter, listing }) => {
+            Said::Change(Change::Services { datacenter, listing }, _) => {
                 format!("{datacenter} {}", listing.len())
             }
             _ => "other".to_owned(),

@@ -80,19 +80,38 @@ pub enum Event<T> {
         error: String,
     },
     /// The same contents as last, for whoever may have heard others meanwhile.
-    Same {
-        /// The contents.
-        value: T,
-        /// When they had been received in full.
-        arrived: Instant,
-    },
+    Same(Round<T>),
     /// Contents that differ from the last ones.
-    Value {
-        /// The new contents.
-        value: T,
-        /// When they had been received in full.
-        arrived: Instant,
-    },
+    Value(Round<T>),
+}
+
+/// A round that brought something.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Round<T> {
+    /// The contents.
+    pub value: T,
+    /// When it began, and where it got to.
+    pub read: Read,
+    /// When the contents had been received in full.
+    pub arrived: Instant,
+}
+
+/// What tells which of two replies is newer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Read {
+    /// When it was asked for.
+    pub asked: Instant,
+    /// Where Consul's history stood; `None` where it does not say.
+    pub position: Option<Position>,
+}
+
+impl Read {
+    /// Whether a reply to this is known to be older than one at `other`, which was there before
+    /// this one came.
+    pub fn is_older(self, other: Position) -> bool {
+        let same = self.position.filter(|position| position.address == other.address);
+        same.is_some_and(|position| position.index.get() < other.index.get())
+    }
 }
 
 /// Repeats `source` until `cancel`, passing each event to `publish`, which may take its time.
@@ -123,6 +142,7 @@ async fn repeat<T: Clone + PartialEq>(
     let mut published = None;
     loop {
         bucket.take().await;
+        let asked = Instant::now();
         match source.fetch(after).await {
             Ok(reply) => {
                 if outage.end(source.name(), &wake) {
@@ -136,12 +156,12 @@ async fn repeat<T: Clone + PartialEq>(
                     continue;
                 }
                 let Reply { value, arrived, .. } = reply;
-                if published.as_ref() == Some(&value) {
-                    publish(Event::Same { value, arrived }).await;
-                } else {
+                let is_same = published.as_ref() == Some(&value);
+                if !is_same {
                     published = Some(value.clone());
-                    publish(Event::Value { value, arrived }).await;
                 }
+                let round = Round { value, read: Read { asked, position }, arrived };
+                publish(if is_same { Event::Same(round) } else { Event::Value(round) }).await;
                 if position.is_none() {
                     time::sleep(pace.poll).await;
                 }

@@ -12,10 +12,12 @@ use tracing::warn;
 
 use crate::catalog::{Form, Found, Snapshot};
 use crate::consul::failing::{FAILURES_UNSAID, Failing};
+use crate::consul::index::Position;
 use crate::consul::lists::Lists;
 use crate::consul::roster::Roster;
 use crate::consul::tasks::Tasks;
 use crate::consul::view::is_askable;
+use crate::consul::watch::Read;
 use crate::consul::{Key, Watched};
 
 /// The watches that run.
@@ -74,7 +76,8 @@ impl Watches {
             return Some(Vec::new());
         }
         if !self.roster.could_reserve(LISTS) {
-            if !std::mem::replace(&mut self.is_full_said, true) {
+            // While there will be more room soon, it is no matter for the operator.
+            if !self.is_growing() && !std::mem::replace(&mut self.is_full_said, true) {
                 warn!(datacenter, "no room to watch a datacenter: raise consul.connections_max");
             }
             return None;
@@ -167,7 +170,6 @@ impl Watches {
     pub fn grow(&mut self, snapshot: &Snapshot) {
         if let Some((_, places)) = self.growth.take_if(|(at, _)| *at <= Instant::now()) {
             self.roster.give_back(places);
-            self.is_full_said = false;
             self.staff(snapshot);
         }
     }
@@ -190,6 +192,16 @@ impl Watches {
     /// Notes that the watch of a service spoke. False if it has ended meanwhile.
     pub fn set_told(&mut self, key: &Key, at: Instant) -> bool {
         self.roster.set_told(key, at)
+    }
+
+    /// Notes that instances of a service were fetched, be it watched or not.
+    pub fn set_fetched(&mut self, key: &Key, position: Option<Position>, at: Instant) {
+        self.roster.set_fetched(key, position, at);
+    }
+
+    /// Whether the watch of a service says something older than what was fetched meanwhile.
+    pub fn is_overtaken(&self, key: &Key, read: Option<Read>) -> bool {
+        read.is_some_and(|read| self.roster.is_overtaken(key, read))
     }
 
     /// When the watch of a service last spoke; `None` if it has not yet, or there is none.

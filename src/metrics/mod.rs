@@ -158,27 +158,21 @@ impl ConsulMetrics {
                 "on_demand_services",
                 "Services in memory that were fetched on demand.",
             )?,
-            evictions: add(
+            evictions: counter(
                 registry,
-                IntCounter::new(
-                    "fingerpost_consul_on_demand_evictions_total",
-                    "Services fetched on demand that were dropped to stay within the bound.",
-                )?,
+                "fingerpost_consul_on_demand_evictions_total",
+                "Services fetched on demand that were dropped to stay within the bound.",
             )?,
-            unlisted_refused: add(
+            unlisted_refused: counter(
                 registry,
-                IntCounter::new(
-                    "fingerpost_consul_unlisted_refused_total",
-                    "Questions for names in no list that were not put to Consul: too many came.",
-                )?,
+                "fingerpost_consul_unlisted_refused_total",
+                "Questions for names in no list that were not put to Consul: too many came.",
             )?,
             propagation: propagation(registry)?,
-            publications: add(
+            publications: counter(
                 registry,
-                IntCounter::new(
-                    "fingerpost_catalog_publications_total",
-                    "Snapshots of the catalogue that were published.",
-                )?,
+                "fingerpost_catalog_publications_total",
+                "Snapshots of the catalogue that were published.",
             )?,
             failures,
             latency: add(
@@ -248,6 +242,10 @@ fn propagation(registry: &Registry) -> Result<Histogram, prometheus::Error> {
             .buckets(LATENCY_BUCKETS.to_vec()),
         )?,
     )
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    add(registry, IntCounter::new(name, help)?)
 }
 
 fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {

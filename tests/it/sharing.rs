@@ -173,6 +173,32 @@ async fn a_fetch_never_overtakes_a_watch_that_has_spoken() {
 }
 
 #[tokio::test]
+async fn a_watch_never_takes_back_what_was_fetched_while_it_asked() {
+    let consul = stage::consul(&["web"]).await;
+    let path = health("web");
+    // The watch's first round is long on its way back; a question makes a fetch meanwhile; and
+    // the watch's next round hangs.
+    consul.script(&path, Reply::ok(10, &instances("web", "10.0.0.1")).held());
+    consul.script(&path, Reply::ok(11, &instances("web", "10.0.0.9")));
+    consul.script(&path, Reply::hang());
+    let server = stage::start(small(&consul));
+    let asked = async || consul.requests_for(&path).len() == 1;
+    eventually("it is watched", asked).await;
+    let fetched = async || addresses(server.dns(), "web.service.consul").await == ["10.0.0.9"];
+    eventually("it is fetched", fetched).await;
+
+    consul.let_go(&path);
+    let went_on = async || {
+        let requests = consul.requests_for(&path);
+        requests.last().and_then(|request| request.query.get("index")).is_some_and(|at| at == "10")
+    };
+    eventually("the watch has spoken and goes on", went_on).await;
+    for _ in 0..100 {
+        assert_eq!(addresses(server.dns(), "web.service.consul").await, ["10.0.0.9"]);
+    }
+}
+
+#[tokio::test]
 async fn a_reply_without_instances_that_a_list_has_overtaken_denies_nothing() {
     let consul = stage::consul(&LETTERS).await;
     let mut config = small(&consul);

@@ -110,10 +110,10 @@ async fn run(steps: &[Step]) -> Seen {
     let mut events = Vec::new();
     watch(script, PACE, Wake::default(), done, async |event| {
         events.push(match event {
-            Event::Same { value, .. } => format!("{value} again"),
+            Event::Same(round) => format!("{} again", round.value),
             Event::Back => "back".to_owned(),
             Event::Failed { failures, .. } => format!("failed {failures}"),
-            Event::Value { value, .. } => value.to_owned(),
+            Event::Value(round) => round.value.to_owned(),
         });
     })
     .await;
