@@ -101,6 +101,7 @@ fn measure(
         seed: 0,
         now_ms: 0,
         turn: Turn::First,
+        hosts: &[],
     };
     let mut draft = Draft::default();
     let outcome = respond(snapshot, policy, &asked, &mut draft);

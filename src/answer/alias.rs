@@ -5,7 +5,8 @@
 //!   web.service.consul   A      10.0.0.1                owned by the name in its RDATA
 //! ```
 //! The type is honored all along: Consul asks its own catalogue for ANY here, and adds A records
-//! to an answer for AAAA. A target elsewhere is the resolver's to find.
+//! to an answer for AAAA. What a target elsewhere has, the recursors say; without any, the client's
+//! resolver finds it.
 
 use crate::answer::find::{self, Finding, Trace};
 use crate::answer::node::AddressRecord;
@@ -42,7 +43,12 @@ pub fn write<'s>(
         }
         let Some(labels) = Labels::from_wire(reply.name_at(target_at)) else { break };
         let zone = question.policy.zones.iter().filter_map(|zone| labels.below(zone)).min();
-        let Some(count) = zone else { break };
+        let Some(count) = zone else {
+            for record in question.host(&labels, question.qtype)? {
+                written.add(reply.answer_at(target_at, record), question);
+            }
+            break;
+        };
         let Question { snapshot, policy, asked, .. } = *question;
         let Trace { finding, .. } = find::find(snapshot, policy, asked, &labels, count);
         let next = match finding {

@@ -84,6 +84,7 @@ mod tests {
             seed: 0,
             now_ms: 0,
             turn: Turn::First,
+            hosts: &[],
         };
         let mut draft = Draft::default();
         answer::respond(&Snapshot::default(), policy, &asked, &mut draft);

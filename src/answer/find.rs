@@ -269,7 +269,7 @@ impl<'s> Search<'s, '_> {
             Finding::Missing if tag.is_some_and(|tag| service.awaits(tag)) => {
                 match self.asked.turn {
                     Turn::First => Finding::Wants(want()),
-                    Turn::Last => Finding::Unreachable,
+                    Turn::Again | Turn::Last => Finding::Unreachable,
                 }
             }
             finding => finding,
@@ -285,11 +285,16 @@ impl<'s> Search<'s, '_> {
     ) -> Result<&'s RRsets, Finding<'s>> {
         match (service.rrsets.as_deref(), self.asked.turn) {
             (Some(rrsets), _) if !service.held.is_due(self.asked.now_ms) => Ok(rrsets),
-            (_, Turn::First) => Err(Finding::Wants(want())),
+            (_, Turn::First) | (None, Turn::Again) => Err(Finding::Wants(want())),
             // Consul did not answer: what was true a while ago is better than nothing.
-            (Some(rrsets), Turn::Last) => Ok(rrsets),
+            (Some(rrsets), Turn::Again | Turn::Last) => Ok(rrsets),
             (None, Turn::Last) => Err(Finding::Unreachable),
         }
+    }
+
+    /// Whether what was fetched is to be fetched again, and could not be.
+    fn is_old(self, service: &Service) -> bool {
+        self.asked.turn == Turn::Last && service.held.is_due(self.asked.now_ms)
     }
 
     /// What was heard of a name that only Consul can deny.
@@ -306,16 +311,14 @@ impl<'s> Search<'s, '_> {
         let want = || Want::Unlisted { datacenter: &datacenter.name, form, name: name.into() };
         let Some(service) = datacenter.unlisted(form, name.as_bytes()) else {
             let finding = match self.asked.turn {
-                Turn::First => Finding::Wants(want()),
+                Turn::Again | Turn::First => Finding::Wants(want()),
                 Turn::Last => Finding::Unreachable,
             };
             return (finding, None);
         };
         let finding = match self.held(service, want) {
             // What Consul denied a while ago, only Consul can deny now.
-            Ok(rrsets) if rrsets.all().is_empty() && service.held.is_due(self.asked.now_ms) => {
-                Finding::Unreachable
-            }
+            Ok(rrsets) if rrsets.all().is_empty() && self.is_old(service) => Finding::Unreachable,
             Ok(rrsets) => select(rrsets, None, None),
             Err(finding) => finding,
         };
@@ -405,10 +408,10 @@ impl<'s> Search<'s, '_> {
             self.snapshot.datacenter(None), Found::Here(local) if local.name == datacenter.name
         );
         match self.asked.turn {
-            Turn::First if !is_local => {
+            Turn::Again | Turn::First if !is_local => {
                 Finding::Wants(Want::Datacenter { datacenter: &datacenter.name })
             }
-            Turn::First | Turn::Last => Finding::NotReady,
+            Turn::Again | Turn::First | Turn::Last => Finding::NotReady,
         }
     }
 
@@ -422,7 +425,8 @@ impl<'s> Search<'s, '_> {
             let datacenter = self.snapshot.datacenter(scope);
             let is_cut_off = matches!(datacenter, Found::Here(datacenter) if !datacenter.reachable);
             // On the last turn, something fetched long ago is still here: Consul did not answer.
-            is_cut_off || service.is_some_and(|service| service.held.is_stale(self.asked.now_ms))
+            let is_stale = |service: &Service| service.held.is_stale(self.asked.now_ms);
+            is_cut_off || self.asked.turn != Turn::Again && service.is_some_and(is_stale)
         };
         let has_data =
             matches!(finding, Finding::Node(_) | Finding::Pointer(_) | Finding::Service { .. });

@@ -71,7 +71,7 @@ pub fn respond<'s>(
         return refuse_with(rcode::REFUSED, Some(error));
     }
     match asked.turn {
-        Turn::First => Outcome::Wants(Want::Foreign),
+        Turn::Again | Turn::First => Outcome::Wants(Want::Foreign),
         Turn::Last => {
             let error = (ede::NO_REACHABLE_AUTHORITY, "the recursors did not answer in time");
             refuse_with(rcode::SERVFAIL, Some(error))

@@ -56,6 +56,19 @@ pub struct Asked<'q> {
     pub now_ms: u64,
     /// Whether something may be fetched first.
     pub turn: Turn,
+    /// What hosts in no zone of ours have, as far as it was asked for because of this question.
+    pub hosts: &'q [Host],
+}
+
+/// What a host in no zone of ours has, of one type.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Host {
+    /// In lower case, without a trailing dot.
+    pub name: Box<str>,
+    /// Of its records.
+    pub rtype: u16,
+    /// Each without its owner; none where the host has none, or its servers do not answer.
+    pub records: Vec<Box<[u8]>>,
 }
 
 /// How the reply travels.
@@ -70,7 +83,9 @@ pub enum Transport {
 /// Whether something may still be fetched for this question.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Turn {
-    /// What is not in memory is wanted.
+    /// What is not in memory is wanted still, but what is there was fetched just now.
+    Again,
+    /// What is not in memory is wanted, and so is what is old.
     First,
     /// What is not in memory now will not be.
     Last,
@@ -351,6 +366,28 @@ pub struct Question<'s, 'a> {
     zone_at: usize,
 }
 
+impl<'a> Question<'_, 'a> {
+    /// What is known of a host in no zone of ours: nothing where nobody can be asked.
+    ///
+    /// # Errors
+    ///
+    /// Gives back what is wanted first.
+    fn host<'s>(&self, name: &Labels, rtype: u16) -> Result<&'a [Box<[u8]>], Want<'s>> {
+        let text = name.join(0..name.count());
+        let hosts = self.asked.hosts;
+        let known = hosts.iter().find(|host| host.rtype == rtype && host.name.as_bytes() == text);
+        match (known, str::from_utf8(text), self.asked.turn) {
+            (Some(host), ..) => Ok(&host.records),
+            (None, Ok(name), Turn::Again | Turn::First)
+                if self.policy.recursion.enabled && hosts.len() < HOSTS_MAX =>
+            {
+                Err(Want::Host { name: name.into(), rtype })
+            }
+            (None, ..) => Ok(&[]),
+        }
+    }
+}
+
 impl Question<'_, '_> {
     /// The zone that names are made in: the one that was asked, or the first where that is one of
     /// addresses.
@@ -407,6 +444,9 @@ fn size_limit(policy: &Policy, transport: Transport, edns: Option<Edns>) -> usiz
         }
     }
 }
+
+/// Hosts that are asked for because of one question, each type apart.
+pub const HOSTS_MAX: usize = 8;
 
 /// RFC 1035 §2.3.4.
 const UDP_PAYLOAD_MIN: usize = 512;

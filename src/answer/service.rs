@@ -52,7 +52,7 @@ pub fn write<'s>(
     };
     let pool = |first, second| Pool { rrsets, first, second };
     Ok(match question.qtype {
-        rtype::SRV => write_srv(reply, question, rrsets, selection, desk),
+        rtype::SRV => write_srv(reply, question, rrsets, selection, desk)?,
         // Consul: of several hosts, one; a name has one CNAME (RFC 2181 §10.1).
         rtype::A | rtype::AAAA | rtype::ANY | rtype::CNAME if !cname.is_empty() => {
             let mut random = Random::new(question.asked.seed);
@@ -111,13 +111,13 @@ fn write_spans(
     cut(reply, question, answers, wanted)
 }
 
-fn write_srv(
+fn write_srv<'s>(
     reply: &mut Reply<'_>,
-    question: &Question<'_, '_>,
+    question: &Question<'s, '_>,
     rrsets: &RRsets,
     selection: &Selection,
     desk: &mut Desk<'_>,
-) -> Written {
+) -> Result<Written, Want<'s>> {
     let spans = &*selection.srv;
     let wanted = limited(spans.len(), question);
     let end = End::of(question);
@@ -140,18 +140,19 @@ fn write_srv(
         desk.placed.records.push((*span, offset));
     }
     let written = cut(reply, question, desk.placed.records.len(), wanted);
-    write_targets(reply, question, rrsets, selection, desk.placed);
-    written
+    write_targets(reply, question, rrsets, selection, desk.placed)?;
+    Ok(written)
 }
 
 /// Writes the address of each target once (RFC 2181 §5: an RRset has no duplicates).
-fn write_targets(
+fn write_targets<'s>(
     reply: &mut Reply<'_>,
-    question: &Question<'_, '_>,
+    question: &Question<'s, '_>,
     rrsets: &RRsets,
     selection: &Selection,
     placed: &mut Placed,
-) {
+) -> Result<(), Want<'s>> {
+    let mut outcome = Ok(());
     for (span, offset) in &placed.records {
         let (word, bit) = (span.target as usize / WORD, 1_u64 << (span.target as usize % WORD));
         if selection.shares_targets {
@@ -162,8 +163,11 @@ fn write_targets(
             }
         }
         if span.target_in == TargetIn::Host {
-            write_host(reply, question, offset + SRV_TARGET_AT);
-            continue;
+            outcome = write_host(reply, question, offset + SRV_TARGET_AT);
+            match outcome {
+                Ok(()) => continue,
+                Err(_) => break,
+            }
         }
         let tail = rrsets.srv(*span).1;
         if !tail.is_empty() && !reply.additional(offset + SRV_TARGET_AT, tail) {
@@ -177,14 +181,26 @@ fn write_targets(
             }
         }
     }
+    outcome
 }
 
-/// Writes the addresses of the name at `target_at`, if it is one of ours and they are in memory.
-fn write_host(reply: &mut Reply<'_>, question: &Question<'_, '_>, target_at: usize) {
+/// Writes the addresses of the name at `target_at`, as far as they are known or can be had.
+fn write_host<'s>(
+    reply: &mut Reply<'_>,
+    question: &Question<'s, '_>,
+    target_at: usize,
+) -> Result<(), Want<'s>> {
     let Question { snapshot, policy, asked, .. } = *question;
-    let Some(labels) = Labels::from_wire(reply.name_at(target_at)) else { return };
+    let Some(labels) = Labels::from_wire(reply.name_at(target_at)) else { return Ok(()) };
     let zone = policy.zones.iter().filter_map(|zone| labels.below(zone)).min();
-    let Some(count) = zone else { return };
+    let Some(count) = zone else {
+        for rtype in [rtype::A, rtype::AAAA] {
+            for record in question.host(&labels, rtype)? {
+                reply.additional(target_at, record);
+            }
+        }
+        return Ok(());
+    };
     let Trace { finding, .. } = find::find(snapshot, policy, asked, &labels, count);
     // What does not fit, or is not there, the client can ask for (RFC 2782).
     match finding {
@@ -207,8 +223,10 @@ fn write_host(reply: &mut Reply<'_>, question: &Question<'_, '_>, target_at: usi
                 }
             }
         }
+        Finding::Wants(want) => return Err(want),
         _ => (),
     }
+    Ok(())
 }
 
 /// How the names that we make end, where another zone was asked than they were made in.

@@ -16,12 +16,14 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::answer::{self, Asked, Draft, Outcome, Policy, Turn, Want};
+use crate::answer::{self, Asked, Draft, HOSTS_MAX, Host, Outcome, Policy, Turn, Want};
 use crate::catalog::Snapshot;
 use crate::clock::Clock;
-use crate::demand::{Demands, Server, Supply};
+use crate::demand::{Demands, HostRecord, Server, Supply};
 use crate::metrics::{Metrics, Protocol, Tally};
 use crate::store::Store;
+use crate::wire::CLASS_IN;
+use crate::wire::record::TAIL_HEAD;
 
 /// What a listener answers from. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -71,9 +73,8 @@ pub struct Limit {
 pub struct Waiting {
     answered: oneshot::Receiver<Supply>,
     patience: Duration,
-    /// Whether the answer may lack something else once this is there: a datacenter's lists come
-    /// before the instances of its services.
-    is_step: bool,
+    /// The host whose records are wanted, and their type, if it is that.
+    host: Option<(Box<str>, u16)>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -122,15 +123,16 @@ impl Front {
 
     /// Asks for `want`, which the query `message` lacks. `None` if too many wait already; the query then has its last turn.
     pub fn ask(&self, want: &Want<'_>, message: &[u8]) -> Option<Waiting> {
-        let bounds = match Server::of(want) {
-            Server::Forwarder => &self.forwarder,
-            Server::Source => &self.source,
-        };
+        let bounds = self.bounds(want);
         let place = Arc::clone(&bounds.places).try_acquire_owned().ok();
-        let is_step = matches!(want, Want::Datacenter { .. });
         let waiting = place.and_then(|place| {
             let answered = self.demands.ask(want, message)?;
-            Some(Waiting { answered, patience: bounds.patience, is_step, _place: place })
+            Some(Waiting {
+                answered,
+                patience: bounds.patience,
+                host: host_of(want),
+                _place: place,
+            })
         });
         if waiting.is_none() {
             self.metrics.dns.waiting_refused.inc();
@@ -141,49 +143,107 @@ impl Front {
     /// Waits, then gives `query` its last turn. The reply is in the draft that is returned.
     pub async fn finish(&self, waiting: Waiting, query: &Late<'_>, tally: &Tally) -> Draft {
         self.metrics.dns.waiting.inc();
-        let came = timeout(waiting.patience, self.fulfill(waiting, query)).await.ok().flatten();
+        let mut hosts = Vec::new();
+        let supplied = self.fulfill(waiting, query, &mut hosts).await;
         self.metrics.dns.waiting.dec();
-        if came.is_none() {
-            self.metrics.dns.waiting_expired.inc();
-        }
         let mut draft = Draft::default();
         let (snapshot, policy) = (self.store.snapshot.load(), self.store.policy.load());
-        let asked = self.turn(query, Turn::Last);
-        let outcome = match came {
-            Some(Supply::Message(message)) => {
-                answer::deliver(&policy, &asked, &message, &mut draft)
-            }
-            Some(Supply::Published | Supply::Records { .. }) | None => {
+        let turn = if let Supplied::Nothing = supplied { Turn::Last } else { Turn::Again };
+        let asked = Asked { hosts: &hosts, ..self.turn(query, turn) };
+        let mut outcome = match supplied {
+            Supplied::Message(message) => answer::deliver(&policy, &asked, &message, &mut draft),
+            Supplied::All | Supplied::Nothing => {
                 self.respond(&snapshot, &policy, &asked, &mut draft)
             }
         };
+        // What came has gone again.
+        if let Outcome::Wants(_) = outcome {
+            let asked = Asked { turn: Turn::Last, ..asked };
+            outcome = self.respond(&snapshot, &policy, &asked, &mut draft);
+        }
         tally.count(query.protocol, &outcome, query.since.elapsed(), asked.now_ms);
         draft
     }
 
-    /// Waits for what is wanted, and for what is wanted then. `None` if it cannot be had.
-    async fn fulfill(&self, waiting: Waiting, query: &Late<'_>) -> Option<Supply> {
-        // The sender is dropped without a word where there will be nothing.
-        let supply = waiting.answered.await.ok()?;
-        let next = if waiting.is_step { self.ask_again(query) } else { None };
-        match next {
-            Some(answered) => answered.await.ok(),
-            None => Some(supply),
+    /// Waits for what is wanted, and for what is wanted then: a datacenter's lists come before the
+    /// instances of its services, and those before the hosts that they are registered with.
+    async fn fulfill(&self, waiting: Waiting, query: &Late<'_>, hosts: &mut Vec<Host>) -> Supplied {
+        let Waiting { mut answered, mut patience, mut host, _place } = waiting;
+        for _ in 0..STEPS_MAX {
+            // The sender is dropped without a word where there will be nothing.
+            match (timeout(patience, answered).await, host) {
+                (Ok(Ok(Supply::Message(message))), _) => return Supplied::Message(message),
+                (Ok(Ok(Supply::Records { records, .. })), Some((name, rtype))) => {
+                    let records = records.iter().map(tail).collect();
+                    hosts.push(Host { name, rtype, records });
+                }
+                (Ok(Ok(_)), _) => (),
+                (Ok(Err(_)) | Err(_), _) => {
+                    self.metrics.dns.waiting_expired.inc();
+                    return Supplied::Nothing;
+                }
+            }
+            let Some(next) = self.next_want(query, hosts) else { return Supplied::All };
+            (answered, patience, host) = next;
+        }
+        Supplied::Nothing
+    }
+
+    /// What the query lacks still, and where that will come.
+    fn next_want(&self, query: &Late<'_>, hosts: &[Host]) -> Option<Next> {
+        let (snapshot, policy) = (self.store.snapshot.load(), self.store.policy.load());
+        let asked = Asked { hosts, ..self.turn(query, Turn::Again) };
+        match self.respond(&snapshot, &policy, &asked, &mut Draft::default()) {
+            Outcome::Wants(want) => {
+                let answered = self.demands.ask(&want, asked.bytes)?;
+                Some((answered, self.bounds(&want).patience, host_of(&want)))
+            }
+            Outcome::Replied(_) | Outcome::Silence => None,
         }
     }
 
-    fn ask_again(&self, query: &Late<'_>) -> Option<oneshot::Receiver<Supply>> {
-        let (snapshot, policy) = (self.store.snapshot.load(), self.store.policy.load());
-        let asked = self.turn(query, Turn::First);
-        match self.respond(&snapshot, &policy, &asked, &mut Draft::default()) {
-            Outcome::Wants(want) => self.demands.ask(&want, asked.bytes),
-            Outcome::Replied(_) | Outcome::Silence => None,
+    fn bounds(&self, want: &Want<'_>) -> &Bounds {
+        match Server::of(want) {
+            Server::Forwarder => &self.forwarder,
+            Server::Source => &self.source,
         }
     }
 
     fn turn<'q>(&self, query: &Late<'q>, turn: Turn) -> Asked<'q> {
         Asked { seed: fastrand::u64(..), now_ms: self.clock.now_ms(), turn, ..query.asked }
     }
+}
+
+/// What came of what was wanted.
+enum Supplied {
+    /// All of it.
+    All,
+    /// A whole reply.
+    Message(Vec<u8>),
+    /// Not all of it.
+    Nothing,
+}
+
+/// Where what is lacking will come, how long that may take, and the host that it is about.
+type Next = (oneshot::Receiver<Supply>, Duration, Option<(Box<str>, u16)>);
+
+fn host_of(want: &Want<'_>) -> Option<(Box<str>, u16)> {
+    match want {
+        Want::Host { name, rtype } => Some((name.clone(), *rtype)),
+        _ => None,
+    }
+}
+
+/// A record without its owner.
+fn tail(record: &HostRecord) -> Box<[u8]> {
+    let len = u16::try_from(record.rdata.len()).unwrap_or_default();
+    let mut tail = Vec::with_capacity(TAIL_HEAD + record.rdata.len());
+    tail.extend_from_slice(&record.rtype.to_be_bytes());
+    tail.extend_from_slice(&CLASS_IN.to_be_bytes());
+    tail.extend_from_slice(&record.ttl_secs.to_be_bytes());
+    tail.extend_from_slice(&len.to_be_bytes());
+    tail.extend_from_slice(&record.rdata);
+    tail.into()
 }
 
 impl Bounds {
@@ -202,3 +262,6 @@ pub struct Late<'q> {
     /// When it came.
     pub since: Instant,
 }
+
+/// A datacenter, a service, and the hosts.
+const STEPS_MAX: usize = 2 + HOSTS_MAX;

@@ -77,6 +77,7 @@ impl Worker {
                 seed: random.u64(..),
                 now_ms: self.front.clock.now_ms(),
                 turn: Turn::First,
+                hosts: &[],
             };
             self.answer(asked, route, &mut draft);
             if drain_until.is_some_and(|until| Instant::now() > until) {
@@ -110,7 +111,8 @@ impl Worker {
         let Asked { transport, client, local, now_ms, .. } = *asked;
         let answered = async move {
             let (bytes, turn) = (&bytes[..], Turn::Last);
-            let asked = Asked { bytes, transport, client, local, seed: 0, now_ms, turn };
+            let hosts = &[];
+            let asked = Asked { bytes, transport, client, local, seed: 0, now_ms, turn, hosts };
             let late = Late { asked, protocol: Protocol::Udp, since };
             let draft = front.finish(waiting, &late, &tally).await;
             send(&socket, &draft.reply, route, &front);

@@ -14,6 +14,7 @@ mod foreign;
 mod forwarding;
 mod frames;
 mod garbage;
+mod hosts;
 mod image;
 mod kept;
 mod living;

@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use fingerpost::answer::{Asked, Draft, Outcome, Policy, Transport, Turn, Want, respond};
+use fingerpost::answer::{Asked, Draft, Host, Outcome, Policy, Transport, Turn, Want, respond};
 use fingerpost::catalog::{Builder, Change, Rules, Snapshot, Usage};
 use fingerpost::name::Zone;
 
@@ -16,6 +16,8 @@ pub struct Core {
     pub snapshot: Snapshot,
     /// Who asks; 127.0.0.1 if nobody says otherwise.
     pub client: IpAddr,
+    /// What is known of hosts elsewhere.
+    pub hosts: Vec<Host>,
     policy: Policy,
     draft: Draft,
 }
@@ -32,7 +34,7 @@ impl Core {
 
     /// Answers from `snapshot`.
     pub fn of(snapshot: Snapshot, policy: Policy) -> Self {
-        Self { snapshot, client: LOOPBACK, policy, draft: Draft::default() }
+        Self { snapshot, client: LOOPBACK, hosts: Vec::new(), policy, draft: Draft::default() }
     }
 
     /// The reply to `bytes`; empty where there is none.
@@ -55,7 +57,8 @@ impl Core {
         seed: u64,
     ) -> Result<&[u8], String> {
         let (local, client) = (Some(LOOPBACK), self.client);
-        let asked = Asked { bytes, transport, client, local, seed, now_ms: 0, turn: Turn::First };
+        let (turn, hosts) = (Turn::First, &self.hosts);
+        let asked = Asked { bytes, transport, client, local, seed, now_ms: 0, turn, hosts };
         match respond(&self.snapshot, &self.policy, &asked, &mut self.draft) {
             Outcome::Replied(_) | Outcome::Silence => Ok(&self.draft.reply),
             Outcome::Wants(Want::Datacenter { datacenter }) => Err(datacenter.to_owned()),
