@@ -31,8 +31,8 @@ pub fn write<'s>(
     let mut written = Written::default();
     let mut target_at = reply.offset() + RDATA_AT;
     written.add(reply.answer(cname), question);
-    // CNAME and ANY ask for the record itself (RFC 1034 §3.6.2).
-    let is_complete = matches!(question.qtype, rtype::CNAME | rtype::ANY);
+    // Only addresses are looked for further on. CNAME and ANY ask for the record itself.
+    let is_complete = !matches!(question.qtype, rtype::A | rtype::AAAA);
     if written.answers == 0 || is_complete || is_repeated(reply, target_at, &[]) {
         return Ok(written);
     }

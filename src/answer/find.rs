@@ -154,8 +154,9 @@ pub fn find<'s>(
         | Subject::Service { service, .. }
         | Subject::Virtual { service } => search.within(scope, |datacenter| {
             let (finding, service) = match lookup.subject {
-                Subject::Service { tag, port, .. } => {
-                    search.service(datacenter, service, tag, port)
+                Subject::Service { tag, port, is_marked, .. } => {
+                    let part = Part { tag, port, is_marked };
+                    search.service(datacenter, service, part)
                 }
                 Subject::Ingress { .. } => search.unlisted(datacenter, Form::Ingress, service),
                 Subject::Query { .. } => search.query(datacenter, service),
@@ -224,6 +225,10 @@ impl<'s> Search<'s, '_> {
         match self.snapshot.datacenter(Some(label)) {
             Found::Here(_) => Finding::Empty,
             Found::Unheard => Finding::NotReady,
+            // Consul needs no `.service` where the label has an underscore.
+            Found::Missing if label.starts_with(b"_") => {
+                self.within(None, |local| self.service(local, label, Part::default()).0)
+            }
             Found::Missing => self.within(None, |local| self.mark(local, label)),
         }
     }
@@ -241,15 +246,13 @@ impl<'s> Search<'s, '_> {
         self,
         datacenter: &'s Datacenter,
         name: &[u8],
-        tag: Option<&[u8]>,
-        port: Option<&[u8]>,
+        part: Part<'_>,
     ) -> (Finding<'s>, Option<&'s Service>) {
+        let is_whole = part.tag.is_none() && part.port.is_none() && !part.is_marked;
         let service = match datacenter.service(name) {
             Found::Here(service) => service,
             // `_v1.service.consul`, the parent of `_web._v1.service.consul`.
-            Found::Missing if tag.is_none() && port.is_none() => {
-                return (self.mark(datacenter, name), None);
-            }
+            Found::Missing if is_whole => return (self.mark(datacenter, name), None),
             Found::Missing => return (Finding::Missing, None),
             Found::Unheard => return (self.unheard(datacenter), None),
         };
@@ -262,11 +265,11 @@ impl<'s> Search<'s, '_> {
             Ok(rrsets) => rrsets,
             Err(finding) => return (finding, Some(service)),
         };
-        let finding = match select(rrsets, tag, port) {
+        let finding = match select(rrsets, part) {
             // A service may be called `_v1`, which is the parent of `_web._v1` all the same.
-            Finding::Missing if tag.is_none() && port.is_none() => self.mark(datacenter, name),
+            Finding::Missing if is_whole => self.mark(datacenter, name),
             // The list has the tag, and the instances may be older than the list.
-            Finding::Missing if tag.is_some_and(|tag| service.awaits(tag)) => {
+            Finding::Missing if part.tag.is_some_and(|tag| service.awaits(tag)) => {
                 match self.asked.turn {
                     Turn::First => Finding::Wants(want()),
                     Turn::Again | Turn::Last => Finding::Unreachable,
@@ -319,7 +322,7 @@ impl<'s> Search<'s, '_> {
         let finding = match self.held(service, want) {
             // What Consul denied a while ago, only Consul can deny now.
             Ok(rrsets) if rrsets.all().is_empty() && self.is_old(service) => Finding::Unreachable,
-            Ok(rrsets) => select(rrsets, None, None),
+            Ok(rrsets) => select(rrsets, Part::default()),
             Err(finding) => finding,
         };
         (finding, Some(service))
@@ -366,10 +369,11 @@ impl<'s> Search<'s, '_> {
     ) -> (Finding<'s>, Option<&'s Service>) {
         match *subject {
             Subject::Kind | Subject::Scope => (Finding::Empty, None),
-            Subject::Service { service, tag, port } => {
+            Subject::Service { service, tag, port, is_marked } => {
+                let part = Part { tag, port, is_marked };
                 let name = [service, b".", peer].concat();
                 match self.unlisted(local, Form::Peer, &name) {
-                    (Finding::Service { rrsets, .. }, hit) => (select(rrsets, tag, port), hit),
+                    (Finding::Service { rrsets, .. }, hit) => (select(rrsets, part), hit),
                     other => other,
                 }
             }
@@ -445,11 +449,20 @@ impl<'s> Search<'s, '_> {
     }
 }
 
-/// The instances with `tag` and `port`, or all.
+/// Which of a service's instances are meant.
+#[derive(Clone, Copy, Default)]
+struct Part<'q> {
+    tag: Option<&'q [u8]>,
+    port: Option<&'q [u8]>,
+    is_marked: bool,
+}
+
+/// The instances of that part, or all.
 ///
 /// As Consul: no instance that may be shown, and the name does not exist. Unless there is one
 /// further down: `b.web` exists where an instance of `web` has the tag `a.b`.
-fn select<'s>(rrsets: &'s RRsets, tag: Option<&[u8]>, port: Option<&[u8]>) -> Finding<'s> {
+fn select<'s>(rrsets: &'s RRsets, part: Part<'_>) -> Finding<'s> {
+    let Part { tag, port, is_marked } = part;
     let service = |selection| Finding::Service { rrsets, selection };
     let kept = |selection: Option<&'s Selection>| {
         let selection = selection.filter(|selection| !selection.is_empty());
@@ -462,14 +475,17 @@ fn select<'s>(rrsets: &'s RRsets, tag: Option<&[u8]>, port: Option<&[u8]>) -> Fi
         (None, None) => kept(Some(rrsets.all())),
         (None, Some(port)) => kept(rrsets.with_port(port)),
         (Some(tag), Some(port)) => joined(rrsets.tagged_with_port(tag, port)),
+        (Some(tag), None) if is_marked => kept(rrsets.tagged(tag)),
         // The rest is where Consul knows no such name: a port before the service, as its newest
         // versions have it, and several tags.
         (Some(tag), None) => kept(rrsets.tagged(tag))
             .or_else(|| kept(rrsets.with_port(tag.strip_suffix(b".port")?)))
             .or_else(|| joined(rrsets.tagged_all(tag))),
     };
-    let is_parent =
-        || tag.is_some_and(|tag| rrsets.has_tag_below(tag) || tag == b"port" && rrsets.has_ports());
+    let is_parent = || {
+        let is_end = |tag| rrsets.has_tag_below(tag) || tag == b"port" && rrsets.has_ports();
+        !is_marked && tag.is_some_and(is_end)
+    };
     match found {
         Some(finding) => finding,
         None if is_parent() => Finding::Empty,

@@ -27,7 +27,8 @@ pub fn write<'s>(
         _ => &[][..],
     };
     let mut written = Written::default();
-    let takes_host = matches!(question.qtype, rtype::A | rtype::AAAA | rtype::ANY | rtype::CNAME);
+    // A host that has metadata answers TXT itself.
+    let takes_host = question.qtype != rtype::TXT || node.txt.is_empty();
     if takes_host && !node.cname.is_empty() {
         written = alias::write(reply, question, &node.cname, desk)?;
     } else if !address.is_empty() {

@@ -53,8 +53,9 @@ pub fn write<'s>(
     let pool = |first, second| Pool { rrsets, first, second };
     Ok(match question.qtype {
         rtype::SRV => write_srv(reply, question, rrsets, selection, desk)?,
-        // Consul: of several hosts, one; a name has one CNAME (RFC 2181 §10.1).
-        rtype::A | rtype::AAAA | rtype::ANY | rtype::CNAME if !cname.is_empty() => {
+        // Whatever the type (RFC 1034 §3.6.2). Consul: of several hosts, one; a name has one CNAME
+        // (RFC 2181 §10.1).
+        _ if !cname.is_empty() => {
             let mut random = Random::new(question.asked.seed);
             let picked = desk.picks.some(cname.len(), 1, rrsets.is_sorted, &mut random);
             let span = picked.first().and_then(|at| cname.get(*at as usize));

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!   question     the own datacenter             another one, with translate_wan_addrs
-//!   A            lan_ipv4, else the address     wan_ipv4, else wan, else the address
-//!   AAAA         lan_ipv6, else the address     wan_ipv6, else wan, else the address
-//!   SRV, ANY     lan_ipv6, lan_ipv4, else it    wan_ipv6, wan_ipv4, wan, else it
+//!   A            lan_ipv4, else the address     wan_ipv4, lan_ipv4, wan, else the address
+//!   AAAA         lan_ipv6, else the address     wan_ipv6, lan_ipv6, wan, else the address
+//!   SRV, ANY     as AAAA, then as A             as AAAA, then as A
 //! ```
 //! A service's own address comes first, its node's where it has none. These are Consul's rules;
 //! that a tagged IPv6 address wins where both families would do is its V1 server's as well.
@@ -75,6 +75,11 @@ impl View {
         Reached { address, by }
     }
 
+    /// The service's own address, as questions of any type have it; `None` where it has none.
+    pub fn own_address(self, instance: &Instance) -> Option<&Address> {
+        self.choose(instance.address.as_ref(), instance.tagged.as_deref(), Accept::Any)
+    }
+
     /// The port that clients connect to.
     pub fn port(self, instance: &Instance) -> u16 {
         match (self, &instance.tagged) {
@@ -90,11 +95,15 @@ impl View {
         accept: Accept,
     ) -> Option<&'c Address> {
         let Some(tagged) = tagged else { return plain };
+        let (ipv4, ipv6) = (tagged.lan_ipv4.as_ref(), tagged.lan_ipv6.as_ref());
         let (plain, ipv4, ipv6) = match self {
-            Self::Lan => (plain, &tagged.lan_ipv4, &tagged.lan_ipv6),
-            Self::Wan => (tagged.wan.as_ref().or(plain), &tagged.wan_ipv4, &tagged.wan_ipv6),
+            Self::Lan => (plain, ipv4, ipv6),
+            Self::Wan => (
+                tagged.wan.as_ref().or(plain),
+                tagged.wan_ipv4.as_ref().or(ipv4),
+                tagged.wan_ipv6.as_ref().or(ipv6),
+            ),
         };
-        let (ipv4, ipv6) = (ipv4.as_ref(), ipv6.as_ref());
         match accept {
             Accept::A => ipv4.or(plain),
             Accept::Aaaa => ipv6.or(plain),
@@ -205,7 +214,12 @@ mod tests {
             (
                 ("10.1.0.1", "lan_ipv6=fd00::1"),
                 ("", ""),
-                "A 10.1.0.1 AAAA 10.1.0.1 SRV 10.1.0.1 by Node port 80",
+                "A 10.1.0.1 AAAA fd00::1 SRV fd00::1 by Address port 80",
+            ),
+            (
+                ("10.1.0.1", "lan_ipv4=10.1.0.1 wan=198.51.100.1"),
+                ("", ""),
+                "A 10.1.0.1 AAAA 198.51.100.1 SRV 10.1.0.1 by Node port 80",
             ),
             (
                 ("10.1.0.1", "wan=198.51.100.1 wan_ipv6=2001:db8::1"),

@@ -110,10 +110,11 @@ impl Address {
 pub enum Health {
     /// All is well, or nothing is checked.
     Passing,
-    /// A status that Consul does not define. Kept as a warning is, with weight 1.
-    Unknown,
     /// Answered with, unless only passing ones are.
     Warning,
+    /// A status that Consul does not define. Kept as a warning is, with weight 1 whatever the other
+    /// checks say.
+    Unknown,
     /// Never answered with.
     Critical,
 }

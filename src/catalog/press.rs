@@ -165,7 +165,7 @@ impl<'c> Press<'c> {
         let reach = |accept| self.order.reach(instance, accept);
         let (a, aaaa, any) = (reach(Accept::A), reach(Accept::Aaaa), reach(Accept::Any));
         let port = self.order.view.port(instance);
-        let identity = (&*instance.node.name, instance.address.as_ref(), port);
+        let identity = (&*instance.node.name, self.order.view.own_address(instance), port);
         Printed {
             a: self.address(a.address, IpAddr::is_ipv4),
             aaaa: self.address(aaaa.address, IpAddr::is_ipv6),
@@ -183,8 +183,8 @@ impl<'c> Press<'c> {
             for named in &instance.ports {
                 let reached = self.order.reach(instance, Accept::Any);
                 let srv = self.srv(instance, reached, named.port);
-                let identity =
-                    self.identity((&*instance.node.name, instance.address.as_ref(), named.port));
+                let own = self.order.view.own_address(instance);
+                let identity = self.identity((&*instance.node.name, own, named.port));
                 let printed = Printed { srv, identity, ..*printed };
                 let of_port = ports.entry(named.name.to_ascii_lowercase()).or_default();
                 if of_port.last().is_none_or(|(last, _)| *last != at) {
@@ -275,7 +275,9 @@ impl Order<'_> {
         let reached = self.view.reach(instance, accept);
         match reached.address {
             Address::Host(host) if self.is_self(host) => {
-                self.view.reach_node(&instance.node, accept)
+                let Reached { address, by } = self.view.reach_node(&instance.node, accept);
+                // Consul names the node, whichever of its addresses that is.
+                Reached { address, by: if by == By::Address { By::Node } else { by } }
             }
             Address::Host(_) | Address::Ip(_) => reached,
         }

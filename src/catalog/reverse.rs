@@ -6,6 +6,7 @@
 //! As in Consul: one PTR; a node before a service, and nodes in the order of their names. Unlike
 //! there, its TTL is that of the node or the service.
 
+use std::cmp::Ordering;
 use std::net::IpAddr;
 
 use crate::catalog::shards::Keyed;
@@ -20,7 +21,7 @@ pub struct Pointer {
 }
 
 /// One of those who have an address. Ordered as they are answered.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Owner {
     /// A node, by name.
     Node(Box<str>),
@@ -59,6 +60,44 @@ impl Owner {
             record::push_answer(&mut bytes, ttl_secs, &record::ptr(target));
         }
         bytes.into()
+    }
+}
+
+impl Owner {
+    fn service(&self) -> &str {
+        match self {
+            Self::Node(_) => "",
+            Self::Service { service, .. } => service,
+        }
+    }
+
+    /// Node, ID, and whether it is a service.
+    fn rank(&self) -> (bool, &str, &str) {
+        match self {
+            Self::Node(node) => (false, node, ""),
+            Self::Service { node, id, .. } => (true, node, id),
+        }
+    }
+}
+
+impl Ord for Owner {
+    /// As Consul keeps them: without regard to letter case, and only then with it.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let ((is_service, node, id), (other_is_service, other_node, other_id)) =
+            (self.rank(), other.rank());
+        let lower = |text: &str| text.to_ascii_lowercase();
+        is_service
+            .cmp(&other_is_service)
+            .then_with(|| lower(node).cmp(&lower(other_node)))
+            .then_with(|| lower(id).cmp(&lower(other_id)))
+            .then_with(|| (node, id).cmp(&(other_node, other_id)))
+            .then_with(|| self.service().cmp(other.service()))
+    }
+}
+
+impl PartialOrd for Owner {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

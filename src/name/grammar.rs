@@ -77,6 +77,8 @@ pub enum Subject<'q> {
         tag: Option<&'q [u8]>,
         /// Which of several ports; `None` is the one that all instances have.
         port: Option<&'q [u8]>,
+        /// Whether it is written as in RFC 2782, `_web._v1`: nothing is below such a name.
+        is_marked: bool,
     },
     /// The address that stands for a service in the mesh.
     Virtual {
@@ -143,6 +145,10 @@ impl<'q> Lookup<'q> {
             1 => local(Subject::Bare { label: labels.label(0) }),
             // Before the datacenter's rule: `_web._tcp` has the same shape as `web.dc1`.
             2 if is_rfc2782(labels, 2) => local(Subject::service(labels, 2, None)),
+            // Consul needs no `.service` where the last label has an underscore.
+            _ if matches!(labels.label(count - 1), [b'_', _, ..]) => {
+                local(Subject::service(labels, count, None))
+            }
             _ => match Self::scope_alone(labels, count) {
                 Some(place) => Self { subject: Subject::Scope, place },
                 None => Self {
@@ -195,6 +201,7 @@ impl<'q> Subject<'q> {
                 // Consul: `_tcp` means no tag, while `_udp` is a tag like any other.
                 tag: (tag != b"tcp").then_some(tag),
                 port,
+                is_marked: true,
             };
         }
         Self::Service {
@@ -202,6 +209,7 @@ impl<'q> Subject<'q> {
             // Consul: all labels left of the service are one tag, which may contain dots.
             tag: (count > 1).then(|| labels.join(0..count - 1)),
             port,
+            is_marked: false,
         }
     }
 }

@@ -14,7 +14,7 @@ fn render(lookup: &Lookup<'_>) -> String {
         Subject::Node { node } => format!("node {}", text(node)),
         Subject::Query { query } => format!("query {}", text(query)),
         Subject::Scope => "scope".to_owned(),
-        Subject::Service { service, tag, port } => {
+        Subject::Service { service, tag, port, .. } => {
             let mut line = format!("service {}", text(service));
             line += &tag.map(|tag| format!(" tag {}", text(tag))).unwrap_or_default();
             line + &port.map(|port| format!(" port {}", text(port))).unwrap_or_default()
@@ -103,6 +103,8 @@ fn short_names_and_what_they_ask_for() {
         ("_web._tcp.dc1", "service web in dc1"),
         ("_web._tcp", "service web"),
         ("_web._v1", "service web tag v1"),
+        ("x._v1", "service _v1 tag x"),
+        ("a.b._v1", "service _v1 tag a.b"),
         ("_tcp.dc1", "service _tcp in dc1"),
         ("dc1", "bare dc1"),
         ("_tcp", "bare _tcp"),
