@@ -101,6 +101,7 @@ fn measure(
         seed: 0,
         now_ms: 0,
         turn: Turn::First,
+        near: None,
         hosts: &[],
     };
     let mut draft = Draft::default();

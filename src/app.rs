@@ -377,6 +377,7 @@ fn policy(config: &Config) -> anyhow::Result<Policy> {
         reverse_zones: zones(&dns.reverse_zones)?,
         name_servers: zones(&dns.name_servers)?,
         chaos: dns.chaos.then(chaos),
+        client_subnet: dns.client_subnet,
         udp_payload_max: dns.udp_payload_max,
         udp_answer_limit: answers.udp_answer_limit.min(UDP_ANSWER_MAX),
         a_record_limit: answers.a_record_limit,

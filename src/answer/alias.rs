@@ -8,7 +8,8 @@
 //! to an answer for AAAA. What a target elsewhere has, the recursors say; without any, the client's
 //! resolver finds it.
 
-use crate::answer::find::{self, Finding, Trace};
+use crate::answer::find;
+use crate::answer::finding::{Finding, Trace};
 use crate::answer::node::AddressRecord;
 use crate::answer::service::Desk;
 use crate::answer::{Question, Random, Want, Written};

@@ -84,6 +84,7 @@ mod tests {
             seed: 0,
             now_ms: 0,
             turn: Turn::First,
+            near: None,
             hosts: &[],
         };
         let mut draft = Draft::default();

@@ -4,109 +4,13 @@
 //! name has records, none of its parents is [`Finding::Missing`] (RFC 8020).
 
 use std::net::IpAddr;
-use std::ops::Deref;
 
+use crate::answer::finding::{Finding, Part, Trace, select};
 use crate::answer::{Asked, Policy, Turn, Want};
-use crate::catalog::nodes::NodeRecord;
-use crate::catalog::reverse::Pointer;
-use crate::catalog::{
-    CacheResult, Datacenter, Form, Found, RRsets, Selection, Service, Snapshot, Usage,
-};
+use crate::catalog::queries::{self, QueryEntry};
+use crate::catalog::{CacheResult, Datacenter, Form, Found, RRsets, Service, Snapshot};
 use crate::name::grammar::NAME_SERVER;
 use crate::name::{Labels, Lookup, Place, Subject};
-use crate::wire::{ede, rcode};
-
-/// What the catalogue has for a name, before its type is looked at.
-#[derive(Debug)]
-pub enum Finding<'s> {
-    /// An address that the name itself spells.
-    Address(IpAddr),
-    /// The zone itself.
-    Apex,
-    /// The name exists and holds nothing: a parent of names.
-    Empty,
-    /// The name does not exist.
-    Missing,
-    /// `ns.<zone>`, which is us.
-    NameServer,
-    /// A node, healthy or not.
-    Node(&'s NodeRecord),
-    /// Consul has not been heard yet.
-    NotReady,
-    /// Whose an address is.
-    Pointer(&'s Pointer),
-    /// Instances that may be answered with.
-    Service {
-        /// The records of the whole service.
-        rrsets: &'s RRsets,
-        /// Which of them. Never empty.
-        selection: Selected<'s>,
-    },
-    /// Consul was asked and did not answer in time.
-    Unreachable,
-    /// Consul may have the name; nothing here can tell.
-    Unserved,
-    /// Something is to be fetched first.
-    Wants(Want<'s>),
-}
-
-/// Some of a service's records.
-#[derive(Debug)]
-pub enum Selected<'s> {
-    /// Put together for this question.
-    Joined(Box<Selection>),
-    /// All of them, or those with a tag.
-    Kept(&'s Selection),
-}
-
-impl Deref for Selected<'_> {
-    type Target = Selection;
-
-    fn deref(&self) -> &Selection {
-        match self {
-            Self::Joined(selection) => selection,
-            Self::Kept(selection) => selection,
-        }
-    }
-}
-
-impl Finding<'_> {
-    /// The rcode, whatever type is asked for.
-    pub fn rcode(&self) -> u16 {
-        match self {
-            Self::Missing => rcode::NXDOMAIN,
-            Self::NotReady | Self::Unreachable | Self::Unserved | Self::Wants(_) => rcode::SERVFAIL,
-            Self::Address(_)
-            | Self::Apex
-            | Self::Empty
-            | Self::NameServer
-            | Self::Node(_)
-            | Self::Pointer(_)
-            | Self::Service { .. } => rcode::NOERROR,
-        }
-    }
-
-    /// Why there is no answer, for clients that sent EDNS (RFC 8914).
-    pub fn extended_error(&self) -> Option<(u16, &'static str)> {
-        match self {
-            Self::NotReady => Some((ede::NOT_READY, "the catalogue has not been heard yet")),
-            Self::Unreachable => {
-                Some((ede::NO_REACHABLE_AUTHORITY, "Consul did not answer in time"))
-            }
-            Self::Unserved => Some((ede::NOT_SUPPORTED, "this kind of name is not served here")),
-            _ => None,
-        }
-    }
-}
-
-/// A finding, and whose it is.
-#[derive(Debug)]
-pub struct Trace<'s> {
-    /// What there is.
-    pub finding: Finding<'s>,
-    /// What the cache had; `None` where it was not asked.
-    pub cache: Option<(CacheResult, Option<&'s Usage>)>,
-}
 
 /// Looks the first `count` of `labels` up: those left when the zone is removed.
 pub fn find<'s>(
@@ -137,7 +41,7 @@ pub fn find<'s>(
             return search.trace(finding, None, hit);
         }
     };
-    let mut hit = None;
+    let (mut hit, mut is_by_client) = (None, false);
     let finding = match lookup.subject {
         Subject::Address { address } => {
             return search.trace(search.address(address, scope), None, None);
@@ -159,7 +63,10 @@ pub fn find<'s>(
                     search.service(datacenter, service, part)
                 }
                 Subject::Ingress { .. } => search.unlisted(datacenter, Form::Ingress, service),
-                Subject::Query { .. } => search.query(datacenter, service),
+                Subject::Query { .. } => {
+                    is_by_client = search.is_by_client(datacenter, service);
+                    search.query(datacenter, service, is_by_client)
+                }
                 Subject::Virtual { .. } => search.mesh_address(datacenter, service),
                 _ => search.unlisted(datacenter, Form::Connect, service),
             };
@@ -167,7 +74,7 @@ pub fn find<'s>(
             finding
         }),
     };
-    search.trace(finding, scope, hit)
+    Trace { is_by_client, ..search.trace(finding, scope, hit) }
 }
 
 /// Looks up whose address the whole of `labels`, a reverse name, is.
@@ -328,11 +235,16 @@ impl<'s> Search<'s, '_> {
         (finding, Some(service))
     }
 
-    fn query(self, datacenter: &'s Datacenter, name: &[u8]) -> (Finding<'s>, Option<&'s Service>) {
-        let is_known = datacenter.queries().map(|queries| queries.find(name).is_some());
-        let (finding, service) = match is_known {
-            Some(false) => (Finding::Missing, None),
-            Some(true) | None => self.unlisted(datacenter, Form::Query, name),
+    fn query(
+        self,
+        datacenter: &'s Datacenter,
+        name: &[u8],
+        is_by_client: bool,
+    ) -> (Finding<'s>, Option<&'s Service>) {
+        let (finding, service) = match datacenter.queries().map(|queries| queries.find(name)) {
+            Some(None) => (Finding::Missing, None),
+            _ if is_by_client => self.query_by_client(datacenter, name),
+            Some(Some(_)) | None => self.unlisted(datacenter, Form::Query, name),
         };
         let is_parent = || {
             // `_tcp.query`, the parent of `_geo._tcp.query`.
@@ -342,6 +254,27 @@ impl<'s> Search<'s, '_> {
         match finding {
             Finding::Missing if is_parent() => (Finding::Empty, service),
             finding => (finding, service),
+        }
+    }
+
+    fn is_by_client(self, datacenter: &Datacenter, name: &[u8]) -> bool {
+        let query = datacenter.queries().and_then(|queries| queries.find(name));
+        query.is_some_and(QueryEntry::is_by_client)
+    }
+
+    /// A query whose result depends on where the client is.
+    fn query_by_client(
+        self,
+        datacenter: &'s Datacenter,
+        name: &[u8],
+    ) -> (Finding<'s>, Option<&'s Service>) {
+        let client = self.asked.near.unwrap_or(self.asked.client);
+        match str::from_utf8(name) {
+            Ok(name) => {
+                let name = queries::name_for(name, client);
+                self.unlisted(datacenter, Form::Query, name.as_bytes())
+            }
+            Err(_) => (Finding::Missing, None),
         }
     }
 
@@ -445,50 +378,7 @@ impl<'s> Search<'s, '_> {
         Trace {
             finding,
             cache: result.map(|result| (result, service.map(|service| &*service.usage))),
+            is_by_client: false,
         }
-    }
-}
-
-/// Which of a service's instances are meant.
-#[derive(Clone, Copy, Default)]
-struct Part<'q> {
-    tag: Option<&'q [u8]>,
-    port: Option<&'q [u8]>,
-    is_marked: bool,
-}
-
-/// The instances of that part, or all.
-///
-/// As Consul: no instance that may be shown, and the name does not exist. Unless there is one
-/// further down: `b.web` exists where an instance of `web` has the tag `a.b`.
-fn select<'s>(rrsets: &'s RRsets, part: Part<'_>) -> Finding<'s> {
-    let Part { tag, port, is_marked } = part;
-    let service = |selection| Finding::Service { rrsets, selection };
-    let kept = |selection: Option<&'s Selection>| {
-        let selection = selection.filter(|selection| !selection.is_empty());
-        selection.map(|selection| service(Selected::Kept(selection)))
-    };
-    let joined = |selection: Option<Box<Selection>>| {
-        selection.map(|selection| service(Selected::Joined(selection)))
-    };
-    let found = match (tag, port) {
-        (None, None) => kept(Some(rrsets.all())),
-        (None, Some(port)) => kept(rrsets.with_port(port)),
-        (Some(tag), Some(port)) => joined(rrsets.tagged_with_port(tag, port)),
-        (Some(tag), None) if is_marked => kept(rrsets.tagged(tag)),
-        // The rest is where Consul knows no such name: a port before the service, as its newest
-        // versions have it, and several tags.
-        (Some(tag), None) => kept(rrsets.tagged(tag))
-            .or_else(|| kept(rrsets.with_port(tag.strip_suffix(b".port")?)))
-            .or_else(|| joined(rrsets.tagged_all(tag))),
-    };
-    let is_parent = || {
-        let is_end = |tag| rrsets.has_tag_below(tag) || tag == b"port" && rrsets.has_ports();
-        !is_marked && tag.is_some_and(is_end)
-    };
-    match found {
-        Some(finding) => finding,
-        None if is_parent() => Finding::Empty,
-        None => Finding::Missing,
     }
 }

@@ -19,6 +19,7 @@ pub mod alias;
 pub mod apex;
 pub mod chaos;
 pub mod find;
+pub mod finding;
 pub mod foreign;
 pub mod negative;
 pub mod network;
@@ -29,7 +30,7 @@ pub mod service;
 
 use std::net::IpAddr;
 
-use crate::answer::find::{Finding, Trace};
+use crate::answer::finding::{Finding, Trace};
 use crate::catalog::{CacheResult, Form, Snapshot, Usage};
 use crate::name::{Labels, Zone};
 use crate::wire::{CLASS_CH, CLASS_IN, Edns, Head, Opt, Query, Refusal, Reply, rcode, rtype};
@@ -56,6 +57,8 @@ pub struct Asked<'q> {
     pub now_ms: u64,
     /// Whether something may be fetched first.
     pub turn: Turn,
+    /// Where the client is, for answers that depend on it; `None` is at its address.
+    pub near: Option<IpAddr>,
     /// What hosts in no zone of ours have, as far as it was asked for because of this question.
     pub hosts: &'q [Host],
 }
@@ -189,6 +192,8 @@ pub fn respond<'s>(
     if query.qclass != CLASS_IN || matches!(query.qtype, rtype::AXFR | rtype::IXFR) {
         return refuse(policy, asked, draft, &refused);
     }
+    let near = query.edns.and_then(|edns| edns.subnet?.address());
+    let asked = &Asked { near: near.filter(|_| policy.client_subnet), ..*asked };
     let labels = Labels::from_wire(query.name);
     let found = labels.as_ref().and_then(|labels| {
         let realm = Realm::of(policy, labels)?;
@@ -269,7 +274,7 @@ impl<'p> Realm<'p> {
                 Some(find::find(snapshot, policy, asked, labels, self.count))
             }
             Some(RealmZone::Reverse) if self.count == 0 => {
-                Some(Trace { finding: Finding::Apex, cache: None })
+                Some(Trace { finding: Finding::Apex, cache: None, is_by_client: false })
             }
             Some(RealmZone::Reverse) => Some(find::find_reverse(snapshot, asked, labels)),
             None => {
@@ -298,6 +303,9 @@ fn write<'s>(
     let mut opt = query.edns.map(|edns| Opt::answering(edns, question.policy.udp_payload_max));
     if let Some(opt) = &mut opt {
         opt.error = found.finding.extended_error();
+        if let (Some((_, scope)), true) = (&mut opt.subnet, found.is_by_client) {
+            *scope = query.edns.and_then(|edns| edns.subnet).map_or(0, |subnet| subnet.scope());
+        }
     }
     let Draft { reply, picks, placed } = draft;
     let mut reply = Reply::start(reply, &query.head, limit, opt);

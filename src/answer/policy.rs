@@ -31,6 +31,8 @@ pub struct Policy {
     pub advertise: Vec<IpAddr>,
     /// What becomes of names in no zone of ours.
     pub recursion: Recursion,
+    /// Whether a forwarder's word is taken for where its client is (RFC 7871).
+    pub client_subnet: bool,
 }
 
 /// The timers of the zone's SOA record, in seconds.
@@ -62,6 +64,7 @@ impl Policy {
             soa: Soa { refresh_secs: 3600, retry_secs: 600, expire_secs: 86_400, min_ttl_secs: 0 },
             advertise: Vec::new(),
             recursion: Recursion::default(),
+            client_subnet: true,
         }
     }
 

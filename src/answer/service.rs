@@ -7,7 +7,8 @@
 //!
 //! **Hot.** Costs what is written, not what the service has.
 
-use crate::answer::find::{self, Finding, Trace};
+use crate::answer::find;
+use crate::answer::finding::{Finding, Trace};
 use crate::answer::node::AddressRecord;
 use crate::answer::{Picks, Question, Random, Transport, Want, Written, alias};
 use crate::catalog::rrsets::{Span, SrvSpan, TargetIn};

@@ -3,6 +3,8 @@
 //!
 //! **Invariant:** a list is kept only where it is known to be whole. What it lacks does not exist.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 /// One prepared query.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct QueryEntry {
@@ -14,6 +16,38 @@ pub struct QueryEntry {
     pub is_template: bool,
     /// What the nearest instance comes first of; empty where they come in no order.
     pub near: String,
+}
+
+impl QueryEntry {
+    /// Whether the nearest instance is that to the client, so that it varies from one to another.
+    pub fn is_by_client(&self) -> bool {
+        self.near == "_ip"
+    }
+}
+
+/// The name under which the result for a client's network is kept: `geo` for 192.0.2.0/24.
+///
+/// No query can have such a name: the list of queries has none with a zero in it.
+pub fn name_for(name: &str, client: IpAddr) -> String {
+    format!("{name}\0{}", network(client))
+}
+
+/// The query of a name made by [`name_for`], and a client that it is for; the name itself and none
+/// for any other.
+pub fn split(name: &str) -> (&str, Option<IpAddr>) {
+    match name.split_once('\0') {
+        Some((name, client)) => (name, client.parse().ok()),
+        None => (name, None),
+    }
+}
+
+/// The first address of a client's network: of 24 bits of IPv4, or 56 of IPv6, which are as much as a
+/// forwarder tells (RFC 7871 §11.1).
+fn network(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() >> 8 << 8).into(),
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 72 << 72).into(),
+    }
 }
 
 /// The prepared queries of a datacenter.
@@ -84,6 +118,19 @@ mod tests {
             assert_eq!(found, expected, "{name}");
         }
         assert!(queries.has_below(b"b") && !queries.has_below(b"a"));
+    }
+
+    #[test]
+    fn results_by_network() {
+        for (client, expected) in [
+            ("192.0.2.77", "192.0.2.0"),
+            ("::ffff:192.0.2.77", "192.0.2.0"),
+            ("2001:db8:1:2ff:3::4", "2001:db8:1:200::"),
+        ] {
+            let name = name_for("geo.x", client.parse().unwrap());
+            assert_eq!(split(&name), ("geo.x", Some(expected.parse().unwrap())), "{client}");
+        }
+        assert_eq!(split("geo.x"), ("geo.x", None));
     }
 
     /// Consul: a template without a name stands for all names.

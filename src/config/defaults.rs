@@ -51,6 +51,7 @@ impl Default for DnsConfig {
             advertise: Vec::new(),
             name_servers: Vec::new(),
             reverse_zones: Vec::new(),
+            client_subnet: true,
             chaos: true,
             identity: None,
             tcp_connections_max: 1024,

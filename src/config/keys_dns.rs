@@ -95,6 +95,13 @@ pub static KEYS: &[Key] = &[
         },
     ),
     Key::new(
+        "dns.client_subnet",
+        "true",
+        "Whether a forwarder's EDNS client subnet says where its client is, for prepared queries \
+         that sort by that.",
+        Kind::Flag(|config, value| config.dns.client_subnet = value),
+    ),
+    Key::new(
         "dns.chaos",
         "true",
         "Whether `version.bind` and `id.server` are answered in class CH.",

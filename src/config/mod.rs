@@ -84,6 +84,8 @@ pub struct DnsConfig {
     pub name_servers: Vec<String>,
     /// Zones of reverse names that are ours, lower case.
     pub reverse_zones: Vec<String>,
+    /// Whether a forwarder's word is taken for where its client is (EDNS client subnet).
+    pub client_subnet: bool,
     /// Whether the version and the identity are told in class CH.
     pub chaos: bool,
     /// The identity; `None` is the machine's name.

@@ -274,6 +274,7 @@ fn ask<T>(
         path: path.iter().map(|&segment| segment.to_owned()).collect(),
         scope: Scope::Datacenter(datacenter.map(str::to_owned)),
         peer: None,
+        client: None,
         parse,
     }
 }

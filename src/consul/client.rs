@@ -20,6 +20,7 @@
 //! Knows nothing of what the JSON means; that comes with the [`Ask`].
 
 use std::fmt;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -53,6 +54,9 @@ pub struct Ask<T> {
     pub scope: Scope,
     /// The cluster peer that exports it; `None` for what is the datacenter's own.
     pub peer: Option<String>,
+    /// For whom it is asked, where the answer depends on that. Consul takes it from the header that
+    /// proxies set.
+    pub client: Option<IpAddr>,
     /// Reads the body of a reply with status 200.
     pub parse: fn(&[u8]) -> Result<T, serde_json::Error>,
 }
@@ -276,6 +280,9 @@ impl Shared {
         let mut request = lease.http().get(self.url(ask, address, terms));
         if let Some(token) = &token {
             request = request.header("X-Consul-Token", token);
+        }
+        if let Some(client) = ask.client {
+            request = request.header("X-Forwarded-For", client.to_string());
         }
         if let Some((user, password)) = &self.http_auth {
             request = request.basic_auth(user, Some(password));

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use tracing::warn;
 
 use crate::catalog::model::{Health, Instance};
+use crate::catalog::queries;
 use crate::catalog::{Change, Form, Found, Held, Service, Snapshot};
 use crate::consul::Key;
 use crate::consul::tasks::{Report, Said};
@@ -156,6 +157,7 @@ pub fn hides_some(instances: &[Instance], shows: impl Fn(Health) -> bool) -> boo
 /// Consul's catalogue takes any name. One with a dot or over 63 bytes is in no question; one with
 /// an empty segment or a control character would ask for another service, or for none.
 pub fn is_askable(form: Form, name: &str) -> bool {
+    let (name, _) = queries::split(name);
     let is_name = match form {
         // Dots and all: a query's name is several labels, an exported service's is two.
         Form::Peer | Form::Query => (1..=255).contains(&name.len()),

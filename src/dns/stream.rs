@@ -235,6 +235,7 @@ impl Connection {
             seed: fastrand::u64(..),
             now_ms,
             turn,
+            near: None,
             hosts: &[],
         }
     }

@@ -77,6 +77,7 @@ impl Worker {
                 seed: random.u64(..),
                 now_ms: self.front.clock.now_ms(),
                 turn: Turn::First,
+                near: None,
                 hosts: &[],
             };
             self.answer(asked, route, &mut draft);
@@ -112,7 +113,8 @@ impl Worker {
         let answered = async move {
             let (bytes, turn) = (&bytes[..], Turn::Last);
             let hosts = &[];
-            let asked = Asked { bytes, transport, client, local, seed: 0, now_ms, turn, hosts };
+            let asked =
+                Asked { bytes, transport, client, local, seed: 0, now_ms, turn, near: None, hosts };
             let late = Late { asked, protocol: Protocol::Udp, since };
             let draft = front.finish(waiting, &late, &tally).await;
             send(&socket, &draft.reply, route, &front);

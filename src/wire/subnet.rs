@@ -48,6 +48,12 @@ impl Subnet {
         self.source
     }
 
+    /// How many of those bits an answer by network is good for.
+    pub fn scope(&self) -> u8 {
+        let most = if self.family == FAMILY_IPV4 { 24 } else { 56 };
+        self.source.min(most)
+    }
+
     /// The network's first address; `None` where the client sent none.
     pub fn address(&self) -> Option<IpAddr> {
         let [a, b, c, d, ..] = self.address;

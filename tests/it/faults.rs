@@ -7,7 +7,7 @@ use fingerpost::config::ConsulAddress;
 use hickory_proto::rr::RecordType;
 use serde_json::json;
 
-use crate::support::dns::{ask, pipeline, question, with_edns, zone_text};
+use crate::support::dns::{addresses, ask, pipeline, question, with_edns, zone_text};
 use crate::support::fake_consul::{FakeConsul, Reply};
 use crate::support::metrics::{scrape, value};
 use crate::support::server::Server;
@@ -431,11 +431,4 @@ async fn answers(server: SocketAddr) -> Vec<String> {
         answers.push(text.split(" IN SOA").next().unwrap_or_default().to_owned());
     }
     answers
-}
-
-/// The addresses of the answer section, sorted.
-async fn addresses(server: SocketAddr, name: &str) -> Vec<String> {
-    let reply = zone_text(&ask(server, name, RecordType::A).await);
-    let answers = reply.lines().filter(|line| line.starts_with("answer "));
-    answers.filter_map(|line| line.rsplit(' ').next().map(str::to_owned)).collect()
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::choose_crypto;
 use crate::support::consul::Consul;
-use crate::support::dns::{ask, ask_tcp, zone_text};
+use crate::support::dns::{addresses, ask, ask_tcp, zone_text};
 use crate::support::metrics::{scrape, value};
 use crate::support::server::Server;
 use crate::support::wait::eventually;
@@ -353,13 +353,6 @@ async fn serve(consul: &Consul, adjust: impl FnOnce(&mut Config)) -> Server {
 
 async fn text(server: SocketAddr, name: &str, qtype: RecordType) -> String {
     zone_text(&ask(server, name, qtype).await)
-}
-
-/// The addresses of the answer section, sorted.
-async fn addresses(server: SocketAddr, name: &str) -> Vec<String> {
-    let reply = text(server, name, RecordType::A).await;
-    let answers = reply.lines().filter(|line| line.starts_with("answer "));
-    answers.filter_map(|line| line.rsplit(' ').next().map(str::to_owned)).collect()
 }
 
 /// How many instances of `service` Consul's own HTTP answer calls passing.

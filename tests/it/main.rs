@@ -28,3 +28,4 @@ mod scripted_consul;
 mod secrets;
 mod sharing;
 mod streams;
+mod unlisted;

@@ -8,7 +8,7 @@ use hickory_proto::op::Message;
 use hickory_proto::rr::RecordType;
 use serde_json::json;
 
-use crate::support::dns::{ask, pipeline, question, with_edns, zone_text};
+use crate::support::dns::{addresses, ask, pipeline, question, with_edns, zone_text};
 use crate::support::fake_consul::{FakeConsul, Reply};
 use crate::support::metrics::{scrape, value};
 use crate::support::stage::{self, SERVICES, fill, health, instances, list};
@@ -293,11 +293,4 @@ fn queries<'n>(names: impl Iterator<Item = &'n str>) -> Vec<Message> {
 
 async fn text(server: SocketAddr, name: &str) -> String {
     zone_text(&ask(server, name, RecordType::A).await)
-}
-
-/// The addresses of the answer section, sorted.
-async fn addresses(server: SocketAddr, name: &str) -> Vec<String> {
-    let reply = text(server, name).await;
-    let answers = reply.lines().filter(|line| line.starts_with("answer "));
-    answers.filter_map(|line| line.rsplit(' ').next().map(str::to_owned)).collect()
 }

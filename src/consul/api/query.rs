@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::catalog::change::Executed;
 use crate::catalog::model::Instance;
-use crate::catalog::queries::{Queries, QueryEntry};
+use crate::catalog::queries::{self, Queries, QueryEntry};
 use crate::config::duration;
 use crate::consul::api::{HealthEntry, ask, or_null};
 use crate::consul::client::Ask;
@@ -18,9 +18,11 @@ pub struct Execution {
     pub executed: Option<Executed>,
 }
 
-/// What the prepared query `name` finds now. Does not block.
+/// What the prepared query `name` finds now, for a client if it is for one. Does not block.
 pub fn execution(datacenter: Option<&str>, name: &str) -> Ask<Execution> {
-    ask(&["v1", "query", name, "execute"], datacenter, executed)
+    let (name, client) = queries::split(name);
+    let asked = ask(&["v1", "query", name, "execute"], datacenter, executed);
+    Ask { client, ..asked }
 }
 
 /// The prepared queries of a datacenter that the token may see.

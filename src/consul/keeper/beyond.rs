@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::catalog::change::Executed;
 use crate::catalog::model::Instance;
+use crate::catalog::queries;
 use crate::catalog::{Change, Form, Found, Held, Snapshot};
 use crate::consul::Key;
 use crate::consul::keeper::{KEPT_SHORT, Keeper};
@@ -21,7 +22,8 @@ impl Keeper {
         let snapshot = self.publisher.snapshot();
         let datacenter = snapshot.datacenter(Some(key.datacenter.as_bytes()));
         if let Found::Here(datacenter) = datacenter {
-            let query = datacenter.queries().and_then(|all| all.find(key.service.as_bytes()));
+            let (name, _) = queries::split(&key.service);
+            let query = datacenter.queries().and_then(|all| all.find(name.as_bytes()));
             executed.is_sorted = query.is_some_and(|query| !query.near.is_empty());
         }
         let kept = match executed.ttl_secs {

@@ -27,6 +27,13 @@ pub async fn ask_tcp(server: SocketAddr, name: &str, qtype: RecordType) -> Messa
     pipeline(server, &[question(name, qtype)]).await.remove(0)
 }
 
+/// The addresses that `name` has for A, sorted as text; none where the answer is another.
+pub async fn addresses(server: SocketAddr, name: &str) -> Vec<String> {
+    let reply = zone_text(&ask(server, name, RecordType::A).await);
+    let answers = reply.lines().filter(|line| line.starts_with("answer "));
+    answers.filter_map(|line| line.rsplit(' ').next().map(str::to_owned)).collect()
+}
+
 /// A query for `name`, whose letter case is kept, with recursion desired and no EDNS.
 pub fn question(name: &str, qtype: RecordType) -> Message {
     let mut name = Name::from_ascii(name).unwrap();

@@ -58,7 +58,8 @@ impl Core {
     ) -> Result<&[u8], String> {
         let (local, client) = (Some(LOOPBACK), self.client);
         let (turn, hosts) = (Turn::First, &self.hosts);
-        let asked = Asked { bytes, transport, client, local, seed, now_ms: 0, turn, hosts };
+        let asked =
+            Asked { bytes, transport, client, local, seed, now_ms: 0, turn, near: None, hosts };
         match respond(&self.snapshot, &self.policy, &asked, &mut self.draft) {
             Outcome::Replied(_) | Outcome::Silence => Ok(&self.draft.reply),
             Outcome::Wants(Want::Datacenter { datacenter }) => Err(datacenter.to_owned()),

@@ -1,0 +1,166 @@
+//! Names in no list: prepared queries, the mesh and gateways, as far as a scripted Consul shows them.
+
+use std::time::Duration;
+
+use hickory_proto::op::Message;
+use hickory_proto::rr::RecordType;
+use hickory_proto::rr::rdata::opt::{ClientSubnet, EdnsCode, EdnsOption};
+use serde_json::{Value, json};
+
+use crate::support::dns::{addresses, ask, exchange, question, with_edns, zone_text};
+use crate::support::fake_consul::{FakeConsul, Reply};
+use crate::support::metrics::{scrape, value};
+use crate::support::stage;
+use crate::support::wait::eventually;
+
+const QUERIES: &str = "/v1/query";
+const SOA: &str = "authority consul. 0 IN SOA ns.consul. hostmaster.consul. ";
+
+fn execute(query: &str) -> String {
+    format!("/v1/query/{query}/execute")
+}
+
+/// What a query finds: `web` at `address`.
+fn found(address: &str, ttl: &str) -> Value {
+    json!({
+        "Service": "web",
+        "Nodes": stage::instances("web", address),
+        "DNS": { "TTL": ttl },
+        "Datacenter": "dc1",
+    })
+}
+
+/// A Consul without ACLs, with the queries `names`, each of which sorts by `near`.
+async fn consul(names: &[&str], near: &str) -> FakeConsul {
+    let consul = stage::consul(&["web"]).await;
+    let agent = json!({
+        "Config": { "Datacenter": "dc1" },
+        "Member": { "Tags": { "acls": "0" } },
+    });
+    consul.set("/v1/agent/self", 1, &agent);
+    let queries = names.iter().map(
+        |name| json!({ "ID": format!("id-{name}"), "Name": name, "Service": { "Near": near } }),
+    );
+    consul.set(QUERIES, 5, &queries.collect());
+    consul
+}
+
+async fn text(server: std::net::SocketAddr, name: &str) -> String {
+    zone_text(&ask(server, name, RecordType::A).await)
+}
+
+#[tokio::test]
+async fn a_query_that_is_in_no_list_is_denied_without_a_word_to_consul() {
+    let consul = consul(&["geo"], "").await;
+    consul.set(&execute("geo"), 1, &found("10.0.0.7", "10s"));
+    let server = stage::serve(stage::config(&consul)).await;
+    let denied = async || text(server.dns(), "nope.query.consul").await.starts_with("NXDOMAIN");
+    eventually("the list is in", denied).await;
+    let asked = consul.requests_for(&execute("nope")).len();
+    for _ in 0..5 {
+        assert!(text(server.dns(), "nope.query.consul").await.contains(SOA));
+    }
+    assert_eq!(consul.requests_for(&execute("nope")).len(), asked);
+    let expected = "NOERROR aa rd\nanswer geo.query.consul. 10 IN A 10.0.0.7";
+    for _ in 0..5 {
+        assert_eq!(text(server.dns(), "geo.query.consul").await, expected);
+    }
+    assert_eq!(consul.requests_for(&execute("geo")).len(), 1, "kept for its TTL");
+
+    // A list that is lost denies nothing any more.
+    (0..1_000).for_each(|_| consul.script(QUERIES, Reply::status(500, "gone")));
+    consul.set(QUERIES, 6, &json!([]));
+    consul.set(&execute("nope"), 1, &found("10.0.0.8", ""));
+    let found = async || addresses(server.dns(), "nope.query.consul").await == ["10.0.0.8"];
+    eventually("it is asked for", found).await;
+}
+
+#[tokio::test]
+async fn without_the_list_consul_is_asked_so_many_times_a_second() {
+    let consul = stage::consul(&["web"]).await;
+    consul.set(&execute("geo"), 1, &found("10.0.0.7", ""));
+    let mut config = stage::config(&consul);
+    config.cache.unlisted_per_second = 5;
+    config.cache.query_kept = Duration::from_secs(600);
+    let server = stage::serve(config).await;
+    assert_eq!(addresses(server.dns(), "geo.query.consul").await, ["10.0.0.7"]);
+    // Consul answers 404 for a query that it does not have.
+    assert!(text(server.dns(), "nope.query.consul").await.starts_with("NXDOMAIN"));
+    let before = consul.requests().len();
+    let mut refused = 0;
+    for number in 0..200 {
+        let name = format!("n{number}.connect.consul");
+        refused += usize::from(text(server.dns(), &name).await == "SERVFAIL aa rd");
+    }
+    let connects = consul.requests().len() - before;
+    assert!(refused > 100 && connects < 60, "{refused} refused, {connects} asked");
+    let counted = value(&scrape(&server).await, "fingerpost_consul_unlisted_refused_total");
+    assert_eq!(counted as usize, refused);
+    // What is known is answered all the same.
+    assert_eq!(addresses(server.dns(), "geo.query.consul").await, ["10.0.0.7"]);
+    assert_eq!(addresses(server.dns(), "web.service.consul").await, ["10.0.0.1"]);
+}
+
+fn from(network: &str, bits: u8) -> Message {
+    let mut query = with_edns(question("geo.query.consul", RecordType::A), 1232, false);
+    let subnet = ClientSubnet::new(network.parse().unwrap(), bits, 0);
+    let edns = query.edns.as_mut().unwrap();
+    edns.options_mut().insert(EdnsOption::Subnet(subnet));
+    query
+}
+
+#[tokio::test]
+async fn a_query_that_sorts_by_the_client_is_kept_by_its_network() {
+    let consul = consul(&["geo"], "_ip").await;
+    consul.set(&execute("geo"), 1, &found("10.0.0.7", "600s"));
+    let server = stage::serve(stage::config(&consul)).await;
+    let listed = async || !consul.requests_for(QUERIES).is_empty();
+    eventually("the list is asked for", listed).await;
+    let denied = async || text(server.dns(), "nope.query.consul").await.starts_with("NXDOMAIN");
+    eventually("the list is in", denied).await;
+    for (network, bits, scope) in
+        [("192.0.2.0", 24, 24), ("192.0.2.9", 32, 24), ("2001:db8::", 48, 48)]
+    {
+        let reply = exchange(server.dns(), &from(network, bits)).await;
+        let edns = reply.edns.as_ref().expect("an OPT");
+        let Some(EdnsOption::Subnet(subnet)) = edns.option(EdnsCode::Subnet) else {
+            panic!("no subnet: {edns:?}")
+        };
+        assert_eq!((subnet.source_prefix(), subnet.scope_prefix()), (bits, scope), "{network}");
+    }
+    assert_eq!(addresses(server.dns(), "geo.query.consul").await, ["10.0.0.7"]);
+    let clients: Vec<String> = consul
+        .requests_for(&execute("geo"))
+        .iter()
+        .map(|request| request.headers["x-forwarded-for"].clone())
+        .collect();
+    assert_eq!(clients, ["192.0.2.0", "2001:db8::", "127.0.0.0"]);
+    // For all else the answer is the same everywhere.
+    let mut query = from("192.0.2.0", 24);
+    query.queries.clear();
+    query.add_queries(question("web.service.consul", RecordType::A).queries);
+    let reply = exchange(server.dns(), &query).await;
+    let edns = reply.edns.as_ref().expect("an OPT");
+    let Some(EdnsOption::Subnet(subnet)) = edns.option(EdnsCode::Subnet) else {
+        panic!("no subnet: {edns:?}")
+    };
+    assert_eq!(subnet.scope_prefix(), 0);
+}
+
+#[tokio::test]
+async fn what_the_mesh_lacked_is_there_soon_and_then_followed() {
+    let consul = stage::consul(&["web"]).await;
+    let path = "/v1/health/connect/web";
+    consul.set(path, 3, &json!([]));
+    let server = stage::serve(stage::config(&consul)).await;
+    assert!(text(server.dns(), "web.connect.consul").await.starts_with("NXDOMAIN"));
+    consul.set(path, 4, &stage::instances("web-proxy", "10.0.0.5"));
+    let there = async || addresses(server.dns(), "web.connect.consul").await == ["10.0.0.5"];
+    eventually("the proxy is there", there).await;
+    consul.set(path, 5, &stage::instances("web-proxy", "10.0.0.6"));
+    let moved = async || addresses(server.dns(), "web.connect.consul").await == ["10.0.0.6"];
+    eventually("the proxy has moved", moved).await;
+    consul.set(path, 6, &json!([]));
+    let gone = async || text(server.dns(), "web.connect.consul").await.starts_with("NXDOMAIN");
+    eventually("the proxy is gone", gone).await;
+}
