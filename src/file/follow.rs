@@ -253,7 +253,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_folder_that_was_replaced_is_found() {
-        let mut followed = Followed::start(80, 2 * RECHECK);
+        let mut followed = Followed::start(80, 60 * RECHECK);
         let inner = followed.folder.path().join("inner");
         for port in [81, 82, 83] {
             let aside = followed.folder.path().join(format!("aside-{port}"));

@@ -254,6 +254,46 @@ async fn services_beyond_the_watches_are_fetched_when_they_are_asked_for() {
 }
 
 #[tokio::test]
+async fn addresses_of_services_that_nobody_asked_for_have_names() {
+    let Some(consul) = Consul::start().await else { return };
+    let owned = |number: u8, address: &str| {
+        json!({
+            "Node": "n1",
+            "Address": "10.1.0.1",
+            "Service": { "Service": format!("s{number:02}"), "Port": 80, "Address": address },
+        })
+    };
+    for number in 0..20 {
+        consul.register(owned(number, &format!("10.9.0.{number}"))).await;
+    }
+    let server = serve(&consul, |config| {
+        config.consul.connections_max = 8;
+        config.consul.connections_spare = 2;
+        config.dns.reverse_zones = vec!["10.in-addr.arpa".to_owned()];
+    })
+    .await;
+    let pointer = async |last: u8| {
+        let name = format!("{last}.0.9.10.in-addr.arpa");
+        let reply = text(server.dns(), &name, RecordType::PTR).await;
+        reply.split_whitespace().last().unwrap_or_default().to_owned()
+    };
+    let denied = async || {
+        let reply = text(server.dns(), "99.0.9.10.in-addr.arpa", RecordType::PTR).await;
+        // Until all were read, nothing is denied.
+        assert!(reply.starts_with("NXDOMAIN") || reply == "SERVFAIL aa rd", "{reply}");
+        reply.starts_with("NXDOMAIN")
+    };
+    eventually("all addresses were read", denied).await;
+    for number in 0..20 {
+        assert_eq!(pointer(number).await, format!("s{number:02}.service.dc1.consul."));
+    }
+    // One that is new is read without anybody asking for the service.
+    consul.register(owned(20, "10.9.0.99")).await;
+    let found = async || pointer(99).await == "s20.service.dc1.consul.";
+    eventually("the new one is read", found).await;
+}
+
+#[tokio::test]
 async fn another_datacenter_is_answered_through_the_same_agent() {
     let Some(far) = Consul::start_with(json!({ "datacenter": "dc2" })).await else { return };
     let Some(near) = Consul::start().await else { return };
