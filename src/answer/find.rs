@@ -4,16 +4,14 @@
 //! name has records, none of its parents is [`Finding::Missing`] (RFC 8020).
 
 use std::net::IpAddr;
-use std::ops::Deref;
 
+use crate::answer::select::{Selected, select};
 use crate::answer::{Asked, Policy, Turn, Want};
 use crate::catalog::nodes::NodeRecord;
 use crate::catalog::reverse::Pointer;
-use crate::catalog::{
-    CacheResult, Datacenter, Form, Found, RRsets, Selection, Service, Snapshot, Usage,
-};
+use crate::catalog::{CacheResult, Datacenter, Form, Found, RRsets, Service, Snapshot, Usage};
 use crate::name::grammar::NAME_SERVER;
-use crate::name::{Labels, Lookup, Place, Subject};
+use crate::name::{Labels, Lookup, ParseError, Place, Subject};
 use crate::wire::{ede, rcode};
 
 /// What the catalogue has for a name, before its type is looked at.
@@ -48,26 +46,6 @@ pub enum Finding<'s> {
     Unserved,
     /// Something is to be fetched first.
     Wants(Want<'s>),
-}
-
-/// Some of a service's records.
-#[derive(Debug)]
-pub enum Selected<'s> {
-    /// Put together for this question.
-    Joined(Box<Selection>),
-    /// All of them, or those with a tag.
-    Kept(&'s Selection),
-}
-
-impl Deref for Selected<'_> {
-    type Target = Selection;
-
-    fn deref(&self) -> &Selection {
-        match self {
-            Self::Joined(selection) => selection,
-            Self::Kept(selection) => selection,
-        }
-    }
 }
 
 impl Finding<'_> {
@@ -117,56 +95,45 @@ pub fn find<'s>(
     count: usize,
 ) -> Trace<'s> {
     let search = Search { snapshot, asked };
-    let Ok(lookup) = Lookup::parse(labels, count) else {
+    let Ok(lookup) = read(snapshot, labels, count) else {
         // Such a name can never have records, but before the first sync nothing is denied.
         return search.trace(search.within(None, |_| Finding::Missing), None, None);
     };
     if count == 1 && policy.is_name_server(labels) {
         return search.trace(Finding::NameServer, None, None);
     }
-    let scope = match lookup.place {
-        Place::Datacenter(name) => Some(name),
-        Place::Local => None,
-        Place::Peer(peer) => {
-            let mut hit = None;
-            let finding = search.within(None, |local| {
-                let (finding, service) = search.exported(local, &lookup.subject, peer);
-                hit = service;
-                finding
-            });
-            return search.trace(finding, None, hit);
-        }
+    let found = search.look_up(policy, &lookup);
+    let (Finding::Missing, Some(other)) = (&found.finding, lookup.unmarked(labels)) else {
+        return found;
     };
-    let mut hit = None;
-    let finding = match lookup.subject {
-        Subject::Address { address } => {
-            return search.trace(search.address(address, scope), None, None);
+    // The parent of `v1._a._web`, where a service is called `_web`.
+    let other = Trace { finding: search.look_up(policy, &other).finding, cache: found.cache };
+    match other.finding {
+        Finding::Empty | Finding::Service { .. } => Trace { finding: Finding::Empty, ..other },
+        Finding::NotReady | Finding::Unreachable | Finding::Wants(Want::Service { .. })
+            if !matches!(lookup.place, Place::Peer(_)) =>
+        {
+            other
         }
-        Subject::Apex => Finding::Apex,
-        Subject::Bare { label } => search.bare(label, policy),
-        // The kinds are there whatever the catalogue holds; a datacenter has to be known.
-        Subject::Kind | Subject::Scope if scope.is_none() => Finding::Empty,
-        Subject::Kind | Subject::Scope => search.within(scope, |_| Finding::Empty),
-        Subject::Node { node } => search.within(scope, |datacenter| search.node(datacenter, node)),
-        Subject::Connect { service }
-        | Subject::Ingress { service }
-        | Subject::Query { query: service }
-        | Subject::Service { service, .. }
-        | Subject::Virtual { service } => search.within(scope, |datacenter| {
-            let (finding, service) = match lookup.subject {
-                Subject::Service { tag, port, .. } => {
-                    search.service(datacenter, service, tag, port)
-                }
-                Subject::Ingress { .. } => search.unlisted(datacenter, Form::Ingress, service),
-                Subject::Query { .. } => search.query(datacenter, service),
-                Subject::Virtual { .. } => search.mesh_address(datacenter, service),
-                _ => search.unlisted(datacenter, Form::Connect, service),
-            };
-            hit = service;
-            finding
-        }),
-    };
-    search.trace(finding, scope, hit)
+        _ => found,
+    }
+}
+
+/// What the first `count` of `labels` mean where these are the datacenters there are.
+fn read<'q>(
+    snapshot: &Snapshot,
+    labels: &'q Labels,
+    count: usize,
+) -> Result<Lookup<'q>, ParseError> {
+    let lookup = Lookup::parse(labels, count)?;
+    let is_missing = |name| matches!(snapshot.datacenter(Some(name)), Found::Missing);
+    Ok(match (lookup.subject, lookup.place) {
+        // A datacenter may be called `dc`, and `web.dc` is the parent of `v1.web.dc` then.
+        (Subject::Scope, Place::Datacenter(name)) if is_missing(name) => {
+            Lookup::short(labels, count)
+        }
+        _ => lookup,
+    })
 }
 
 /// Looks up whose address the whole of `labels`, a reverse name, is.
@@ -191,6 +158,52 @@ struct Search<'s, 'a> {
 }
 
 impl<'s> Search<'s, '_> {
+    fn look_up(self, policy: &Policy, lookup: &Lookup<'_>) -> Trace<'s> {
+        let scope = match lookup.place {
+            Place::Datacenter(name) => Some(name),
+            Place::Local => None,
+            Place::Peer(peer) => {
+                let mut hit = None;
+                let finding = self.within(None, |local| {
+                    let (finding, service) = self.exported(local, &lookup.subject, peer);
+                    hit = service;
+                    finding
+                });
+                return self.trace(finding, None, hit);
+            }
+        };
+        let mut hit = None;
+        let finding = match lookup.subject {
+            Subject::Address { address } => {
+                return self.trace(self.address(address, scope), None, None);
+            }
+            Subject::Apex => Finding::Apex,
+            Subject::Bare { label } => self.bare(label, policy),
+            // The kinds are there whatever the catalogue holds; a datacenter has to be known.
+            Subject::Kind | Subject::Scope if scope.is_none() => Finding::Empty,
+            Subject::Kind | Subject::Scope => self.within(scope, |_| Finding::Empty),
+            Subject::Node { node } => self.within(scope, |datacenter| self.node(datacenter, node)),
+            Subject::Connect { service }
+            | Subject::Ingress { service }
+            | Subject::Query { query: service }
+            | Subject::Service { service, .. }
+            | Subject::Virtual { service } => self.within(scope, |datacenter| {
+                let (finding, service) = match lookup.subject {
+                    Subject::Service { tag, port, .. } => {
+                        self.service(datacenter, service, tag, port)
+                    }
+                    Subject::Ingress { .. } => self.unlisted(datacenter, Form::Ingress, service),
+                    Subject::Query { .. } => self.query(datacenter, service),
+                    Subject::Virtual { .. } => self.mesh_address(datacenter, service),
+                    _ => self.unlisted(datacenter, Form::Connect, service),
+                };
+                hit = service;
+                finding
+            }),
+        };
+        self.trace(finding, scope, hit)
+    }
+
     /// What `search` finds in the datacenter of this name, if there is one.
     fn within(
         self,
@@ -247,9 +260,7 @@ impl<'s> Search<'s, '_> {
         let service = match datacenter.service(name) {
             Found::Here(service) => service,
             // `_v1.service.consul`, the parent of `_web._v1.service.consul`.
-            Found::Missing if tag.is_none() && port.is_none() => {
-                return (self.mark(datacenter, name), None);
-            }
+            Found::Missing if tag.is_none() => return (self.mark(datacenter, name), None),
             Found::Missing => return (Finding::Missing, None),
             Found::Unheard => return (self.unheard(datacenter), None),
         };
@@ -264,7 +275,7 @@ impl<'s> Search<'s, '_> {
         };
         let finding = match select(rrsets, tag, port) {
             // A service may be called `_v1`, which is the parent of `_web._v1` all the same.
-            Finding::Missing if tag.is_none() && port.is_none() => self.mark(datacenter, name),
+            Finding::Missing if tag.is_none() => self.mark(datacenter, name),
             // The list has the tag, and the instances may be older than the list.
             Finding::Missing if tag.is_some_and(|tag| service.awaits(tag)) => {
                 match self.asked.turn {
@@ -329,9 +340,12 @@ impl<'s> Search<'s, '_> {
             Some(true) | None => self.unlisted(datacenter, Form::Query, name),
         };
         let is_parent = || {
-            // `_tcp.query`, the parent of `_geo._tcp.query`.
-            let is_mark = name.starts_with(b"_") && name.len() > 1 && !name.contains(&b'.');
-            is_mark || datacenter.queries().is_some_and(|queries| queries.has_below(name))
+            // `_tcp.query` and `dotted._tcp.query`, the parents of `_plain.dotted._tcp.query`.
+            let last = name.rsplit(|byte| *byte == b'.').next().unwrap_or_default();
+            let left = name.len() - last.len();
+            let unmarked = if is_mark(last) { name.get(..left.saturating_sub(1)) } else { None };
+            unmarked.is_some_and(|left| left.is_empty() || datacenter.has_query_below(left))
+                || datacenter.has_query_below(name)
         };
         match finding {
             Finding::Missing if is_parent() => (Finding::Empty, service),
@@ -365,9 +379,15 @@ impl<'s> Search<'s, '_> {
             Subject::Kind | Subject::Scope => (Finding::Empty, None),
             Subject::Service { service, tag, port } => {
                 let name = [service, b".", peer].concat();
-                match self.unlisted(local, Form::Peer, &name) {
+                let (finding, hit) = match self.unlisted(local, Form::Peer, &name) {
                     (Finding::Service { rrsets, .. }, hit) => (select(rrsets, tag, port), hit),
                     other => other,
+                };
+                // `_tcp.service.west.peer`, the parent of `_web._tcp.service.west.peer`; which
+                // tags the peer has, no list says.
+                match finding {
+                    Finding::Missing if tag.is_none() && is_mark(service) => (Finding::Empty, hit),
+                    finding => (finding, hit),
                 }
             }
             Subject::Address { .. } | Subject::Apex | Subject::Bare { .. } => {
@@ -441,34 +461,7 @@ impl<'s> Search<'s, '_> {
     }
 }
 
-/// The instances with `tag` and `port`, or all.
-///
-/// As Consul: no instance that may be shown, and the name does not exist. Unless there is one
-/// further down: `b.web` exists where an instance of `web` has the tag `a.b`.
-fn select<'s>(rrsets: &'s RRsets, tag: Option<&[u8]>, port: Option<&[u8]>) -> Finding<'s> {
-    let service = |selection| Finding::Service { rrsets, selection };
-    let kept = |selection: Option<&'s Selection>| {
-        let selection = selection.filter(|selection| !selection.is_empty());
-        selection.map(|selection| service(Selected::Kept(selection)))
-    };
-    let joined = |selection: Option<Box<Selection>>| {
-        selection.map(|selection| service(Selected::Joined(selection)))
-    };
-    let found = match (tag, port) {
-        (None, None) => kept(Some(rrsets.all())),
-        (None, Some(port)) => kept(rrsets.with_port(port)),
-        (Some(tag), Some(port)) => joined(rrsets.tagged_with_port(tag, port)),
-        // The rest is where Consul knows no such name: a port before the service, as its newest
-        // versions have it, and several tags.
-        (Some(tag), None) => kept(rrsets.tagged(tag))
-            .or_else(|| kept(rrsets.with_port(tag.strip_suffix(b".port")?)))
-            .or_else(|| joined(rrsets.tagged_all(tag))),
-    };
-    let is_parent =
-        || tag.is_some_and(|tag| rrsets.has_tag_below(tag) || tag == b"port" && rrsets.has_ports());
-    match found {
-        Some(finding) => finding,
-        None if is_parent() => Finding::Empty,
-        None => Finding::Missing,
-    }
+/// Whether a label has the underscore of RFC 2782, and something after it.
+fn is_mark(label: &[u8]) -> bool {
+    matches!(label, [b'_', _, ..])
 }
