@@ -2,7 +2,11 @@
 //!
 //! The random numbers are drawn from a fixed seed, so a test that passes once always does.
 
+mod asking;
 mod building;
+
 mod existence;
+
 mod parsing;
+
 mod replying;
