@@ -32,6 +32,9 @@ pub fn write<'s>(
     written.add(reply.answer(cname), question);
     // CNAME and ANY ask for the record itself (RFC 1034 §3.6.2).
     let is_complete = matches!(question.qtype, rtype::CNAME | rtype::ANY);
+    if written.truncated {
+        reply.truncate();
+    }
     if written.answers == 0 || is_complete || is_repeated(reply, target_at, &[]) {
         return Ok(written);
     }

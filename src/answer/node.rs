@@ -33,7 +33,9 @@ pub fn write<'s>(
     } else if !address.is_empty() {
         written.add(reply.answer(address), question);
     }
-    if matches!(question.qtype, rtype::TXT | rtype::ANY) {
+    // Consul answers ANY with the text too, but a CNAME stands alone (RFC 1034 §3.6.2).
+    let is_alone = question.qtype == rtype::ANY && !node.cname.is_empty();
+    if matches!(question.qtype, rtype::TXT | rtype::ANY) && !is_alone {
         for txt in &node.txt {
             written.add(reply.answer(txt), question);
         }

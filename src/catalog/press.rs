@@ -146,7 +146,7 @@ struct Press<'c> {
     addresses: HashMap<IpAddr, Span>,
     hosts: HashMap<String, Option<Span>>,
     targets: HashMap<String, u32>,
-    identities: HashMap<(&'c str, Option<&'c Address>, u16), u32>,
+    identities: HashMap<(u32, u16), u32>,
 }
 
 impl<'c> Press<'c> {
@@ -165,14 +165,14 @@ impl<'c> Press<'c> {
         let reach = |accept| self.order.reach(instance, accept);
         let (a, aaaa, any) = (reach(Accept::A), reach(Accept::Aaaa), reach(Accept::Any));
         let port = self.order.view.port(instance);
-        let identity = (&*instance.node.name, instance.address.as_ref(), port);
+        let srv = self.srv(instance, any, port);
         Printed {
             a: self.address(a.address, IpAddr::is_ipv4),
             aaaa: self.address(aaaa.address, IpAddr::is_ipv6),
             any: self.address(any.address, |_| true),
             cname: [any, a, aaaa].into_iter().find_map(|reached| self.cname(reached.address)),
-            srv: self.srv(instance, any, port),
-            identity: self.identity(identity),
+            srv,
+            identity: self.identity(srv, port),
         }
     }
 
@@ -183,8 +183,7 @@ impl<'c> Press<'c> {
             for named in &instance.ports {
                 let reached = self.order.reach(instance, Accept::Any);
                 let srv = self.srv(instance, reached, named.port);
-                let identity =
-                    self.identity((&*instance.node.name, instance.address.as_ref(), named.port));
+                let identity = self.identity(srv, named.port);
                 let printed = Printed { srv, identity, ..*printed };
                 let of_port = ports.entry(named.name.to_ascii_lowercase()).or_default();
                 if of_port.last().is_none_or(|(last, _)| *last != at) {
@@ -206,9 +205,13 @@ impl<'c> Press<'c> {
             .collect()
     }
 
-    fn identity(&mut self, identity: (&'c str, Option<&'c Address>, u16)) -> u32 {
+    /// Equal for records that lead to the same port of the same target.
+    ///
+    /// Consul compares node, service address and port, and so gives a record twice where two
+    /// nodes have a service at one address; an RRset has no duplicates (RFC 2181 §5).
+    fn identity(&mut self, srv: Option<SrvSpan>, port: u16) -> u32 {
         let next = u32::try_from(self.identities.len()).unwrap_or(u32::MAX);
-        *self.identities.entry(identity).or_insert(next)
+        *self.identities.entry((srv.map_or(u32::MAX, |srv| srv.target), port)).or_insert(next)
     }
 
     /// The record of an address of the family that is wanted.
@@ -254,7 +257,8 @@ impl<'c> Press<'c> {
             }
         };
         let next = u32::try_from(self.targets.len()).ok()?;
-        let target = *self.targets.entry(text.to_ascii_lowercase()).or_insert(next);
+        let key = text.strip_suffix('.').unwrap_or(&text).to_ascii_lowercase();
+        let target = *self.targets.entry(key).or_insert(next);
         Some(SrvSpan { record: span, tail_len, target_in, target })
     }
 

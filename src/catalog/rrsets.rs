@@ -42,7 +42,7 @@ pub struct Selection {
     pub any: Option<Box<[Span]>>,
     /// Only where there is no address at all: a CNAME stands alone (RFC 1034 §3.6.2).
     pub cname: Box<[Span]>,
-    /// Distinct by node, address and port.
+    /// Distinct by target and port.
     pub srv: Box<[SrvSpan]>,
     /// The shortest of `srv`, in bytes; 0 if there is none.
     pub srv_len_min: u16,

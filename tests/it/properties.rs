@@ -4,6 +4,7 @@
 
 mod asking;
 mod building;
+mod soundness;
 
 mod existence;
 
