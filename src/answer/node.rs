@@ -74,8 +74,9 @@ pub fn write_address(reply: &mut Reply<'_>, question: &Question<'_, '_>, ip: IpA
         return Written::default();
     }
     let mut record = AddressRecord::new(ip, question.policy.node_ttl_secs);
-    let answers = usize::from(reply.answer(record.answer()));
-    Written { answers, truncated: false }
+    let mut written = Written::default();
+    written.add(reply.answer(record.answer()), question);
+    written
 }
 
 /// One address record, made on the stack.

@@ -4,6 +4,7 @@ use std::sync::{Mutex, OnceLock};
 
 use fingerpost::answer::Transport;
 use fingerpost::answer::chaos::Chaos;
+use fingerpost::name::Zone;
 use hickory_proto::op::{Message, ResponseCode};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -12,6 +13,7 @@ use crate::properties::asking::{Known, policy, rules};
 use crate::properties::soundness::{self, edns, transport};
 use crate::support::generate::{config, message};
 use crate::support::scenario::Scenario;
+use crate::support::straight;
 
 proptest! {
     #![proptest_config(config(10_000))]
@@ -71,6 +73,27 @@ fn a_host_that_does_not_fit_is_cut() {
             assert_eq!(reply.metadata.response_code, ResponseCode::NoError);
             assert_eq!(reply.answers.len(), answers, "type {qtype}");
             assert_eq!(reply.metadata.truncation, answers == 0, "type {qtype}");
+        }
+    }
+}
+
+/// Name servers and addresses of ours, more than fit.
+#[test]
+fn what_does_not_fit_of_our_own_names_is_cut() {
+    let server = |number: u8| Zone::new(&format!("{number}.{}.example", "x".repeat(60))).unwrap();
+    let mut policy = policy();
+    policy.name_servers = (1..9).map(server).collect();
+    let dual = straight::policy();
+    let cases = [(policy, "consul", 2, 8), (dual, "ns.consul", 1, 40)];
+    for (mut policy, name, qtype, count) in cases {
+        policy.advertise = (1..41).map(|last| [10, 0, 0, last].into()).collect();
+        let mut known = Known::new(rules(), policy, []);
+        let bytes = message(name, qtype, None);
+        for transport in [Transport::Udp, Transport::Tcp] {
+            let reply = Message::from_vec(known.ask(&bytes, transport, 0)).unwrap();
+            let is_whole = reply.answers.len() == count;
+            assert_eq!(is_whole, transport == Transport::Tcp, "{name}");
+            assert_eq!(reply.metadata.truncation, !is_whole, "{name}");
         }
     }
 }
