@@ -6,6 +6,7 @@
 //! As in Consul: one PTR; a node before a service, and nodes in the order of their names. Unlike
 //! there, its TTL is that of the node or the service.
 
+use std::cmp::Ordering;
 use std::net::IpAddr;
 
 use crate::catalog::shards::Keyed;
@@ -19,8 +20,9 @@ pub struct Pointer {
     pub(in crate::catalog) owners: Vec<(Owner, Box<[u8]>)>,
 }
 
-/// One of those who have an address. Ordered as they are answered.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+/// One of those who have an address. Ordered as they are answered: a node before a service, then by
+/// node and ID, without regard to letter case as in Consul's own tables.
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Owner {
     /// A node, by name.
     Node(Box<str>),
@@ -62,10 +64,39 @@ impl Owner {
     }
 }
 
+impl Ord for Owner {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Self::Node(_), Self::Service { .. }) => Ordering::Less,
+            (Self::Service { .. }, Self::Node(_)) => Ordering::Greater,
+            (Self::Node(name), Self::Node(other)) => {
+                caseless(name, other).then_with(|| name.cmp(other))
+            }
+            (
+                Self::Service { node, id, service },
+                Self::Service { node: other_node, id: other_id, service: other_service },
+            ) => caseless(node, other_node)
+                .then_with(|| caseless(id, other_id))
+                .then_with(|| (node, id, service).cmp(&(other_node, other_id, other_service))),
+        }
+    }
+}
+
+impl PartialOrd for Owner {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 impl Keyed for Pointer {
     fn key(&self) -> &[u8] {
         &self.key
     }
+}
+
+fn caseless(a: &str, b: &str) -> Ordering {
+    let (a, b) = (a.bytes(), b.bytes());
+    a.map(|byte| byte.to_ascii_lowercase()).cmp(b.map(|byte| byte.to_ascii_lowercase()))
 }
 
 /// The name that is asked for the owner of `ip` (RFC 1035 §3.5, RFC 3596 §2.5).
@@ -100,20 +131,26 @@ mod tests {
         }
     }
 
+    /// The order of Consul 1.8.7.
     #[test]
-    fn nodes_come_first_and_by_name() {
+    fn nodes_come_first_and_by_name_whatever_its_case() {
         let service = |node: &str, id: &str| Owner::Service {
             node: node.into(),
             id: id.into(),
             service: "web".into(),
         };
         let node = |name: &str| Owner::Node(name.into());
-        let mut owners =
-            vec![service("aa", "web-2"), service("aa", "web-1"), node("zz"), node("bb")];
+        let expected = [
+            node("bb"),
+            node("Zed"),
+            service("aa", "A1"),
+            service("aa", "b1"),
+            service("aa", "Z1"),
+            service("Zed", "a1"),
+        ];
+        let mut owners = expected.to_vec();
+        owners.reverse();
         owners.sort();
-        assert_eq!(
-            owners,
-            [node("bb"), node("zz"), service("aa", "web-1"), service("aa", "web-2")]
-        );
+        assert_eq!(owners, expected);
     }
 }

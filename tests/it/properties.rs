@@ -4,10 +4,10 @@
 
 mod asking;
 mod building;
-mod soundness;
-
+mod domains;
 mod existence;
-
+mod health;
 mod parsing;
-
+mod pointing;
 mod replying;
+mod soundness;

@@ -105,8 +105,12 @@ impl Builder {
         let key = service.to_ascii_lowercase();
         let Some(at) = self.position(datacenter) else { return false };
         let Some(old) = self.service(at, key.as_bytes()).cloned() else { return false };
+        let owned: BTreeSet<_> =
+            instances.iter().filter_map(|instance| owned(instance, &old.name)).collect();
         if old.rrsets.is_some() && *old.instances == *instances {
-            return self.hold(datacenter, Form::Service, service, held);
+            // What was read of the addresses meanwhile is older than this.
+            let is_new = self.set_owned(at, key.as_bytes(), owned);
+            return self.hold(datacenter, Form::Service, service, held) || is_new;
         }
         let scope = self.next.datacenters.get(at).map_or("", |datacenter| &*datacenter.name);
         let order = Order {
@@ -119,8 +123,6 @@ impl Builder {
             ttl_secs: self.rules.service_ttl_secs(&key),
         };
         let rrsets = order.encode(&instances);
-        let owned: BTreeSet<_> =
-            instances.iter().filter_map(|instance| owned(instance, &old.name)).collect();
         let next = Service {
             held,
             awaited_tags: awaited(&old.listed_tags, true, &instances),

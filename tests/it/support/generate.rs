@@ -7,7 +7,7 @@
 
 mod names;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use fingerpost::catalog::change::Held;
@@ -17,6 +17,8 @@ use fingerpost::catalog::{Change, Executed, Form};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use proptest::test_runner::RngSeed;
+
+pub use names::reverse_name;
 
 /// So many cases, drawn from a fixed seed; nothing is written to disk.
 pub fn config(cases: u32) -> ProptestConfig {
@@ -134,11 +136,20 @@ fn place(name: &'static str) -> impl Strategy<Value = Place> {
         move |(nodes, services, unlisted, queries)| Place {
             name: name.to_owned(),
             nodes,
-            services: services.into_iter().map(|(name, all)| (name.to_owned(), all)).collect(),
+            services: numbered(services),
             unlisted,
             queries,
         },
     )
+}
+
+/// The services, each ID on one of them alone.
+fn numbered(services: BTreeMap<&str, Vec<Instance>>) -> Vec<(String, Vec<Instance>)> {
+    let numbered = |(number, (name, mut instances)): (usize, (&str, Vec<Instance>))| {
+        instances.iter_mut().for_each(|instance| instance.id += &format!("-{number}"));
+        (name.to_owned(), instances)
+    };
+    services.into_iter().enumerate().map(numbered).collect()
 }
 
 /// Some nodes, by name.
