@@ -34,6 +34,9 @@ pub fn write<'s>(
     written.add(reply.answer(cname), question);
     // Only addresses are looked for further on. CNAME and ANY ask for the record itself.
     let is_complete = !matches!(question.qtype, rtype::A | rtype::AAAA);
+    if written.truncated {
+        reply.truncate();
+    }
     if written.answers == 0 || is_complete || is_repeated(reply, target_at, &[]) {
         return Ok(written);
     }

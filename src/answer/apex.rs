@@ -15,9 +15,9 @@ use crate::wire::{CLASS_IN, QUESTION_AT, Reply, rtype};
 
 /// Writes the apex records of the type asked for.
 pub fn write(reply: &mut Reply<'_>, question: &Question<'_, '_>) -> Written {
-    let mut answers = 0;
+    let mut written = Written::default();
     if matches!(question.qtype, rtype::SOA | rtype::ANY) {
-        answers += usize::from(reply.answer_at(QUESTION_AT, Soa::of(question).tail()));
+        written.add(reply.answer_at(QUESTION_AT, Soa::of(question).tail()), question);
     }
     if matches!(question.qtype, rtype::NS | rtype::ANY) {
         let configured = &question.policy.name_servers;
@@ -29,11 +29,10 @@ pub fn write(reply: &mut Reply<'_>, question: &Question<'_, '_>) -> Written {
                 None => record.push_own(question),
             }
             let offset = reply.offset();
-            if reply.answer(record.answer()) {
-                answers += 1;
-                if configured.get(at).is_none_or(|name| is_ours(name, question)) {
-                    *glue = Some(offset + RDATA_AT);
-                }
+            let fits = reply.answer(record.answer());
+            written.add(fits, question);
+            if fits && configured.get(at).is_none_or(|name| is_ours(name, question)) {
+                *glue = Some(offset + RDATA_AT);
             }
         }
         for at in glued.into_iter().flatten() {
@@ -44,16 +43,24 @@ pub fn write(reply: &mut Reply<'_>, question: &Question<'_, '_>) -> Written {
             }
         }
     }
-    Written { answers, truncated: false }
+    if written.truncated {
+        reply.truncate();
+    }
+    written
 }
 
 /// Writes our own addresses, of the type asked for.
 pub fn write_name_server(reply: &mut Reply<'_>, question: &Question<'_, '_>) -> Written {
-    let mut answers = 0;
+    let mut written = Written::default();
     for ip in addresses(question) {
-        answers += node::write_address(reply, question, ip).answers;
+        let Written { answers, truncated } = node::write_address(reply, question, ip);
+        written.answers += answers;
+        written.truncated |= truncated;
     }
-    Written { answers, truncated: false }
+    if written.truncated {
+        reply.truncate();
+    }
+    written
 }
 
 /// Whether a name server's name is in a zone of ours, so that we know its address.

@@ -5,12 +5,13 @@
 
 use std::net::IpAddr;
 
-use crate::answer::finding::{Finding, Part, Trace, select};
+use crate::answer::finding::{Finding, Trace};
+use crate::answer::select::{Part, select};
 use crate::answer::{Asked, Policy, Turn, Want};
 use crate::catalog::queries::{self, QueryEntry};
 use crate::catalog::{CacheResult, Datacenter, Form, Found, RRsets, Service, Snapshot};
 use crate::name::grammar::NAME_SERVER;
-use crate::name::{Labels, Lookup, Place, Subject};
+use crate::name::{Labels, Lookup, ParseError, Place, Subject};
 
 /// Looks the first `count` of `labels` up: those left when the zone is removed.
 pub fn find<'s>(
@@ -21,60 +22,46 @@ pub fn find<'s>(
     count: usize,
 ) -> Trace<'s> {
     let search = Search { snapshot, asked };
-    let Ok(lookup) = Lookup::parse(labels, count) else {
+    let Ok(lookup) = read(snapshot, labels, count) else {
         // Such a name can never have records, but before the first sync nothing is denied.
         return search.trace(search.within(None, |_| Finding::Missing), None, None);
     };
     if count == 1 && policy.is_name_server(labels) {
         return search.trace(Finding::NameServer, None, None);
     }
-    let scope = match lookup.place {
-        Place::Datacenter(name) => Some(name),
-        Place::Local => None,
-        Place::Peer(peer) => {
-            let mut hit = None;
-            let finding = search.within(None, |local| {
-                let (finding, service) = search.exported(local, &lookup.subject, peer);
-                hit = service;
-                finding
-            });
-            return search.trace(finding, None, hit);
-        }
+    let found = search.look_up(policy, &lookup);
+    let (Finding::Missing, Some(other)) = (&found.finding, lookup.unmarked(labels)) else {
+        return found;
     };
-    let (mut hit, mut is_by_client) = (None, false);
-    let finding = match lookup.subject {
-        Subject::Address { address } => {
-            return search.trace(search.address(address, scope), None, None);
+    // The parent of `v1._a._web`, where a service is called `_web`.
+    let finding = search.look_up(policy, &other).finding;
+    let other = Trace { finding, cache: found.cache, is_by_client: false };
+    match other.finding {
+        Finding::Empty | Finding::Service { .. } => Trace { finding: Finding::Empty, ..other },
+        Finding::NotReady | Finding::Unreachable | Finding::Wants(Want::Service { .. })
+            if !matches!(lookup.place, Place::Peer(_)) =>
+        {
+            other
         }
-        Subject::Apex => Finding::Apex,
-        Subject::Bare { label } => search.bare(label, policy),
-        // The kinds are there whatever the catalogue holds; a datacenter has to be known.
-        Subject::Kind | Subject::Scope if scope.is_none() => Finding::Empty,
-        Subject::Kind | Subject::Scope => search.within(scope, |_| Finding::Empty),
-        Subject::Node { node } => search.within(scope, |datacenter| search.node(datacenter, node)),
-        Subject::Connect { service }
-        | Subject::Ingress { service }
-        | Subject::Query { query: service }
-        | Subject::Service { service, .. }
-        | Subject::Virtual { service } => search.within(scope, |datacenter| {
-            let (finding, service) = match lookup.subject {
-                Subject::Service { tag, port, is_marked, .. } => {
-                    let part = Part { tag, port, is_marked };
-                    search.service(datacenter, service, part)
-                }
-                Subject::Ingress { .. } => search.unlisted(datacenter, Form::Ingress, service),
-                Subject::Query { .. } => {
-                    is_by_client = search.is_by_client(datacenter, service);
-                    search.query(datacenter, service, is_by_client)
-                }
-                Subject::Virtual { .. } => search.mesh_address(datacenter, service),
-                _ => search.unlisted(datacenter, Form::Connect, service),
-            };
-            hit = service;
-            finding
-        }),
-    };
-    Trace { is_by_client, ..search.trace(finding, scope, hit) }
+        _ => found,
+    }
+}
+
+/// What the first `count` of `labels` mean where these are the datacenters there are.
+fn read<'q>(
+    snapshot: &Snapshot,
+    labels: &'q Labels,
+    count: usize,
+) -> Result<Lookup<'q>, ParseError> {
+    let lookup = Lookup::parse(labels, count)?;
+    let is_missing = |name| matches!(snapshot.datacenter(Some(name)), Found::Missing);
+    Ok(match (lookup.subject, lookup.place) {
+        // A datacenter may be called `dc`, and `web.dc` is the parent of `v1.web.dc` then.
+        (Subject::Scope, Place::Datacenter(name)) if is_missing(name) => {
+            Lookup::short(labels, count)
+        }
+        _ => lookup,
+    })
 }
 
 /// Looks up whose address the whole of `labels`, a reverse name, is.
@@ -99,6 +86,55 @@ struct Search<'s, 'a> {
 }
 
 impl<'s> Search<'s, '_> {
+    fn look_up(self, policy: &Policy, lookup: &Lookup<'_>) -> Trace<'s> {
+        let scope = match lookup.place {
+            Place::Datacenter(name) => Some(name),
+            Place::Local => None,
+            Place::Peer(peer) => {
+                let mut hit = None;
+                let finding = self.within(None, |local| {
+                    let (finding, service) = self.exported(local, &lookup.subject, peer);
+                    hit = service;
+                    finding
+                });
+                return self.trace(finding, None, hit);
+            }
+        };
+        let (mut hit, mut is_by_client) = (None, false);
+        let finding = match lookup.subject {
+            Subject::Address { address } => {
+                return self.trace(self.address(address, scope), None, None);
+            }
+            Subject::Apex => Finding::Apex,
+            Subject::Bare { label } => self.bare(label, policy),
+            // The kinds are there whatever the catalogue holds; a datacenter has to be known.
+            Subject::Kind | Subject::Scope if scope.is_none() => Finding::Empty,
+            Subject::Kind | Subject::Scope => self.within(scope, |_| Finding::Empty),
+            Subject::Node { node } => self.within(scope, |datacenter| self.node(datacenter, node)),
+            Subject::Connect { service }
+            | Subject::Ingress { service }
+            | Subject::Query { query: service }
+            | Subject::Service { service, .. }
+            | Subject::Virtual { service } => self.within(scope, |datacenter| {
+                let (finding, service) = match lookup.subject {
+                    Subject::Service { tag, port, is_marked, .. } => {
+                        self.service(datacenter, service, Part { tag, port, is_marked })
+                    }
+                    Subject::Ingress { .. } => self.unlisted(datacenter, Form::Ingress, service),
+                    Subject::Query { .. } => {
+                        is_by_client = self.is_by_client(datacenter, service);
+                        self.query(datacenter, service, is_by_client)
+                    }
+                    Subject::Virtual { .. } => self.mesh_address(datacenter, service),
+                    _ => self.unlisted(datacenter, Form::Connect, service),
+                };
+                hit = service;
+                finding
+            }),
+        };
+        Trace { is_by_client, ..self.trace(finding, scope, hit) }
+    }
+
     /// What `search` finds in the datacenter of this name, if there is one.
     fn within(
         self,
@@ -133,7 +169,7 @@ impl<'s> Search<'s, '_> {
             Found::Here(_) => Finding::Empty,
             Found::Unheard => Finding::NotReady,
             // Consul needs no `.service` where the label has an underscore.
-            Found::Missing if label.starts_with(b"_") => {
+            Found::Missing if is_mark(label) => {
                 self.within(None, |local| self.service(local, label, Part::default()).0)
             }
             Found::Missing => self.within(None, |local| self.mark(local, label)),
@@ -155,11 +191,12 @@ impl<'s> Search<'s, '_> {
         name: &[u8],
         part: Part<'_>,
     ) -> (Finding<'s>, Option<&'s Service>) {
-        let is_whole = part.tag.is_none() && part.port.is_none() && !part.is_marked;
+        // A label alone may be the parent of names that RFC 2782 writes with it.
+        let is_alone = part.tag.is_none() && !part.is_marked;
         let service = match datacenter.service(name) {
             Found::Here(service) => service,
             // `_v1.service.consul`, the parent of `_web._v1.service.consul`.
-            Found::Missing if is_whole => return (self.mark(datacenter, name), None),
+            Found::Missing if is_alone => return (self.mark(datacenter, name), None),
             Found::Missing => return (Finding::Missing, None),
             Found::Unheard => return (self.unheard(datacenter), None),
         };
@@ -174,7 +211,7 @@ impl<'s> Search<'s, '_> {
         };
         let finding = match select(rrsets, part) {
             // A service may be called `_v1`, which is the parent of `_web._v1` all the same.
-            Finding::Missing if is_whole => self.mark(datacenter, name),
+            Finding::Missing if is_alone => self.mark(datacenter, name),
             // The list has the tag, and the instances may be older than the list.
             Finding::Missing if part.tag.is_some_and(|tag| service.awaits(tag)) => {
                 match self.asked.turn {
@@ -247,9 +284,12 @@ impl<'s> Search<'s, '_> {
             Some(Some(_)) | None => self.unlisted(datacenter, Form::Query, name),
         };
         let is_parent = || {
-            // `_tcp.query`, the parent of `_geo._tcp.query`.
-            let is_mark = name.starts_with(b"_") && name.len() > 1 && !name.contains(&b'.');
-            is_mark || datacenter.queries().is_some_and(|queries| queries.has_below(name))
+            // `_tcp.query` and `dotted._tcp.query`, the parents of `_plain.dotted._tcp.query`.
+            let last = name.rsplit(|byte| *byte == b'.').next().unwrap_or_default();
+            let left = name.len() - last.len();
+            let unmarked = if is_mark(last) { name.get(..left.saturating_sub(1)) } else { None };
+            unmarked.is_some_and(|left| left.is_empty() || datacenter.has_query_below(left))
+                || datacenter.has_query_below(name)
         };
         match finding {
             Finding::Missing if is_parent() => (Finding::Empty, service),
@@ -305,9 +345,15 @@ impl<'s> Search<'s, '_> {
             Subject::Service { service, tag, port, is_marked } => {
                 let part = Part { tag, port, is_marked };
                 let name = [service, b".", peer].concat();
-                match self.unlisted(local, Form::Peer, &name) {
+                let (finding, hit) = match self.unlisted(local, Form::Peer, &name) {
                     (Finding::Service { rrsets, .. }, hit) => (select(rrsets, part), hit),
                     other => other,
+                };
+                // `_tcp.service.west.peer`, the parent of `_web._tcp.service.west.peer`; which
+                // tags the peer has, no list says.
+                match finding {
+                    Finding::Missing if tag.is_none() && is_mark(service) => (Finding::Empty, hit),
+                    finding => (finding, hit),
                 }
             }
             Subject::Address { .. } | Subject::Apex | Subject::Bare { .. } => {
@@ -381,4 +427,9 @@ impl<'s> Search<'s, '_> {
             is_by_client: false,
         }
     }
+}
+
+/// Whether a label has the underscore of RFC 2782, and something after it.
+fn is_mark(label: &[u8]) -> bool {
+    matches!(label, [b'_', _, ..])
 }

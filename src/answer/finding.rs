@@ -1,12 +1,12 @@
 //! What the catalogue has for a name, and what that comes to whatever type is asked for.
 
 use std::net::IpAddr;
-use std::ops::Deref;
 
 use crate::answer::Want;
+use crate::answer::select::Selected;
 use crate::catalog::nodes::NodeRecord;
 use crate::catalog::reverse::Pointer;
-use crate::catalog::{CacheResult, RRsets, Selection, Usage};
+use crate::catalog::{CacheResult, RRsets, Usage};
 use crate::wire::{ede, rcode};
 
 /// What the catalogue has for a name, before its type is looked at.
@@ -41,26 +41,6 @@ pub enum Finding<'s> {
     Unserved,
     /// Something is to be fetched first.
     Wants(Want<'s>),
-}
-
-/// Some of a service's records.
-#[derive(Debug)]
-pub enum Selected<'s> {
-    /// Put together for this question.
-    Joined(Box<Selection>),
-    /// All of them, or those with a tag.
-    Kept(&'s Selection),
-}
-
-impl Deref for Selected<'_> {
-    type Target = Selection;
-
-    fn deref(&self) -> &Selection {
-        match self {
-            Self::Joined(selection) => selection,
-            Self::Kept(selection) => selection,
-        }
-    }
 }
 
 impl Finding<'_> {
@@ -101,51 +81,4 @@ pub struct Trace<'s> {
     pub cache: Option<(CacheResult, Option<&'s Usage>)>,
     /// Whether clients elsewhere may find something else.
     pub is_by_client: bool,
-}
-
-/// Which of a service's instances are meant.
-#[derive(Clone, Copy, Default)]
-pub struct Part<'q> {
-    /// `None` is those with any tag, or none.
-    pub tag: Option<&'q [u8]>,
-    /// `None` is the one that all have.
-    pub port: Option<&'q [u8]>,
-    /// Whether the name is written as in RFC 2782, so that nothing is below it.
-    pub is_marked: bool,
-}
-
-/// The instances of that part, or all.
-///
-/// As Consul: no instance that may be shown, and the name does not exist. Unless there is one
-/// further down: `b.web` exists where an instance of `web` has the tag `a.b`.
-pub fn select<'s>(rrsets: &'s RRsets, part: Part<'_>) -> Finding<'s> {
-    let Part { tag, port, is_marked } = part;
-    let service = |selection| Finding::Service { rrsets, selection };
-    let kept = |selection: Option<&'s Selection>| {
-        let selection = selection.filter(|selection| !selection.is_empty());
-        selection.map(|selection| service(Selected::Kept(selection)))
-    };
-    let joined = |selection: Option<Box<Selection>>| {
-        selection.map(|selection| service(Selected::Joined(selection)))
-    };
-    let found = match (tag, port) {
-        (None, None) => kept(Some(rrsets.all())),
-        (None, Some(port)) => kept(rrsets.with_port(port)),
-        (Some(tag), Some(port)) => joined(rrsets.tagged_with_port(tag, port)),
-        (Some(tag), None) if is_marked => kept(rrsets.tagged(tag)),
-        // The rest is where Consul knows no such name: a port before the service, as its newest
-        // versions have it, and several tags.
-        (Some(tag), None) => kept(rrsets.tagged(tag))
-            .or_else(|| kept(rrsets.with_port(tag.strip_suffix(b".port")?)))
-            .or_else(|| joined(rrsets.tagged_all(tag))),
-    };
-    let is_parent = || {
-        let is_end = |tag| rrsets.has_tag_below(tag) || tag == b"port" && rrsets.has_ports();
-        !is_marked && tag.is_some_and(is_end)
-    };
-    match found {
-        Some(finding) => finding,
-        None if is_parent() => Finding::Empty,
-        None => Finding::Missing,
-    }
 }

@@ -26,6 +26,7 @@ pub mod network;
 pub mod node;
 pub mod pick;
 pub mod policy;
+pub mod select;
 pub mod service;
 
 use std::net::IpAddr;

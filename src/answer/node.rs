@@ -34,7 +34,9 @@ pub fn write<'s>(
     } else if !address.is_empty() {
         written.add(reply.answer(address), question);
     }
-    if matches!(question.qtype, rtype::TXT | rtype::ANY) {
+    // Consul answers ANY with the text too, but a CNAME stands alone (RFC 1034 §3.6.2).
+    let is_alone = question.qtype == rtype::ANY && !node.cname.is_empty();
+    if matches!(question.qtype, rtype::TXT | rtype::ANY) && !is_alone {
         for txt in &node.txt {
             written.add(reply.answer(txt), question);
         }
@@ -73,8 +75,9 @@ pub fn write_address(reply: &mut Reply<'_>, question: &Question<'_, '_>, ip: IpA
         return Written::default();
     }
     let mut record = AddressRecord::new(ip, question.policy.node_ttl_secs);
-    let answers = usize::from(reply.answer(record.answer()));
-    Written { answers, truncated: false }
+    let mut written = Written::default();
+    written.add(reply.answer(record.answer()), question);
+    written
 }
 
 /// One address record, made on the stack.

@@ -259,6 +259,7 @@ fn unheard(name: &str) -> Datacenter {
         node_parents: Shards::default(),
         unlisted: std::array::from_fn(|_| Shards::default()),
         queries: None,
+        query_parents: Shards::default(),
         pointers: Shards::default(),
         pointer_parents: Shards::default(),
         node_owners: Arc::default(),

@@ -2,6 +2,8 @@
 //!
 //! Made when the catalogue changes, never per query.
 
+use std::collections::HashSet;
+
 use hickory_proto::rr::RData;
 use hickory_proto::rr::rdata::TXT;
 
@@ -21,7 +23,7 @@ pub struct NodeRecord {
     pub any: Box<[u8]>,
     /// The host that it is, where it has no address.
     pub cname: Box<[u8]>,
-    /// One for each key of its metadata.
+    /// One for each key of its metadata, none of them twice.
     pub txt: Box<[Box<[u8]>]>,
     pub(in crate::catalog) key: Box<[u8]>,
 }
@@ -53,8 +55,10 @@ impl NodeRecord {
             let target = record::name(host);
             record.cname = target.map(|target| push(&record::cname(target))).unwrap_or_default();
         }
+        // Two keys may be for whole texts, and these the same; an RRset has no duplicates.
+        let mut seen = HashSet::new();
         let txts = node.meta.iter().map(|(key, value)| push(&txt(key, value)));
-        record.txt = txts.filter(|txt| !txt.is_empty()).collect();
+        record.txt = txts.filter(|txt| !txt.is_empty() && seen.insert(txt.clone())).collect();
         record
     }
 }

@@ -115,7 +115,13 @@ impl Gathered {
         ] {
             list.extend(span.filter(|span| self.seen.insert((number, span.start))));
         }
-        self.srv.extend(printed.srv.filter(|_| self.seen_srv.insert(printed.identity)));
+        // Consul compares node, address and port, and so gives a record twice where two nodes have a
+        // service at one address; an RRset has no duplicates (RFC 2181 §5).
+        let Self { seen, seen_srv, .. } = self;
+        let is_new = |srv: &SrvSpan| {
+            seen_srv.insert(printed.identity) && seen.insert((SRV_LIST, srv.record.start))
+        };
+        self.srv.extend(printed.srv.filter(is_new));
     }
 
     /// The selection.
@@ -146,6 +152,8 @@ struct Press<'c> {
     addresses: HashMap<IpAddr, Span>,
     hosts: HashMap<String, Option<Span>>,
     targets: HashMap<String, u32>,
+    /// By target in lower case, port and weight.
+    records: HashMap<(String, u16, u16), SrvSpan>,
     identities: HashMap<(&'c str, Option<&'c Address>, u16), u32>,
 }
 
@@ -157,6 +165,7 @@ impl<'c> Press<'c> {
             addresses: HashMap::new(),
             hosts: HashMap::new(),
             targets: HashMap::new(),
+            records: HashMap::new(),
             identities: HashMap::new(),
         }
     }
@@ -166,12 +175,13 @@ impl<'c> Press<'c> {
         let (a, aaaa, any) = (reach(Accept::A), reach(Accept::Aaaa), reach(Accept::Any));
         let port = self.order.view.port(instance);
         let identity = (&*instance.node.name, self.order.view.own_address(instance), port);
+        let srv = self.srv(instance, any, port);
         Printed {
             a: self.address(a.address, IpAddr::is_ipv4),
             aaaa: self.address(aaaa.address, IpAddr::is_ipv6),
             any: self.address(any.address, |_| true),
             cname: [any, a, aaaa].into_iter().find_map(|reached| self.cname(reached.address)),
-            srv: self.srv(instance, any, port),
+            srv,
             identity: self.identity(identity),
         }
     }
@@ -206,6 +216,8 @@ impl<'c> Press<'c> {
             .collect()
     }
 
+    /// Equal for records that lead to the same port of the same target.
+    ///
     fn identity(&mut self, identity: (&'c str, Option<&'c Address>, u16)) -> u32 {
         let next = u32::try_from(self.identities.len()).unwrap_or(u32::MAX);
         *self.identities.entry(identity).or_insert(next)
@@ -243,8 +255,12 @@ impl<'c> Press<'c> {
     fn srv(&mut self, instance: &Instance, reached: Reached<'_>, port: u16) -> Option<SrvSpan> {
         let (text, target_in) = self.order.target(instance, reached);
         let target = record::name(&text)?;
-        let ttl_secs = self.order.ttl_secs;
-        let rdata = record::srv(selection::weight(instance), port, target);
+        let (ttl_secs, weight) = (self.order.ttl_secs, selection::weight(instance));
+        let key = text.strip_suffix('.').unwrap_or(&text).to_ascii_lowercase();
+        if let Some(span) = self.records.get(&(key.clone(), port, weight)) {
+            return Some(*span);
+        }
+        let rdata = record::srv(weight, port, target);
         let span = self.push(|bytes| record::push_answer(bytes, ttl_secs, &rdata))?;
         let tail_len = match reached.address {
             Address::Host(_) => 0,
@@ -254,8 +270,10 @@ impl<'c> Press<'c> {
             }
         };
         let next = u32::try_from(self.targets.len()).ok()?;
-        let target = *self.targets.entry(text.to_ascii_lowercase()).or_insert(next);
-        Some(SrvSpan { record: span, tail_len, target_in, target })
+        let target = *self.targets.entry(key.clone()).or_insert(next);
+        let span = SrvSpan { record: span, tail_len, target_in, target };
+        self.records.insert((key, port, weight), span);
+        Some(span)
     }
 
     fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>) -> bool) -> Option<Span> {
@@ -323,3 +341,6 @@ fn hex(ip: IpAddr) -> String {
         IpAddr::V6(ip) => format!("{:032x}", ip.to_bits()),
     }
 }
+
+/// Beside those of addresses and hosts, which are numbered from 0.
+const SRV_LIST: u8 = 4;

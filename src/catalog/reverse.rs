@@ -20,7 +20,8 @@ pub struct Pointer {
     pub(in crate::catalog) owners: Vec<(Owner, Box<[u8]>)>,
 }
 
-/// One of those who have an address. Ordered as they are answered.
+/// One of those who have an address. Ordered as they are answered: a node before a service, then by
+/// node and ID, without regard to letter case as in Consul's own tables.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Owner {
     /// A node, by name.
@@ -63,35 +64,21 @@ impl Owner {
     }
 }
 
-impl Owner {
-    fn service(&self) -> &str {
-        match self {
-            Self::Node(_) => "",
-            Self::Service { service, .. } => service,
-        }
-    }
-
-    /// Node, ID, and whether it is a service.
-    fn rank(&self) -> (bool, &str, &str) {
-        match self {
-            Self::Node(node) => (false, node, ""),
-            Self::Service { node, id, .. } => (true, node, id),
-        }
-    }
-}
-
 impl Ord for Owner {
-    /// As Consul keeps them: without regard to letter case, and only then with it.
     fn cmp(&self, other: &Self) -> Ordering {
-        let ((is_service, node, id), (other_is_service, other_node, other_id)) =
-            (self.rank(), other.rank());
-        let lower = |text: &str| text.to_ascii_lowercase();
-        is_service
-            .cmp(&other_is_service)
-            .then_with(|| lower(node).cmp(&lower(other_node)))
-            .then_with(|| lower(id).cmp(&lower(other_id)))
-            .then_with(|| (node, id).cmp(&(other_node, other_id)))
-            .then_with(|| self.service().cmp(other.service()))
+        match (self, other) {
+            (Self::Node(_), Self::Service { .. }) => Ordering::Less,
+            (Self::Service { .. }, Self::Node(_)) => Ordering::Greater,
+            (Self::Node(name), Self::Node(other)) => {
+                caseless(name, other).then_with(|| name.cmp(other))
+            }
+            (
+                Self::Service { node, id, service },
+                Self::Service { node: other_node, id: other_id, service: other_service },
+            ) => caseless(node, other_node)
+                .then_with(|| caseless(id, other_id))
+                .then_with(|| (node, id, service).cmp(&(other_node, other_id, other_service))),
+        }
     }
 }
 
@@ -105,6 +92,11 @@ impl Keyed for Pointer {
     fn key(&self) -> &[u8] {
         &self.key
     }
+}
+
+fn caseless(a: &str, b: &str) -> Ordering {
+    let (a, b) = (a.bytes(), b.bytes());
+    a.map(|byte| byte.to_ascii_lowercase()).cmp(b.map(|byte| byte.to_ascii_lowercase()))
 }
 
 /// The name that is asked for the owner of `ip` (RFC 1035 §3.5, RFC 3596 §2.5).
@@ -139,20 +131,26 @@ mod tests {
         }
     }
 
+    /// The order of Consul 1.8.7.
     #[test]
-    fn nodes_come_first_and_by_name() {
+    fn nodes_come_first_and_by_name_whatever_its_case() {
         let service = |node: &str, id: &str| Owner::Service {
             node: node.into(),
             id: id.into(),
             service: "web".into(),
         };
         let node = |name: &str| Owner::Node(name.into());
-        let mut owners =
-            vec![service("aa", "web-2"), service("aa", "web-1"), node("zz"), node("bb")];
+        let expected = [
+            node("bb"),
+            node("Zed"),
+            service("aa", "A1"),
+            service("aa", "b1"),
+            service("aa", "Z1"),
+            service("Zed", "a1"),
+        ];
+        let mut owners = expected.to_vec();
+        owners.reverse();
         owners.sort();
-        assert_eq!(
-            owners,
-            [node("bb"), node("zz"), service("aa", "web-1"), service("aa", "web-2")]
-        );
+        assert_eq!(owners, expected);
     }
 }

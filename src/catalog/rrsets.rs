@@ -42,7 +42,7 @@ pub struct Selection {
     pub any: Option<Box<[Span]>>,
     /// Only where there is no address at all: a CNAME stands alone (RFC 1034 §3.6.2).
     pub cname: Box<[Span]>,
-    /// Distinct by node, address and port.
+    /// Distinct by target and port.
     pub srv: Box<[SrvSpan]>,
     /// The shortest of `srv`, in bytes; 0 if there is none.
     pub srv_len_min: u16,
@@ -130,6 +130,11 @@ impl RRsets {
         !self.ports.is_empty()
     }
 
+    /// Whether `port` is the end of a longer, dotted name of a port.
+    pub fn has_port_below(&self, port: &[u8]) -> bool {
+        self.ports.iter().any(|records| is_below(&records.name, port))
+    }
+
     fn port(&self, name: &[u8]) -> Option<&PortRecords> {
         self.ports.iter().find(|records| *records.name == *name)
     }
@@ -163,9 +168,7 @@ impl RRsets {
     ///
     /// Such a name has names with records below it, so it exists (RFC 8020).
     pub fn has_tag_below(&self, tag: &[u8]) -> bool {
-        self.tags.iter().any(|(key, _)| {
-            key.strip_suffix(tag).is_some_and(|rest| rest.len() > 1 && rest.ends_with(b"."))
-        })
+        self.tags.iter().any(|(key, _)| is_below(key, tag))
     }
 
     /// The tags in use, lower case.
@@ -192,6 +195,10 @@ impl Selection {
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
+}
+
+fn is_below(name: &[u8], parent: &[u8]) -> bool {
+    name.strip_suffix(parent).is_some_and(|rest| rest.len() > 1 && rest.ends_with(b"."))
 }
 
 fn by_key<'s>(selections: &'s [(Box<[u8]>, Selection)], key: &[u8]) -> Option<&'s Selection> {

@@ -49,6 +49,9 @@ pub struct Datacenter {
     pub(in crate::catalog) unlisted: [Shards<Service>; Form::UNLISTED.len()],
     /// The prepared queries there are; `None` where that is not known.
     pub(in crate::catalog) queries: Option<Arc<Queries>>,
+    /// Each name that a dotted query's name ends with, and how many do. Only of those that were
+    /// executed and found something: a template may have any name.
+    pub(in crate::catalog) query_parents: Shards<Counted>,
     /// Whose each address is, by its reverse name.
     pub(in crate::catalog) pointers: Shards<Pointer>,
     /// Each name that such a name ends with, and how many do.
@@ -193,6 +196,13 @@ impl Datacenter {
     /// The prepared queries there are; `None` where that is not known.
     pub fn queries(&self) -> Option<&Queries> {
         self.queries.as_deref()
+    }
+
+    /// Whether a dotted query's name ends with this one, in lower case: one of the list, or one
+    /// that found something.
+    pub fn has_query_below(&self, name: &[u8]) -> bool {
+        let is_listed = self.queries.as_ref().is_some_and(|queries| queries.has_below(name));
+        is_listed || self.query_parents.get(name).is_some()
     }
 
     /// Whose an address is, by its reverse name in lower case. Missing only once it is known that

@@ -151,12 +151,33 @@ impl<'q> Lookup<'q> {
             }
             _ => match Self::scope_alone(labels, count) {
                 Some(place) => Self { subject: Subject::Scope, place },
-                None => Self {
-                    subject: Subject::service(labels, count - 1, None),
-                    place: Place::Datacenter(labels.label(count - 1)),
-                },
+                None => Self::short(labels, count),
             },
         }
+    }
+
+    /// Reads `[tag.]service.datacenter` from the first `count` labels, of at least two, also where
+    /// the last one is a word.
+    pub fn short(labels: &'q Labels, count: usize) -> Self {
+        let last = count.saturating_sub(1);
+        Self {
+            subject: Subject::service(labels, last, None),
+            place: Place::Datacenter(labels.label(last)),
+        }
+    }
+
+    /// The other meaning of `_v1._web`, which RFC 2782 reads as `web` with the tag `v1`: a service
+    /// called `_web`, with the tag `_v1`. `None` for all other names; `labels` are this one's.
+    pub fn unmarked(&self, labels: &'q Labels) -> Option<Self> {
+        let Subject::Service { service, tag, port, is_marked: true } = self.subject else {
+            return None;
+        };
+        let (first, second) = (labels.label(0), labels.label(1));
+        let is_rfc2782 = first.strip_prefix(b"_") == Some(service)
+            && second.strip_prefix(b"_") == Some(tag.unwrap_or(b"tcp"));
+        let subject =
+            Subject::Service { service: second, tag: Some(first), port, is_marked: false };
+        is_rfc2782.then_some(Self { subject, ..*self })
     }
 
     /// The place that pairs of words name, perhaps behind a word whose value is missing.

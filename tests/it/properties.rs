@@ -2,7 +2,12 @@
 //!
 //! The random numbers are drawn from a fixed seed, so a test that passes once always does.
 
+mod asking;
 mod building;
+mod domains;
 mod existence;
+mod health;
 mod parsing;
+mod pointing;
 mod replying;
+mod soundness;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::catalog::builder::{Builder, count_down, count_up};
+use crate::catalog::builder::{Builder, count_down, count_up, parents};
 use crate::catalog::change::{Executed, Held};
 use crate::catalog::form::Form;
 use crate::catalog::model::{Address, Instance};
@@ -105,8 +105,12 @@ impl Builder {
         let key = service.to_ascii_lowercase();
         let Some(at) = self.position(datacenter) else { return false };
         let Some(old) = self.service(at, key.as_bytes()).cloned() else { return false };
+        let owned: BTreeSet<_> =
+            instances.iter().filter_map(|instance| owned(instance, &old.name)).collect();
         if old.rrsets.is_some() && *old.instances == *instances {
-            return self.hold(datacenter, Form::Service, service, held);
+            // What was read of the addresses meanwhile is older than this.
+            let is_new = self.set_owned(at, key.as_bytes(), owned);
+            return self.hold(datacenter, Form::Service, service, held) || is_new;
         }
         let scope = self.next.datacenters.get(at).map_or("", |datacenter| &*datacenter.name);
         let order = Order {
@@ -119,8 +123,6 @@ impl Builder {
             ttl_secs: self.rules.service_ttl_secs(&key),
         };
         let rrsets = order.encode(&instances);
-        let owned: BTreeSet<_> =
-            instances.iter().filter_map(|instance| owned(instance, &old.name)).collect();
         let next = Service {
             held,
             awaited_tags: awaited(&old.listed_tags, true, &instances),
@@ -170,10 +172,12 @@ impl Builder {
         };
         let next = Service { held, ..old.as_ref().clone() };
         match form.place() {
-            None => self.replace(at, key.as_bytes(), Some(next)),
-            Some(_) => self.keep_unlisted(at, form, next),
+            None => {
+                self.replace(at, key.as_bytes(), Some(next));
+                true
+            }
+            Some(_) => self.replace_unlisted(at, form, key.as_bytes(), Some(next)),
         }
-        true
     }
 
     /// Takes in what was heard of a name that only Consul can deny; no instances deny it.
@@ -203,26 +207,50 @@ impl Builder {
             held,
             instances: instances.into(),
             rrsets: Some(Arc::new(rrsets)),
-            key: key.into_bytes().into(),
+            key: key.as_bytes().into(),
             listed_tags: Arc::default(),
             awaited_tags: Arc::default(),
             owned: None,
             executed,
         };
-        self.keep_unlisted(at, form, next);
-        true
+        self.replace_unlisted(at, form, key.as_bytes(), Some(next))
     }
 
     fn unlisted(&self, at: usize, form: Form, key: &[u8]) -> Option<&Arc<Service>> {
         self.next.datacenters.get(at)?.unlisted.get(form.place()?)?.get(key)
     }
 
-    fn keep_unlisted(&mut self, at: usize, form: Form, next: Service) {
+    /// Puts `next` in the place of what is known of `key`, and keeps the count of each parent of
+    /// a query's name right. Whether there is such a form.
+    fn replace_unlisted(
+        &mut self,
+        at: usize,
+        form: Form,
+        key: &[u8],
+        next: Option<Service>,
+    ) -> bool {
         let datacenter = self.next.datacenters.get_mut(at).map(Arc::make_mut);
-        let place = form.place().zip(datacenter);
-        if let Some(services) = place.and_then(|(place, it)| it.unlisted.get_mut(place)) {
-            services.insert(Arc::new(next));
+        let Some((place, datacenter)) = form.place().zip(datacenter) else { return false };
+        let Some(services) = datacenter.unlisted.get_mut(place) else { return false };
+        let is_below = |service: &Service| {
+            let rrsets = service.rrsets.as_ref();
+            form == Form::Query && rrsets.is_some_and(|rrsets| !rrsets.all().is_empty())
+        };
+        let is = next.as_ref().is_some_and(is_below);
+        let old = match next {
+            Some(next) => services.insert(Arc::new(next)),
+            None => services.remove(key),
+        };
+        match (old.as_deref().is_some_and(is_below), is) {
+            (false, true) => {
+                parents(key).for_each(|parent| count_up(&mut datacenter.query_parents, parent));
+            }
+            (true, false) => {
+                parents(key).for_each(|parent| count_down(&mut datacenter.query_parents, parent));
+            }
+            (false, false) | (true, true) => (),
         }
+        true
     }
 
     fn encode_unlisted(
@@ -279,10 +307,9 @@ impl Builder {
     ) -> bool {
         let key = service.to_ascii_lowercase();
         let Some(at) = self.position(datacenter) else { return false };
-        if let Some(place) = form.place() {
-            let datacenter = self.next.datacenters.get_mut(at).map(Arc::make_mut);
-            let services = datacenter.and_then(|datacenter| datacenter.unlisted.get_mut(place));
-            return services.is_some_and(|services| services.remove(key.as_bytes()).is_some());
+        if form.place().is_some() {
+            let is_known = self.unlisted(at, form, key.as_bytes()).is_some();
+            return is_known && self.replace_unlisted(at, form, key.as_bytes(), None);
         }
         let Some(old) = self.service(at, key.as_bytes()) else { return false };
         if old.rrsets.is_none() {

@@ -199,3 +199,30 @@ fn names_that_do_not_exist() {
         check(name, expected);
     }
 }
+
+#[test]
+fn the_other_meanings_of_a_name() {
+    let wire = |name: &str| {
+        let labels =
+            name.split('.').map(|label| format!("{}{label}", char::from(label.len() as u8)));
+        Labels::from_wire(format!("{}\0", labels.collect::<String>()).as_bytes()).unwrap()
+    };
+    for (name, expected) in [
+        ("_v1._web.service.dc2", Some("service _web tag _v1 in dc2")),
+        ("_web._tcp", Some("service _tcp tag _web")),
+        ("_web._v1.service.http.port", Some("service _v1 tag _web port http")),
+        ("_web.service", None),
+        ("web.service", None),
+        ("_x.v1.x.service", None),
+        ("_x._tcp.x.service", None),
+        ("_x._tcp.query", None),
+    ] {
+        let labels = wire(name);
+        let lookup = Lookup::parse(&labels, labels.count()).unwrap();
+        let got = lookup.unmarked(&labels).map(|other| render(&other));
+        assert_eq!(got.as_deref(), expected, "{name}");
+    }
+    let labels = wire("v1.web.dc");
+    assert_eq!(render(&Lookup::short(&labels, 2)), "service v1 in web");
+    assert_eq!(render(&Lookup::short(&labels, 3)), "service web tag v1 in dc");
+}

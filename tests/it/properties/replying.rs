@@ -1,16 +1,19 @@
-//! What is owed to any message: silence, or a reply that is whole, ours, and small enough.
+//! What is owed to any message: silence, or a sound reply.
 
 use std::sync::{Mutex, OnceLock};
 
 use fingerpost::answer::Transport;
-use hickory_proto::op::{Message, MessageType};
-use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
+use fingerpost::answer::chaos::Chaos;
+use fingerpost::name::Zone;
+use hickory_proto::op::{Message, ResponseCode};
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::support::generate::{config, query};
+use crate::properties::asking::{Known, policy, rules};
+use crate::properties::soundness::{self, edns, transport};
+use crate::support::generate::{config, message};
 use crate::support::scenario::Scenario;
-use crate::support::straight::{self, Core};
+use crate::support::straight;
 
 proptest! {
     #![proptest_config(config(10_000))]
@@ -43,97 +46,102 @@ proptest! {
 }
 
 fn check(bytes: &[u8], transport: Transport, seed: u64) -> Result<(), TestCaseError> {
-    let reply = core().lock().unwrap().ask(bytes, transport, seed).to_vec();
-    if bytes.len() < 12 || bytes[2] & 0x80 != 0 {
-        prop_assert!(reply.is_empty(), "an answer to what is no query: {reply:?}");
-        return Ok(());
-    }
-    let mut decoder = BinDecoder::new(&reply);
-    let message = match Message::read(&mut decoder) {
-        Ok(message) => message,
-        Err(error) => return Err(TestCaseError::fail(format!("{error}: {reply:?}"))),
-    };
-    // The sections were read by their counts; with too low a count there is something left.
-    prop_assert!(decoder.is_empty(), "{} bytes behind the reply", decoder.len());
-    prop_assert_eq!(message.metadata.message_type, MessageType::Response);
-    prop_assert_eq!(&reply[..2], &bytes[..2], "the id");
-    prop_assert_eq!(reply[2] & 0x79, bytes[2] & 0x79, "the opcode and RD");
-
-    let question = question(bytes);
-    prop_assert_eq!(message.queries.len(), usize::from(question.is_some()));
-    if let Some(question) = question {
-        prop_assert_eq!(&reply[12..12 + question.len()], question, "the question's bytes");
-    }
-    let asked = Message::from_vec(bytes).ok();
-    let payload = asked.as_ref().and_then(|asked| asked.edns.as_ref()).map(|it| it.max_payload());
-    let limit = match (transport, payload, &message.edns) {
-        (Transport::Tcp, ..) => 65_535,
-        (Transport::Udp, Some(payload), Some(_)) => usize::from(payload.clamp(512, 1232)),
-        // Hickory reads a little less than we do; what it cannot read may have EDNS.
-        (Transport::Udp, None, Some(_)) if asked.is_none() => 1232,
-        (Transport::Udp, _, edns) => {
-            prop_assert!(edns.is_none(), "an OPT that nobody asked for");
-            512
-        }
-    };
-    prop_assert!(reply.len() <= limit, "{} bytes, {limit} allowed", reply.len());
-    prop_assert!(transport == Transport::Udp || !message.metadata.truncation, "cut over TCP");
-    Ok(())
+    let mut known = known().lock().unwrap();
+    soundness::check(bytes, known.ask(bytes, transport, seed), transport)
 }
 
-/// The first question of `bytes` as it lies there, if there is a whole one.
-fn question(bytes: &[u8]) -> Option<&[u8]> {
-    if bytes[4..6] == [0, 0] {
-        return None;
-    }
-    let mut at = 12;
-    while *bytes.get(at)? != 0 {
-        if bytes[at] > 63 {
-            return None;
+/// A question and a host of the greatest length are more than 512 bytes together.
+#[test]
+fn a_host_that_does_not_fit_is_cut() {
+    let tag = ["a", "b", "c"].map(|letter| letter.repeat(62)).join(".");
+    let host = ["h", "i", "j", "k"].map(|letter| letter.repeat(62)).join(".");
+    let text = format!(
+        "node n1 10.0.0.1
+         service web on n1 port 80 tag {tag} address {host} passing
+         query consul A
+         reply NOERROR"
+    );
+    let scenario = Scenario::parse("cutting", &text).unwrap();
+    let mut known = Known::new(rules(), policy(), scenario.changes);
+    let name = format!("{tag}.web.service.default.ns.default.ap.dc1.dc.consul");
+    for qtype in [1, 5, 255] {
+        let bytes = message(&name, qtype, None);
+        for (transport, answers) in [(Transport::Udp, 0), (Transport::Tcp, 1)] {
+            let reply = known.ask(&bytes, transport, 0);
+            soundness::check(&bytes, reply, transport).unwrap();
+            let reply = Message::from_vec(reply).unwrap();
+            assert_eq!(reply.metadata.response_code, ResponseCode::NoError);
+            assert_eq!(reply.answers.len(), answers, "type {qtype}");
+            assert_eq!(reply.metadata.truncation, answers == 0, "type {qtype}");
         }
-        at += 1 + usize::from(bytes[at]);
     }
-    let name_len = at + 1 - 12;
-    bytes.get(12..at + 5).filter(|_| name_len <= 255)
+}
+
+/// Name servers and addresses of ours, more than fit.
+#[test]
+fn what_does_not_fit_of_our_own_names_is_cut() {
+    let server = |number: u8| Zone::new(&format!("{number}.{}.example", "x".repeat(60))).unwrap();
+    let mut policy = policy();
+    policy.name_servers = (1..9).map(server).collect();
+    let dual = straight::policy();
+    let cases = [(policy, "consul", 2, 8), (dual, "ns.consul", 1, 40)];
+    for (mut policy, name, qtype, count) in cases {
+        policy.advertise = (1..41).map(|last| [10, 0, 0, last].into()).collect();
+        let mut known = Known::new(rules(), policy, []);
+        let bytes = message(name, qtype, None);
+        for transport in [Transport::Udp, Transport::Tcp] {
+            let reply = Message::from_vec(known.ask(&bytes, transport, 0)).unwrap();
+            let is_whole = reply.answers.len() == count;
+            assert_eq!(is_whole, transport == Transport::Tcp, "{name}");
+            assert_eq!(reply.metadata.truncation, !is_whole, "{name}");
+        }
+    }
 }
 
 /// One catalogue for all cases: services that fit, that do not, of both families, elsewhere.
-fn core() -> &'static Mutex<Core> {
-    static CORE: OnceLock<Mutex<Core>> = OnceLock::new();
-    CORE.get_or_init(|| {
+fn known() -> &'static Mutex<Known> {
+    static KNOWN: OnceLock<Mutex<Known>> = OnceLock::new();
+    KNOWN.get_or_init(|| {
         let text = "
-node n-{1..250} 10.0.0.{1..250}
-node six fd00::6
-service many on n-{1..250} port 9000 tag v1 passing
-service addr on n-{1..250} port 9000 address 10.9.0.{1..250} passing
+node n-{1..250} 10.9.0.{1..250}
+node six fd00::6 meta k v
+service many on n-{1..250} port 9000 tag v1 named http 9001 passing
+service addr on n-{1..250} port 9000 address 10.9.1.{1..250} passing
+service host on n-{1..250} port 9000 address host-{1..250}.example.com passing
 service web on n-{1..5} port 80 tag a.b passing
 service web on six port 80 passing
 service ext on six port 443 address www.example.com passing
+service alias on six port 443 address many.service.consul passing
 service sick on six port 1 critical
+peer many.west on n-{1..250} port 9000 passing
+prepared geo on n-{1..250} port 9000 passing
 query consul A
 reply NOERROR
 ";
         let scenario = Scenario::parse("replying", text).unwrap();
-        Mutex::new(Core::new(straight::rules(), straight::policy(), scenario.changes))
+        let mut policy = policy();
+        policy.chaos = Some(Chaos { version: "v1".to_owned(), identity: "me".to_owned() });
+        Mutex::new(Known::new(rules(), policy, scenario.changes))
     })
-}
-
-fn transport() -> impl Strategy<Value = Transport> {
-    select(vec![Transport::Udp, Transport::Tcp])
 }
 
 fn well_formed() -> impl Strategy<Value = Vec<u8>> {
-    let payload = prop_oneof![any::<u16>(), 500..1300_u16, select(vec![0, 511, 512, 1232, 4096])];
-    let payload = prop::option::of(payload);
     let qtype = prop_oneof![4 => select(vec![1, 28, 33, 255, 2, 6, 5, 16]), 1 => any::<u16>()];
-    (select(&NAMES[..]), any::<u64>(), qtype, payload).prop_map(|(name, case, qtype, payload)| {
-        let letter = |(at, letter): (usize, char)| match case >> (at % 64) & 1 {
-            0 => letter,
-            _ => letter.to_ascii_uppercase(),
-        };
-        let name: String = name.chars().enumerate().map(letter).collect();
-        query(&name, qtype, payload)
-    })
+    let qclass = prop_oneof![8 => Just(1_u16), 1 => Just(3), 1 => any::<u16>()];
+    (select(&NAMES[..]), any::<u64>(), qtype, qclass, edns()).prop_map(
+        |(name, case, qtype, qclass, edns)| {
+            let letter = |(at, letter): (usize, char)| match case >> (at % 64) & 1 {
+                0 => letter,
+                _ => letter.to_ascii_uppercase(),
+            };
+            let name: String = name.chars().enumerate().map(letter).collect();
+            let edns = edns.as_ref().map(|(payload, options)| (*payload, &options[..]));
+            let mut bytes = message(&name, qtype, edns);
+            let class_at = 12 + name.len() + 2 + 2;
+            bytes[class_at..class_at + 2].copy_from_slice(&qclass.to_be_bytes());
+            bytes
+        },
+    )
 }
 
 fn damaged() -> impl Strategy<Value = Vec<u8>> {
@@ -155,19 +163,37 @@ fn damaged() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-const NAMES: [&str; 14] = [
-    "",
-    "service",
-    "many.service",
-    "v1.many.dc1",
-    "_many._tcp",
-    "addr.service.dc1",
-    "web.service",
-    "b.web.service",
-    "ext.service",
-    "sick.service",
-    "n-1.node",
-    "0a000001.addr.dc1",
-    "ns",
-    "nobody.service",
+const NAMES: [&str; 32] = [
+    "consul",
+    "service.consul",
+    "many.service.consul",
+    "many.service.alt.example",
+    "v1.many.dc1.consul",
+    "_many._tcp.consul",
+    "many.service.http.port.consul",
+    "addr.service.dc1.consul",
+    "addr.service.dc1.dc.alt.example",
+    "host.service.consul",
+    "host.service.alt.example",
+    "web.service.consul",
+    "b.web.service.consul",
+    "ext.service.consul",
+    "alias.service.consul",
+    "alias.service.alt.example",
+    "sick.service.consul",
+    "n-1.node.consul",
+    "six.node.default.ns.consul",
+    "0a000001.addr.dc1.consul",
+    "many.service.west.peer.consul",
+    "many.service.east.peer.consul",
+    "geo.query.consul",
+    "nobody.query.consul",
+    "many.connect.consul",
+    "ns.consul",
+    "nobody.service.consul",
+    "1.0.9.10.in-addr.arpa",
+    "0.9.10.in-addr.arpa",
+    "6.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa",
+    "version.bind",
+    "www.example.com",
 ];
