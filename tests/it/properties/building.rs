@@ -1,35 +1,40 @@
 //! Whatever the order in which changes came, what is answered is the catalogue as it is now.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use fingerpost::answer::Transport;
-use fingerpost::catalog::change::Held;
 use fingerpost::catalog::model::{Address, Health, Instance, Node};
+use fingerpost::catalog::queries::Queries;
 use fingerpost::catalog::{Change, Form};
 use hickory_proto::op::Message;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
-use crate::support::generate::{NODES, SERVICES, TAGS, config, instances, nodes, query};
+use crate::properties::asking::{ZONE, policy, rules, within};
+use crate::support::generate::{
+    NODES, SERVICES, TAGS, Unlisted, config, instances, message, nodes, queries, query,
+    reverse_name, some_unlisted, told,
+};
 use crate::support::straight::{self, Core};
 
 proptest! {
-    #![proptest_config(config(2_000))]
+    #![proptest_config(config(400))]
 
-    /// Nothing of what was is left: no tag, no parent of a node's name, no instance.
+    /// Nothing of what was is left: no tag, no parent of a node's, a query's or an address's name,
+    /// no owner of an address, no instance. What was let go of has its addresses still.
     #[test]
     fn the_way_to_a_catalogue_does_not_show(changes in changes()) {
-        let (mut builder, mut known) = (straight::builder(straight::rules()), Known::default());
+        let (mut builder, mut known) = (straight::builder(rules()), Known::default());
         for change in changes {
             known.hear(&change);
             builder.apply(change);
         }
-        let mut walked = Core::of(builder.snapshot(), straight::policy());
-        let mut told = Core::new(straight::rules(), straight::policy(), known.changes());
+        let mut walked = Core::of(builder.snapshot(), policy());
+        let mut told = Core::new(rules(), policy(), known.changes());
         for name in names() {
             for qtype in [SRV, ANY] {
-                let bytes = query(&name, qtype, None);
+                let bytes = message(&name, qtype, None);
                 let walked = walked.outcome(&bytes, Transport::Tcp, 1);
                 let told = told.outcome(&bytes, Transport::Tcp, 1);
                 prop_assert_eq!(walked, told, "{} {}", name, qtype);
@@ -42,7 +47,10 @@ proptest! {
     #[test]
     fn critical_instances_are_in_no_answer(changes in changes()) {
         let (mut builder, mut known) = (straight::builder(straight::rules()), Known::default());
-        for change in changes {
+        for mut change in changes {
+            if let Change::Service { instances, .. } = &mut change {
+                instances.iter_mut().for_each(simplify);
+            }
             known.hear(&change);
             builder.apply(change);
             let mut core = Core::of(builder.snapshot(), straight::policy());
@@ -65,6 +73,17 @@ proptest! {
     }
 }
 
+/// Takes off what leads to other addresses than an instance's own or its node's.
+fn simplify(instance: &mut Instance) {
+    instance.ports.clear();
+    (instance.tagged, instance.node.tagged) = (None, None);
+    for address in instance.address.iter_mut().chain([&mut instance.node.address]) {
+        if let Address::Host(host) = address {
+            *host = "www.example.com".to_owned();
+        }
+    }
+}
+
 /// The addresses of all answers for `name`, and of all that comes along with them.
 fn addresses(core: &mut Core, name: &str) -> BTreeSet<IpAddr> {
     let mut addresses = BTreeSet::new();
@@ -79,21 +98,25 @@ fn addresses(core: &mut Core, name: &str) -> BTreeSet<IpAddr> {
     addresses
 }
 
-/// The addresses of the instances with `tag` that are not critical.
+/// The addresses of the instances with `tag` that are not critical; where none has it, those of
+/// the instances with all of its labels.
 fn shown(instances: &[Instance], tag: Option<&str>) -> BTreeSet<IpAddr> {
-    let has_tag = |instance: &&Instance| {
-        tag.is_none_or(|tag| instance.tags.iter().any(|other| other.eq_ignore_ascii_case(tag)))
+    let has = |instance: &Instance, tag: &str| {
+        instance.tags.iter().any(|other| other.eq_ignore_ascii_case(tag))
     };
-    let healthy = instances.iter().filter(|instance| instance.health != Health::Critical);
-    let address = |instance: &Instance| match instance.address.as_ref() {
-        Some(Address::Ip(ip)) => Some(*ip),
-        Some(Address::Host(_)) => None,
-        None => match instance.node.address {
-            Address::Ip(ip) => Some(ip),
-            Address::Host(_) => None,
-        },
+    let healthy = || instances.iter().filter(|instance| instance.health != Health::Critical);
+    let is_a_tag = tag.is_some_and(|tag| healthy().any(|instance| has(instance, tag)));
+    let is_meant = |instance: &&Instance| match tag {
+        None => true,
+        Some(tag) if is_a_tag => has(instance, tag),
+        Some(tags) => tags.split('.').all(|tag| has(instance, tag)),
     };
-    healthy.filter(has_tag).filter_map(address).collect()
+    let ip = |address: &Address| match address {
+        Address::Ip(ip) => Some(*ip),
+        Address::Host(_) => None,
+    };
+    let address = |instance: &Instance| ip(instance.effective_address());
+    healthy().filter(is_meant).filter_map(address).collect()
 }
 
 /// What is known after some changes, kept in the plainest way. Names are in lower case.
@@ -105,46 +128,48 @@ struct Known {
 #[derive(Clone, Default)]
 struct Heard {
     nodes: Option<Vec<Node>>,
-    listing: Option<BTreeMap<String, Vec<String>>>,
+    /// Each name as it was first spelled, and its tags.
+    listing: Option<BTreeMap<String, (String, Vec<String>)>>,
     instances: BTreeMap<String, Vec<Instance>>,
+    /// The addresses of services, also of those whose instances are not kept.
+    owned: BTreeMap<String, Vec<(IpAddr, String, String)>>,
+    unlisted: BTreeMap<(Form, String), Change>,
+    queries: Option<Queries>,
 }
 
 impl Known {
     fn hear(&mut self, change: &Change) {
+        if let Change::Datacenters { names, .. } = change {
+            let heard = |name: &String| self.places.get(name).cloned().unwrap_or_default();
+            self.places = names.iter().map(|name| (name.clone(), heard(name))).collect();
+        }
+        let Some(place) = place(change).and_then(|name| self.places.get_mut(name)) else { return };
         match change {
-            Change::Datacenters { names, .. } => {
-                let heard = |name: &String| self.places.get(name).cloned().unwrap_or_default();
-                self.places = names.iter().map(|name| (name.clone(), heard(name))).collect();
-            }
-            Change::Nodes { datacenter, nodes } => {
-                if let Some(place) = self.places.get_mut(datacenter) {
-                    place.nodes = Some(nodes.clone());
+            Change::Nodes { nodes, .. } => place.nodes = Some(nodes.clone()),
+            Change::Queries { queries, .. } => place.queries = queries.clone(),
+            Change::Services { listing, .. } => place.list(listing),
+            Change::Service { form: Form::Service, service, instances, .. } => {
+                if place.lists(service) {
+                    place.instances.insert(service.to_lowercase(), instances.clone());
+                    place.owned.insert(service.to_lowercase(), owned_by(instances));
                 }
             }
-            Change::Services { datacenter, listing } => {
-                if let Some(place) = self.places.get_mut(datacenter) {
-                    let lower =
-                        |(name, tags): &(String, Vec<String>)| (name.to_lowercase(), tags.clone());
-                    let listing: BTreeMap<_, _> = listing.iter().map(lower).collect();
-                    place.instances.retain(|name, _| listing.contains_key(name));
-                    place.listing = Some(listing);
+            Change::Service { form, service, .. } => {
+                place.unlisted.insert((*form, service.to_lowercase()), change.clone());
+            }
+            Change::Owned { service, addresses, .. } => {
+                if place.lists(service) {
+                    place.owned.insert(service.to_lowercase(), addresses.clone());
                 }
             }
-            Change::Service { datacenter, service, instances, .. } => {
-                let Some(place) = self.places.get_mut(datacenter) else { return };
-                let service = service.to_lowercase();
-                if place.listing.as_ref().is_some_and(|listing| listing.contains_key(&service)) {
-                    place.instances.insert(service, instances.clone());
-                }
+            Change::Release { form: Form::Service, service, .. } => {
+                place.instances.remove(&service.to_lowercase());
             }
-            Change::Release { datacenter, service, .. } => {
-                if let Some(place) = self.places.get_mut(datacenter) {
-                    place.instances.remove(&service.to_lowercase());
-                }
+            Change::Release { form, service, .. } => {
+                place.unlisted.remove(&(*form, service.to_lowercase()));
             }
-            Change::Hold { .. }
-            | Change::Owned { .. }
-            | Change::Queries { .. }
+            Change::Datacenters { .. }
+            | Change::Hold { .. }
             | Change::Reach { .. }
             | Change::Settle { .. } => (),
         }
@@ -157,49 +182,107 @@ impl Known {
             return Vec::new();
         }
         let mut changes = vec![Change::Datacenters { local: LOCAL.to_owned(), names }];
-        for (datacenter, Heard { nodes, listing, instances }) in &self.places {
-            let datacenter = || datacenter.clone();
-            let nodes = nodes.clone();
+        for (name, place) in &self.places {
+            let datacenter = || name.clone();
+            let nodes = place.nodes.clone();
             changes.extend(nodes.map(|nodes| Change::Nodes { datacenter: datacenter(), nodes }));
-            if let Some(listing) = listing.clone() {
-                let listing = listing.into_iter().collect();
+            if let Some(listing) = &place.listing {
+                let listing = listing.values().cloned().collect();
                 changes.push(Change::Services { datacenter: datacenter(), listing });
             }
-            for (service, instances) in instances {
-                changes.push(told(datacenter(), service, instances.clone()));
+            for (service, instances) in &place.instances {
+                changes.push(told(name, service, instances.clone()));
             }
+            for (service, addresses) in place.owned.clone() {
+                changes.push(Change::Owned { datacenter: datacenter(), service, addresses });
+            }
+            changes.extend(place.unlisted.values().cloned());
+            let queries = place.queries.clone();
+            changes.push(Change::Queries { datacenter: datacenter(), queries });
         }
         changes
     }
 }
 
-fn told(datacenter: String, service: &str, instances: Vec<Instance>) -> Change {
-    Change::Service {
-        datacenter,
-        service: service.to_owned(),
-        instances,
-        held: Held::Watched,
-        form: Form::Service,
-        executed: None,
+impl Heard {
+    fn lists(&self, service: &str) -> bool {
+        let listing = self.listing.as_ref();
+        listing.is_some_and(|listing| listing.contains_key(&service.to_lowercase()))
+    }
+
+    fn list(&mut self, listing: &[(String, Vec<String>)]) {
+        let old = self.listing.take().unwrap_or_default();
+        let spelled = |key: &String, name: &String| {
+            old.get(key).map_or_else(|| name.clone(), |(old, _)| old.clone())
+        };
+        let entry = |(name, tags): &(String, Vec<String>)| {
+            let key = name.to_lowercase();
+            let name = spelled(&key, name);
+            (key, (name, tags.clone()))
+        };
+        let listing: BTreeMap<_, _> = listing.iter().map(entry).collect();
+        self.instances.retain(|key, _| listing.contains_key(key));
+        self.owned.retain(|key, _| listing.contains_key(key));
+        self.listing = Some(listing);
     }
 }
 
+/// The datacenter that a change is about.
+fn place(change: &Change) -> Option<&String> {
+    match change {
+        Change::Datacenters { .. } => None,
+        Change::Hold { datacenter, .. }
+        | Change::Nodes { datacenter, .. }
+        | Change::Owned { datacenter, .. }
+        | Change::Queries { datacenter, .. }
+        | Change::Reach { datacenter, .. }
+        | Change::Release { datacenter, .. }
+        | Change::Service { datacenter, .. }
+        | Change::Services { datacenter, .. }
+        | Change::Settle { datacenter, .. } => Some(datacenter),
+    }
+}
+
+fn owned_by(instances: &[Instance]) -> Vec<(IpAddr, String, String)> {
+    let owned = |instance: &Instance| match instance.address {
+        Some(Address::Ip(ip)) => Some((ip, instance.node.name.clone(), instance.id.clone())),
+        Some(Address::Host(_)) | None => None,
+    };
+    instances.iter().filter_map(owned).collect()
+}
+
 fn changes() -> impl Strategy<Value = Vec<Change>> {
-    let service = || select(&SERVICES[..]);
-    let tags = subsequence(&TAGS[..], 0..3).prop_map(owned);
-    let listing = prop::collection::btree_map(service().prop_map(str::to_owned), tags, 0..5);
+    // Any letter case means the same service.
+    let service = || {
+        (select(&SERVICES[..]), any::<bool>()).prop_map(|(name, is_upper)| match is_upper {
+            true => name.to_uppercase(),
+            false => name.to_owned(),
+        })
+    };
+    let tags = subsequence(&TAGS[..], 0..3);
+    let listing = prop::collection::btree_map(select(&SERVICES[..]), (any::<bool>(), tags), 0..5);
     let change = prop_oneof![
         1 => any::<bool>().prop_map(|both| datacenters(if both { 2 } else { 1 })),
-        3 => (datacenter(), nodes()).prop_map(|(datacenter, nodes)| {
-            Change::Nodes { datacenter, nodes }
-        }),
-        4 => (datacenter(), listing).prop_map(|(datacenter, listing)| {
-            Change::Services { datacenter, listing: listing.into_iter().collect() }
-        }),
+        3 => (datacenter(), nodes())
+            .prop_map(|(datacenter, nodes)| Change::Nodes { datacenter, nodes }),
+        4 => (datacenter(), listing)
+            .prop_map(|(datacenter, listing)| Change::Services { datacenter, listing: spelled(listing) }),
         8 => (datacenter(), service(), instances())
-            .prop_map(|(datacenter, service, instances)| told(datacenter, service, instances)),
-        1 => (datacenter(), service()).prop_map(|(datacenter, service)| {
-            Change::Release { datacenter, form: Form::Service, service: service.to_owned() }
+            .prop_map(|(datacenter, service, instances)| told(&datacenter, &service, instances)),
+        2 => (datacenter(), service(), instances()).prop_map(|(datacenter, service, instances)| {
+            Change::Owned { datacenter, service, addresses: owned_by(&instances) }
+        }),
+        2 => (datacenter(), service()).prop_map(|(datacenter, service)| {
+            Change::Release { datacenter, form: Form::Service, service }
+        }),
+        6 => (datacenter(), some_unlisted())
+            .prop_map(|(datacenter, unlisted)| unlisted.change(&datacenter)),
+        2 => (datacenter(), some_unlisted()).prop_map(|(datacenter, unlisted)| {
+            let Unlisted { form, name: service, .. } = unlisted;
+            Change::Release { datacenter, form, service }
+        }),
+        2 => (datacenter(), queries()).prop_map(|(datacenter, queries)| {
+            Change::Queries { datacenter, queries: queries.map(Queries::new) }
         }),
         1 => (datacenter(), any::<bool>()).prop_map(|(datacenter, reachable)| {
             Change::Reach { datacenter, reachable }
@@ -214,6 +297,14 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
     })
 }
 
+fn spelled(listing: BTreeMap<&str, (bool, Vec<&str>)>) -> Vec<(String, Vec<String>)> {
+    let spelled = |(name, (is_upper, tags)): (&str, (bool, Vec<&str>))| {
+        let name = if is_upper { name.to_uppercase() } else { name.to_owned() };
+        (name, tags.into_iter().map(str::to_owned).collect())
+    };
+    listing.into_iter().map(spelled).collect()
+}
+
 fn datacenters(count: usize) -> Change {
     let names = [LOCAL, REMOTE].iter().take(count).map(|name| (*name).to_owned()).collect();
     Change::Datacenters { local: LOCAL.to_owned(), names }
@@ -223,11 +314,8 @@ fn datacenter() -> impl Strategy<Value = String> {
     select(vec![LOCAL, REMOTE]).prop_map(str::to_owned)
 }
 
-fn owned(texts: Vec<&str>) -> Vec<String> {
-    texts.into_iter().map(str::to_owned).collect()
-}
-
-/// Names that show what is kept: services by tag, the parents of tags, nodes and their parents.
+/// Names that show what is kept: services by tag, the parents of tags, nodes and their parents,
+/// what is in no list, and whose the addresses are.
 fn names() -> Vec<String> {
     let mut forms: Vec<String> = NODES.iter().map(|node| format!("{node}.node")).collect();
     for service in SERVICES {
@@ -237,8 +325,22 @@ fn names() -> Vec<String> {
     for tag in TAGS {
         forms.push(format!("_{tag}.service"));
     }
+    for service in &SERVICES[..5] {
+        forms.extend(["connect", "ingress", "virtual"].map(|kind| format!("{service}.{kind}")));
+    }
+    let queries = ["geo", "plain.dotted", "dotted", "t-x.y", "y", "id-of-geo", "c", "query.c"];
+    forms.extend(queries.map(|name| format!("{name}.query")));
     let scopes = ["", ".dc1", ".dc2"];
-    scopes.iter().flat_map(|scope| forms.iter().map(move |form| format!("{form}{scope}"))).collect()
+    let scoped = |form: &String| scopes.map(|scope| format!("{form}{scope}"));
+    let mut names: Vec<String> = forms.iter().flat_map(scoped).collect();
+    names.extend(SERVICES[..5].iter().map(|service| format!("{service}.service.west.peer")));
+    let ipv4 = (1..9).map(|last| reverse_name(Ipv4Addr::new(10, 9, 0, last).into()));
+    let ipv6 =
+        (1..9).map(|last| reverse_name(Ipv6Addr::new(0xfd00, 0, 0, 9, 0, 0, 0, last).into()));
+    let parents =
+        ["0.9.10.in-addr.arpa", "9.10.in-addr.arpa", "9.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa"];
+    let reverse = ipv4.chain(ipv6).chain(parents.map(str::to_owned));
+    names.iter().map(|name| within(name, ZONE)).chain(reverse).collect()
 }
 
 const LOCAL: &str = "dc1";

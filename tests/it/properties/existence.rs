@@ -29,6 +29,11 @@ proptest! {
             }
         }
     }
+}
+
+proptest! {
+    // Each case asks a hundred names for twelve types.
+    #![proptest_config(config(60))]
 
     #[test]
     fn existence_does_not_depend_on_the_type(world in world()) {
