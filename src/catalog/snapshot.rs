@@ -49,6 +49,8 @@ pub struct Datacenter {
     pub(in crate::catalog) unlisted: [Shards<Service>; Form::UNLISTED.len()],
     /// The prepared queries there are; `None` where that is not known.
     pub(in crate::catalog) queries: Option<Arc<Queries>>,
+    /// Whether what was not heard of in `unlisted` does not exist.
+    pub(in crate::catalog) is_whole: bool,
     /// Whose each address is, by its reverse name.
     pub(in crate::catalog) pointers: Shards<Pointer>,
     /// Each name that such a name ends with, and how many do.
@@ -178,10 +180,20 @@ impl Datacenter {
         self.tags.get(tag).is_some()
     }
 
-    /// What was heard of a name of an unlisted form, in lower case. `None` is nothing, which proves
-    /// nothing.
-    pub fn unlisted(&self, form: Form, name: &[u8]) -> Option<&Service> {
-        self.unlisted.get(form.place()?)?.get(name).map(Arc::as_ref)
+    /// What was heard of a name of an unlisted form, in lower case. Nothing proves nothing, unless
+    /// all there is was told.
+    pub fn unlisted(&self, form: Form, name: &[u8]) -> Found<&Service> {
+        let services = form.place().and_then(|place| self.unlisted.get(place));
+        match services.and_then(|services| services.get(name)) {
+            Some(service) => Found::Here(service.as_ref()),
+            None if self.is_whole => Found::Missing,
+            None => Found::Unheard,
+        }
+    }
+
+    /// Whether names of which nothing was heard do not exist, whatever their form.
+    pub fn is_whole(&self) -> bool {
+        self.is_whole
     }
 
     /// All that was heard of unlisted forms.

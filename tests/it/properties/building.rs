@@ -146,7 +146,8 @@ impl Known {
             | Change::Owned { .. }
             | Change::Queries { .. }
             | Change::Reach { .. }
-            | Change::Settle { .. } => (),
+            | Change::Settle { .. }
+            | Change::Whole { .. } => (),
         }
     }
 
