@@ -256,12 +256,11 @@ impl<'s> Search<'s, '_> {
             return (Finding::Missing, None);
         };
         let want = || Want::Unlisted { datacenter: &datacenter.name, form, name: name.into() };
-        let Some(service) = datacenter.unlisted(form, name.as_bytes()) else {
-            let finding = match self.asked.turn {
-                Turn::Again | Turn::First => Finding::Wants(want()),
-                Turn::Last => Finding::Unreachable,
-            };
-            return (finding, None);
+        let service = match (datacenter.unlisted(form, name.as_bytes()), self.asked.turn) {
+            (Found::Here(service), _) => service,
+            (Found::Missing, _) => return (Finding::Missing, None),
+            (Found::Unheard, Turn::Again | Turn::First) => return (Finding::Wants(want()), None),
+            (Found::Unheard, Turn::Last) => return (Finding::Unreachable, None),
         };
         let finding = match self.held(service, want) {
             // What Consul denied a while ago, only Consul can deny now.
@@ -359,6 +358,7 @@ impl<'s> Search<'s, '_> {
             Subject::Address { .. } | Subject::Apex | Subject::Bare { .. } => {
                 (Finding::Missing, None)
             }
+            _ if local.is_whole() => (Finding::Missing, None),
             Subject::Connect { .. }
             | Subject::Ingress { .. }
             | Subject::Node { .. }

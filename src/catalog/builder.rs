@@ -93,6 +93,10 @@ impl Builder {
             }
             Change::Settle { datacenter, service } => self.settle(&datacenter, &service),
             Change::Services { datacenter, listing } => self.set_services(&datacenter, listing),
+            Change::Whole { datacenter } => {
+                let datacenter = self.datacenter_mut(&datacenter);
+                datacenter.is_some_and(|it| !std::mem::replace(&mut it.is_whole, true))
+            }
         }
     }
 
@@ -260,6 +264,7 @@ fn unheard(name: &str) -> Datacenter {
         unlisted: std::array::from_fn(|_| Shards::default()),
         queries: None,
         query_parents: Shards::default(),
+        is_whole: false,
         pointers: Shards::default(),
         pointer_parents: Shards::default(),
         node_owners: Arc::default(),

@@ -99,6 +99,12 @@ pub enum Change {
         /// Its name; of any letter case.
         service: String,
     },
+    /// Everything of a datacenter was told: of what no list has, such as the mesh and prepared
+    /// queries, all that was not told does not exist.
+    Whole {
+        /// Which one.
+        datacenter: String,
+    },
 }
 
 /// What a prepared query says besides its instances.

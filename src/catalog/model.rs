@@ -37,6 +37,22 @@ pub struct Tagged {
     pub mesh: Option<Address>,
 }
 
+impl Tagged {
+    /// The addresses by Consul's tags for them; `None` where no question is answered with any.
+    pub fn by_tag(at: impl Fn(&str) -> Option<Address>, wan_port: u16) -> Option<Box<Self>> {
+        let tagged = Self {
+            lan_ipv4: at("lan_ipv4"),
+            lan_ipv6: at("lan_ipv6"),
+            wan: at("wan"),
+            wan_ipv4: at("wan_ipv4"),
+            wan_ipv6: at("wan_ipv6"),
+            wan_port,
+            mesh: at("consul-virtual"),
+        };
+        (tagged != Self::default()).then(|| Box::new(tagged))
+    }
+}
+
 /// One of several ports of an instance.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct NamedPort {

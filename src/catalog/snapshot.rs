@@ -52,6 +52,8 @@ pub struct Datacenter {
     /// Each name that a dotted query's name ends with, and how many do. Only of those that were
     /// executed and found something: a template may have any name.
     pub(in crate::catalog) query_parents: Shards<Counted>,
+    /// Whether what was not heard of in `unlisted` does not exist.
+    pub(in crate::catalog) is_whole: bool,
     /// Whose each address is, by its reverse name.
     pub(in crate::catalog) pointers: Shards<Pointer>,
     /// Each name that such a name ends with, and how many do.
@@ -181,10 +183,20 @@ impl Datacenter {
         self.tags.get(tag).is_some()
     }
 
-    /// What was heard of a name of an unlisted form, in lower case. `None` is nothing, which proves
-    /// nothing.
-    pub fn unlisted(&self, form: Form, name: &[u8]) -> Option<&Service> {
-        self.unlisted.get(form.place()?)?.get(name).map(Arc::as_ref)
+    /// What was heard of a name of an unlisted form, in lower case. Nothing proves nothing, unless
+    /// all there is was told.
+    pub fn unlisted(&self, form: Form, name: &[u8]) -> Found<&Service> {
+        let services = form.place().and_then(|place| self.unlisted.get(place));
+        match services.and_then(|services| services.get(name)) {
+            Some(service) => Found::Here(service.as_ref()),
+            None if self.is_whole => Found::Missing,
+            None => Found::Unheard,
+        }
+    }
+
+    /// Whether names of which nothing was heard do not exist, whatever their form.
+    pub fn is_whole(&self) -> bool {
+        self.is_whole
     }
 
     /// All that was heard of unlisted forms.

@@ -258,7 +258,7 @@ pub static KEYS: &[Key] = &[
     Key::inert(
         "dns_config.prefer_namespace",
         "false",
-        "names hold no namespace; it is set for all by consul.namespace",
+        "a lone label behind the kind is a datacenter; see consul.namespace",
         Kind::Flag(|_, _| ()),
     ),
     Key::new(

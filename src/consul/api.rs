@@ -197,7 +197,7 @@ impl NodeEntry {
 impl NodeEntry {
     fn tagged(&self) -> Option<Box<Tagged>> {
         let entries = self.tagged_addresses.as_ref()?;
-        some_tagged(|tag| Address::from_text(entries.get(tag)?.as_deref()?), 0)
+        Tagged::by_tag(|tag| Address::from_text(entries.get(tag)?.as_deref()?), 0)
     }
 }
 
@@ -206,7 +206,7 @@ impl ServiceEntry {
         let entries = self.tagged_addresses.as_ref()?;
         let wan = entries.get("wan").and_then(Option::as_ref);
         let wan_port = wan.map_or(0, |entry| port_number(entry.port));
-        some_tagged(|tag| Address::from_text(&entries.get(tag)?.as_ref()?.address), wan_port)
+        Tagged::by_tag(|tag| Address::from_text(&entries.get(tag)?.as_ref()?.address), wan_port)
     }
 
     fn named_ports(&self) -> Vec<NamedPort> {
@@ -241,20 +241,6 @@ impl ServiceEntry {
             warning: weights.warning.map_or(default.warning, clamp),
         }
     }
-}
-
-/// The addresses that questions are answered with; `None` where there are none of those.
-fn some_tagged(at: impl Fn(&str) -> Option<Address>, wan_port: u16) -> Option<Box<Tagged>> {
-    let tagged = Tagged {
-        lan_ipv4: at("lan_ipv4"),
-        lan_ipv6: at("lan_ipv6"),
-        wan: at("wan"),
-        wan_ipv4: at("wan_ipv4"),
-        wan_ipv6: at("wan_ipv6"),
-        wan_port,
-        mesh: at("consul-virtual"),
-    };
-    (tagged != Tagged::default()).then(|| Box::new(tagged))
 }
 
 /// 0 for what is no port: a clamped one would lead somewhere else.

@@ -56,7 +56,8 @@ impl Heard {
             | Change::Queries { .. }
             | Change::Reach { .. }
             | Change::Release { .. }
-            | Change::Settle { .. } => Self::Other,
+            | Change::Settle { .. }
+            | Change::Whole { .. } => Self::Other,
             Change::Service { datacenter, form, service, .. } => {
                 Self::Service { key: Key::new(datacenter, *form, service), name: service.clone() }
             }
@@ -72,10 +73,12 @@ pub fn find<'s>(snapshot: &'s Snapshot, key: &Key) -> Option<&'s Service> {
     let Found::Here(datacenter) = snapshot.datacenter(Some(key.datacenter.as_bytes())) else {
         return None;
     };
-    if key.form != Form::Service {
-        return datacenter.unlisted(key.form, key.service.as_bytes());
-    }
-    match datacenter.service(key.service.as_bytes()) {
+    let name = key.service.as_bytes();
+    let found = match key.form {
+        Form::Service => datacenter.service(name),
+        _ => datacenter.unlisted(key.form, name),
+    };
+    match found {
         Found::Here(service) => Some(service),
         Found::Missing | Found::Unheard => None,
     }

@@ -23,6 +23,19 @@ struct Datacenter {
     nodes: Vec<Node>,
     /// By name in lower case.
     services: BTreeMap<String, Service>,
+    /// What speaks for a service in the mesh, by that service's name in lower case.
+    mesh: BTreeMap<String, Service>,
+}
+
+/// One instance, as a node runs it.
+#[derive(Clone, Debug)]
+pub struct Registration {
+    /// The name of its service.
+    pub service: String,
+    /// The instance itself.
+    pub instance: Instance,
+    /// The service that it speaks for in the mesh, which is its own where it needs no proxy.
+    pub speaks_for: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -37,17 +50,15 @@ impl Catalog {
         Self { datacenters: BTreeMap::from([(local.clone(), Datacenter::default())]), local }
     }
 
-    /// Adds a node, and so its datacenter, with its instances, each with its service's name.
-    pub fn add_node(&mut self, datacenter: String, node: Node, instances: Vec<(String, Instance)>) {
+    /// Adds a node, and so its datacenter, with all that it runs.
+    pub fn add_node(&mut self, datacenter: String, node: Node, runs: Vec<Registration>) {
         let datacenter = self.datacenters.entry(datacenter).or_default();
         datacenter.nodes.push(node);
-        for (name, instance) in instances {
-            datacenter
-                .services
-                .entry(name.to_lowercase())
-                .or_insert_with(|| Service { name, instances: Vec::new() })
-                .instances
-                .push(instance);
+        for Registration { service, instance, speaks_for } in runs {
+            if let Some(name) = speaks_for {
+                add(&mut datacenter.mesh, name, instance.clone());
+            }
+            add(&mut datacenter.services, service, instance);
         }
     }
 
@@ -84,7 +95,13 @@ impl Datacenter {
         // without an entry in the list has instances.
         for (key, service) in before.iter().flat_map(|before| &before.services) {
             if !self.services.contains_key(key) {
-                changes.push(service_change(name, &service.name, Vec::new()));
+                changes.push(service_change(name, Form::Service, &service.name, Vec::new()));
+            }
+        }
+        for (key, service) in before.iter().flat_map(|before| &before.mesh) {
+            if !self.mesh.contains_key(key) {
+                let (datacenter, service) = (name.to_owned(), service.name.clone());
+                changes.push(Change::Release { datacenter, form: Form::Connect, service });
             }
         }
         let listing = self.listing();
@@ -95,10 +112,12 @@ impl Datacenter {
             let nodes = self.nodes.clone();
             changes.push(Change::Nodes { datacenter: name.to_owned(), nodes });
         }
-        for (key, service) in &self.services {
-            if before.and_then(|before| before.services.get(key)) != Some(service) {
-                changes.push(service_change(name, &service.name, service.instances.clone()));
-            }
+        let services = before.map(|before| &before.services);
+        changes.extend(differing(name, Form::Service, &self.services, services));
+        let mesh = before.map(|before| &before.mesh);
+        changes.extend(differing(name, Form::Connect, &self.mesh, mesh));
+        if before.is_none() {
+            changes.push(Change::Whole { datacenter: name.to_owned() });
         }
         changes
     }
@@ -116,10 +135,31 @@ impl Datacenter {
     }
 }
 
-fn service_change(datacenter: &str, service: &str, instances: Vec<Instance>) -> Change {
+fn add(services: &mut BTreeMap<String, Service>, name: String, instance: Instance) {
+    let service = services.entry(name.to_lowercase());
+    let service = service.or_insert_with(|| Service { name, instances: Vec::new() });
+    service.instances.push(instance);
+}
+
+/// Those of `now` that are not the same in `before`.
+fn differing<'c>(
+    datacenter: &'c str,
+    form: Form,
+    now: &'c BTreeMap<String, Service>,
+    before: Option<&'c BTreeMap<String, Service>>,
+) -> impl Iterator<Item = Change> + use<'c> {
+    let is_other = move |(key, service): &(&String, &Service)| {
+        before.and_then(|before| before.get(*key)) != Some(*service)
+    };
+    now.iter().filter(is_other).map(move |(_, service)| {
+        service_change(datacenter, form, &service.name, service.instances.clone())
+    })
+}
+
+fn service_change(datacenter: &str, form: Form, service: &str, instances: Vec<Instance>) -> Change {
     Change::Service {
         datacenter: datacenter.to_owned(),
-        form: Form::Service,
+        form,
         service: service.to_owned(),
         instances,
         held: Held::Watched,
@@ -147,16 +187,20 @@ mod tests {
                 let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
                 format!("{datacenter} nodes {names:?}")
             }
-            Change::Service { datacenter, service, instances, .. } => {
+            Change::Release { datacenter, form, service } => {
+                format!("{datacenter} release {} {service}", form.as_str())
+            }
+            Change::Service { datacenter, form, service, instances, .. } => {
                 let at = |instance: &crate::catalog::model::Instance| {
                     format!("{}:{}", instance.node.name, instance.port)
                 };
                 let at: Vec<String> = instances.iter().map(at).collect();
-                format!("{datacenter} service {service} {at:?}")
+                format!("{datacenter} {} {service} {at:?}", form.as_str())
             }
             Change::Services { datacenter, listing } => {
                 format!("{datacenter} services {listing:?}")
             }
+            Change::Whole { datacenter } => format!("{datacenter} whole"),
             other => format!("{other:?}"),
         }
     }
@@ -177,8 +221,10 @@ mod tests {
             r#"dc1 nodes ["n1", "n2"]"#,
             r#"dc1 service db ["n1:5432"]"#,
             r#"dc1 service web ["n1:80", "n2:80"]"#,
+            "dc1 whole",
             "dc2 services []",
             r#"dc2 nodes ["m1"]"#,
+            "dc2 whole",
         ];
         assert_eq!(got, expected);
     }
@@ -224,7 +270,33 @@ mod tests {
         check(
             BASE,
             &after,
-            &[r#"datacenters ["dc1", "dc3"] local dc1"#, "dc3 services []", r#"dc3 nodes ["m1"]"#],
+            &[
+                r#"datacenters ["dc1", "dc3"] local dc1"#,
+                "dc3 services []",
+                r#"dc3 nodes ["m1"]"#,
+                "dc3 whole",
+            ],
         );
+    }
+
+    #[test]
+    fn what_speaks_for_a_service_comes_and_goes_with_it() {
+        let proxy = r#"{"name": "p", "port": 9, "kind": "connect-proxy",
+            "proxy": {"destination_service_name": "Web"}}"#;
+        let with_proxy = BASE.replace(r#"{"name": "db", "port": 5432}"#, proxy);
+        let listed = r#"dc1 services [("p", []), ("web", ["v1", "v2"])]"#;
+        check(
+            BASE,
+            &with_proxy,
+            &[
+                "dc1 service db []",
+                listed,
+                r#"dc1 service p ["n1:9"]"#,
+                r#"dc1 connect Web ["n1:9"]"#,
+            ],
+        );
+        let native = BASE.replace("5432", r#"5432, "connect": {"native": true}"#);
+        check(BASE, &native, &[r#"dc1 connect db ["n1:5432"]"#]);
+        check(&native, BASE, &["dc1 release connect db"]);
     }
 }

@@ -1,16 +1,19 @@
 //! From the text of a catalogue file to a [`Catalog`]: datacenters, nodes, services, checks.
 //!
-//! Each kind of object has a table of its keys, and one function that reads it. What a broken
-//! value leaves open is filled with a placeholder, so that reading goes on to the next mistake;
-//! the mistake itself keeps the catalogue from existing.
+//! Each kind of object has a table of its keys, its shape, and one function that reads it. What a
+//! broken value leaves open is filled with a placeholder, so that reading goes on to the next
+//! mistake; the mistake itself keeps the catalogue from existing.
 
 use std::collections::HashMap;
 
-use crate::catalog::model::{Address, Health, Instance, Node, Weights};
-use crate::file::catalog::Catalog;
-use crate::file::fields::{Fields, Found, Reader, Shape};
+use crate::catalog::model::{Address, Health, Instance, NamedPort, Node, Tagged, Weights};
+use crate::file::catalog::{Catalog, Registration};
+use crate::file::fields::{Fields, Found, Reader};
 use crate::file::json::Json;
 use crate::file::mistake::{CatalogFileErrors, Fault, Mistake};
+use crate::file::shapes::{
+    CHECK, CONNECT, FILE, NODE, PORT, PROXY, SERVICE, TAGGED_ADDRESS, WEIGHTS,
+};
 
 /// Reads a catalogue file.
 ///
@@ -32,12 +35,7 @@ pub fn parse(text: &str) -> Result<Catalog, CatalogFileErrors> {
 struct NodeDraft {
     datacenter: String,
     node: Node,
-    services: Vec<ServiceDraft>,
-}
-
-struct ServiceDraft {
-    name: String,
-    instance: Instance,
+    runs: Vec<Registration>,
 }
 
 /// One check: its status, and the service it is about; `None` is the whole node.
@@ -56,8 +54,8 @@ fn read_file(reader: &mut Reader, json: &Json) -> Catalog {
         let name = reader.text(&fields, "node_name").unwrap_or("local").to_owned();
         let address = reader.address(&fields, "advertise_addr").unwrap_or(LOOPBACK);
         let node = Node::new(name, address);
-        let services = read_services(reader, &fields, &node);
-        let draft = NodeDraft { datacenter: local.clone(), node, services };
+        let runs = read_services(reader, &fields, &node);
+        let draft = NodeDraft { datacenter: local.clone(), node, runs };
         drafts.push((fields.place_of("node_name"), draft));
     }
     for found in reader.list(&fields, "nodes") {
@@ -72,7 +70,7 @@ fn read_file(reader: &mut Reader, json: &Json) -> Catalog {
 fn gather(reader: &mut Reader, local: String, drafts: Vec<(String, NodeDraft)>) -> Catalog {
     let mut catalog = Catalog::new(local);
     let mut places: HashMap<(String, String), String> = HashMap::new();
-    for (place, NodeDraft { datacenter, node, services }) in drafts {
+    for (place, NodeDraft { datacenter, node, runs }) in drafts {
         let key = (datacenter.clone(), node.name.to_lowercase());
         match places.get(&key) {
             // A node whose name is itself a mistake has the empty one.
@@ -81,8 +79,7 @@ fn gather(reader: &mut Reader, local: String, drafts: Vec<(String, NodeDraft)>) 
             }
             _ => {
                 places.insert(key, place);
-                let instances = services.into_iter().map(|draft| (draft.name, draft.instance));
-                catalog.add_node(datacenter, node, instances.collect());
+                catalog.add_node(datacenter, node, runs);
             }
         }
     }
@@ -93,9 +90,19 @@ fn read_node(reader: &mut Reader, fields: &Fields<'_>, local: &str) -> NodeDraft
     let name = reader.required_text(fields, "name", "the node's name").unwrap_or_default();
     let address = reader.required_address(fields, "address").unwrap_or(LOOPBACK);
     let datacenter = read_datacenter(reader, fields).unwrap_or_else(|| local.to_owned());
-    let node = Node::new(name.to_owned(), address);
-    let services = read_services(reader, fields, &node);
-    NodeDraft { datacenter, node, services }
+    let tagged = read_entries(reader, fields, "tagged_addresses", Reader::address_of);
+    let at = |tag: &str| tagged.iter().find(|(key, _)| key == tag).map(|(_, to)| to.clone());
+    let mut meta = read_entries(reader, fields, "meta", |reader, found| match found.json {
+        Json::Text(value) => Some(value.clone()),
+        _ => {
+            reader.wrong(found, "a string");
+            None
+        }
+    });
+    meta.sort();
+    let node = Node { tagged: Tagged::by_tag(at, 0), meta, ..Node::new(name.to_owned(), address) };
+    let runs = read_services(reader, fields, &node);
+    NodeDraft { datacenter, node, runs }
 }
 
 /// The datacenter that an object names, in lower case as Consul keeps it.
@@ -112,8 +119,8 @@ fn read_datacenter(reader: &mut Reader, fields: &Fields<'_>) -> Option<String> {
 }
 
 /// All services of a node, each with the health that its own checks and the node's give it.
-fn read_services(reader: &mut Reader, fields: &Fields<'_>, node: &Node) -> Vec<ServiceDraft> {
-    let mut drafts: Vec<ServiceDraft> = Vec::new();
+fn read_services(reader: &mut Reader, fields: &Fields<'_>, node: &Node) -> Vec<Registration> {
+    let mut drafts: Vec<Registration> = Vec::new();
     let mut places: HashMap<String, String> = HashMap::new();
     for found in one_and_many(reader, fields, ("service", "services")) {
         let Some(fields) = reader.fields(&found, &SERVICE) else {
@@ -146,29 +153,87 @@ fn read_services(reader: &mut Reader, fields: &Fields<'_>, node: &Node) -> Vec<S
     drafts
 }
 
-fn read_service(reader: &mut Reader, fields: &Fields<'_>, node: &Node) -> ServiceDraft {
+fn read_service(reader: &mut Reader, fields: &Fields<'_>, node: &Node) -> Registration {
     let name = reader.required_text(fields, "name", "the service's name").unwrap_or_default();
     let id = reader.text(fields, "id").unwrap_or(name);
     let tags = read_tags(reader, fields);
     let address = reader.address(fields, "address");
-    let port = reader.number(fields, "port", (0, 0), "a whole number between 0 and 65535");
+    let (port, ports) = read_ports(reader, fields);
+    let tagged = read_tagged(reader, fields);
+    let speaks_for = read_speaks_for(reader, fields, name);
     let weights = read_weights(reader, fields);
     // Checks in a service are the service's own, whatever ID they give.
     let checks = read_checks(reader, fields);
     let health = checks.iter().map(|check| check.health).max().unwrap_or(Health::Passing);
     let (id, node) = (id.to_owned(), node.clone());
-    let instance = Instance {
-        id,
-        node,
-        address,
-        port,
-        ports: Vec::new(),
-        tagged: None,
-        tags,
-        weights,
-        health,
-    };
-    ServiceDraft { name: name.to_owned(), instance }
+    let instance = Instance { id, node, address, port, ports, tagged, tags, weights, health };
+    Registration { service: name.to_owned(), instance, speaks_for }
+}
+
+/// The port that all clients use, and those that have names.
+///
+/// Consul: without a port, it is the default one of several, else the first.
+fn read_ports(reader: &mut Reader, fields: &Fields<'_>) -> (u16, Vec<NamedPort>) {
+    let port = reader.number(fields, "port", (0, 0), PORT_NUMBER);
+    let (mut ports, mut default) = (Vec::new(), None);
+    for found in reader.list(fields, "ports") {
+        let Some(fields) = reader.fields(&found, &PORT) else {
+            continue;
+        };
+        let name = reader.required_text(&fields, "name", "the port's name").unwrap_or_default();
+        let port = reader.number(&fields, "port", (0, 0), PORT_NUMBER);
+        if reader.flag(&fields, "default") {
+            default = Some(port);
+        }
+        ports.push(NamedPort { name: name.to_owned(), port });
+    }
+    let first = || ports.first().map(|first| first.port);
+    let port = if port == 0 { default.or_else(first).unwrap_or_default() } else { port };
+    (port, ports)
+}
+
+/// The tagged addresses of a service, which have ports.
+fn read_tagged(reader: &mut Reader, fields: &Fields<'_>) -> Option<Box<Tagged>> {
+    let tagged = read_entries(reader, fields, "tagged_addresses", |reader, found| {
+        let fields = reader.fields(found, &TAGGED_ADDRESS)?;
+        let port = reader.number(&fields, "port", (0, 0), PORT_NUMBER);
+        Some((reader.address(&fields, "address")?, port))
+    });
+    let at = |tag: &str| tagged.iter().find(|(key, _)| key == tag).map(|(_, to)| to);
+    let wan_port = at("wan").map_or(0, |(_, port)| *port);
+    Tagged::by_tag(|tag| at(tag).map(|(address, _)| address.clone()), wan_port)
+}
+
+/// The service that an instance of `service` speaks for in the mesh.
+fn read_speaks_for(reader: &mut Reader, fields: &Fields<'_>, service: &str) -> Option<String> {
+    let kind = reader.text(fields, "kind").unwrap_or_default();
+    if let Some(found) = fields.get("kind").filter(|_| !KINDS.contains(&kind)) {
+        reader.wrong(found, "a kind of service that Consul has, such as \"connect-proxy\"");
+    }
+    let proxy = fields.get("proxy").and_then(|found| reader.fields(found, &PROXY));
+    if kind == "connect-proxy" {
+        let Some(proxy) = proxy else {
+            reader.note(
+                &format!("{}.{DESTINATION}", fields.place_of("proxy")),
+                Fault::Missing(DESTINATION_IS),
+            );
+            return None;
+        };
+        return reader.required_text(&proxy, DESTINATION, DESTINATION_IS).map(str::to_owned);
+    }
+    let connect = fields.get("connect").and_then(|found| reader.fields(found, &CONNECT))?;
+    reader.flag(&connect, "native").then(|| service.to_owned())
+}
+
+/// What an object holds whose keys are not ours to say, in the order of the file.
+fn read_entries<T>(
+    reader: &mut Reader,
+    fields: &Fields<'_>,
+    key: &str,
+    read: impl Fn(&mut Reader, &Found<'_>) -> Option<T>,
+) -> Vec<(String, T)> {
+    let entries = reader.entries(fields, key).into_iter();
+    entries.filter_map(|(key, found)| Some((key, read(reader, &found)?))).collect()
 }
 
 fn read_tags(reader: &mut Reader, fields: &Fields<'_>) -> Vec<String> {
@@ -246,127 +311,28 @@ fn one_and_many<'j>(
 /// The address of a node that none is given for.
 const LOOPBACK: Address = Address::Ip(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
 
+const PORT_NUMBER: &str = "a whole number between 0 and 65535";
+
+const DESTINATION: &str = "destination_service_name";
+
+const DESTINATION_IS: &str = "the name of the service that the proxy is for";
+
+/// Consul's kinds of services; the empty one is an ordinary service.
+const KINDS: [&str; 7] = [
+    "",
+    "api-gateway",
+    "connect-proxy",
+    "destination",
+    "ingress-gateway",
+    "mesh-gateway",
+    "terminating-gateway",
+];
+
 const STATUSES: [&str; 3] = ["passing", "warning", "critical"];
 
 /// Keys at the top of the file that call for a default node.
 const DEFAULT_NODE_KEYS: [&str; 6] =
     ["node_name", "advertise_addr", "service", "services", "check", "checks"];
-
-const FILE: Shape = Shape {
-    noun: "a catalogue file",
-    read: &[
-        &["datacenter"],
-        &["nodes"],
-        &["services"],
-        &["service"],
-        &["checks"],
-        &["check"],
-        &["node_name"],
-        &["advertise_addr"],
-    ],
-    ignored: &[],
-};
-
-const NODE: Shape = Shape {
-    noun: "a node",
-    read: &[
-        &["name", "node", "node_name"],
-        &["address"],
-        &["datacenter"],
-        &["services"],
-        &["service"],
-        &["checks"],
-        &["check"],
-    ],
-    ignored: &["id", "meta", "node_meta", "partition", "tagged_addresses"],
-};
-
-const SERVICE: Shape = Shape {
-    noun: "a service",
-    read: &[
-        &["name", "service", "service_name"],
-        &["id", "service_id"],
-        &["tags", "service_tags"],
-        &["address", "service_address"],
-        &["port", "service_port"],
-        &["weights", "service_weights"],
-        &["checks"],
-        &["check"],
-    ],
-    ignored: &[
-        "connect",
-        "create_index",
-        "enable_tag_override",
-        "kind",
-        "locality",
-        "meta",
-        "modify_index",
-        "namespace",
-        "partition",
-        "ports",
-        "proxy",
-        "service_enable_tag_override",
-        "service_meta",
-        "service_tagged_addresses",
-        "socket_path",
-        "tagged_addresses",
-        "token",
-    ],
-};
-
-const WEIGHTS: Shape = Shape { noun: "weights", read: &[&["passing"], &["warning"]], ignored: &[] };
-
-const CHECK: Shape = Shape {
-    noun: "a check",
-    read: &[&["status"], &["service_id"]],
-    ignored: &[
-        "alias_node",
-        "alias_service",
-        "args",
-        "body",
-        "check_id",
-        "create_index",
-        "definition",
-        "deregister_critical_service_after",
-        "disable_redirects",
-        "docker_container_id",
-        "failures_before_critical",
-        "failures_before_warning",
-        "grpc",
-        "grpc_use_tls",
-        "h2ping",
-        "h2ping_use_tls",
-        "header",
-        "http",
-        "id",
-        "interval",
-        "method",
-        "modify_index",
-        "name",
-        "namespace",
-        "node",
-        "notes",
-        "os_service",
-        "output",
-        "output_max_size",
-        "partition",
-        "script",
-        "script_args",
-        "service_name",
-        "service_tags",
-        "shell",
-        "success_before_passing",
-        "tcp",
-        "tcp_use_tls",
-        "timeout",
-        "tls_server_name",
-        "tls_skip_verify",
-        "token",
-        "ttl",
-        "type",
-        "udp",
-    ],
-};
 
 #[cfg(test)]
 mod tests;

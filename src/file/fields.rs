@@ -107,6 +107,39 @@ impl Reader {
         items.iter().enumerate().map(|(at, json)| Found { place: place(at), json }).collect()
     }
 
+    /// The entries of an object with keys of the writer's own, each with its place.
+    pub fn entries<'j>(&mut self, fields: &Fields<'j>, key: &str) -> Vec<(String, Found<'j>)> {
+        let Some(found) = fields.get(key) else {
+            return Vec::new();
+        };
+        let Json::Object(entries) = found.json else {
+            self.wrong(found, "an object");
+            return Vec::new();
+        };
+        let mut known: Vec<(String, Found<'j>)> = Vec::new();
+        for (key, json) in entries.iter().filter(|(_, json)| *json != Json::Null) {
+            let place = below(&found.place, key);
+            if known.iter().any(|(other, _)| other == key) {
+                self.note(&place, Fault::DuplicateKey(key.clone()));
+                continue;
+            }
+            known.push((key.clone(), Found { place, json }));
+        }
+        known
+    }
+
+    /// Whether a switch is on; off where the key is not given.
+    pub fn flag(&mut self, fields: &Fields<'_>, key: &str) -> bool {
+        match fields.get(key) {
+            None => false,
+            Some(Found { json: Json::Bool(value), .. }) => *value,
+            Some(found) => {
+                self.wrong(found, "true or false");
+                false
+            }
+        }
+    }
+
     /// A string. `None` where the key is not given or the value is empty, as in Consul.
     pub fn text<'j>(&mut self, fields: &Fields<'j>, key: &str) -> Option<&'j str> {
         let found = fields.get(key)?;
@@ -138,7 +171,11 @@ impl Reader {
 
     /// An address that an answer can carry. `None` where the key is not given or empty.
     pub fn address(&mut self, fields: &Fields<'_>, key: &str) -> Option<Address> {
-        let found = fields.get(key)?;
+        self.address_of(fields.get(key)?)
+    }
+
+    /// The address that a value is. `None` where it is empty.
+    pub fn address_of(&mut self, found: &Found<'_>) -> Option<Address> {
         let Json::Text(text) = found.json else {
             self.wrong(found, ADDRESS);
             return None;

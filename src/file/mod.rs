@@ -8,6 +8,7 @@
 //!   "nodes": [ { "name": "web-1", "address": "10.0.0.1",
 //!                "datacenter": "dc2",             the local one if not given
 //!                "checks": [ check, … ],          of the node, so of all that it runs
+//!                "meta": …, "tagged_addresses": …,
 //!                "services": [ { "name": "web", "port": 80, "check": check, … }, … ] } ],
 //!   "services": [ service, … ],  "service": …,    on a node "local" at 127.0.0.1, or as
 //!   "node_name": …, "advertise_addr": … }         these two say
@@ -15,7 +16,8 @@
 //! ```
 //!
 //! Nobody runs the checks. **A check without a status is passing**, where an agent of Consul's
-//! would have it critical until its first run.
+//! would have it critical until its first run. **What the file lacks does not exist**, names of the
+//! mesh and of prepared queries included, which no list of Consul's has.
 //!
 //! This module knows nothing of DNS, and nothing of Consul's HTTP API.
 
@@ -25,6 +27,7 @@ pub mod fields;
 pub mod follow;
 pub mod json;
 pub mod mistake;
+pub mod shapes;
 
 use std::path::{Path, PathBuf};
 
@@ -75,10 +78,12 @@ pub fn read(path: &Path) -> Result<Catalog, ReadError> {
 /// - `web` on n1 to n5: n1 to n3 are healthy, with tags v1 and v2, n3 with an address of its
 ///   own; n4 warns, and its weight drops; n5 is critical, so it never appears;
 /// - `db`: a primary and a replica, by tag; `cache`: an IPv6 node;
-/// - `payments`: an external service, a hostname in place of an address;
+/// - `web-proxy`: speaks for `web` in the mesh;
+/// - `api` on n7.rack2, a node with two addresses: a tag with a dot, and ports with names;
+/// - `payments`: an external service, a hostname in place of an address; so is a node, mainframe;
 /// - `many`: 60 instances, more than one UDP reply holds.
 ///
-/// dc2 has a `web` and a `db` of its own.
+/// dc2 has a `web` and a `db` of its own, and the former's node an address for other datacenters.
 pub const DEMO: &str = include_str!("../../config/demo.json");
 
 #[cfg(test)]
@@ -93,20 +98,31 @@ mod tests {
     fn the_demo_is_what_its_comment_says() {
         let mut services = BTreeMap::new();
         for change in parse(DEMO).unwrap().changes() {
-            if let Change::Service { datacenter, service, instances, .. } = change {
-                services.insert(format!("{service}.{datacenter}"), instances);
+            if let Change::Service { datacenter, form, service, instances, .. } = change {
+                services.insert(format!("{service}.{}.{datacenter}", form.as_str()), instances);
             }
         }
         let health = |service: &str| -> Vec<Health> {
             services[service].iter().map(|instance| instance.health).collect()
         };
         let (passing, warning, critical) = (Health::Passing, Health::Warning, Health::Critical);
-        assert_eq!(health("web.dc1"), [passing, passing, passing, warning, critical]);
-        assert_eq!(services["many.dc1"].len(), 60);
+        assert_eq!(health("web.service.dc1"), [passing, passing, passing, warning, critical]);
+        assert_eq!(services["many.service.dc1"].len(), 60);
         let names: Vec<&str> = services.keys().map(String::as_str).collect();
         assert_eq!(
             names,
-            ["cache.dc1", "db.dc1", "db.dc2", "many.dc1", "payments.dc1", "web.dc1", "web.dc2"]
+            [
+                "api.service.dc1",
+                "cache.service.dc1",
+                "db.service.dc1",
+                "db.service.dc2",
+                "many.service.dc1",
+                "payments.service.dc1",
+                "web-proxy.service.dc1",
+                "web.connect.dc1",
+                "web.service.dc1",
+                "web.service.dc2",
+            ]
         );
     }
 

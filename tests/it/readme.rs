@@ -3,6 +3,8 @@
 //! Commands in `console` blocks begin with `$ `; what follows is their output. Of `dig` the
 //! records are compared, in any order, since a server shuffles; a line `...` stands for the rest.
 
+mod against_consul;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -154,25 +156,80 @@ async fn the_demo_answers_as_the_table_of_names_says() {
     let demo = Program::demo().await;
     let server = demo.dns_address().await;
     let rows = table("| form | example | type | answer |");
-    assert!(rows.len() > 20);
+    assert!(rows.len() > 50);
     for row in rows {
-        let [name, qtype, answer] = [&row[1], &row[2], &row[3]];
-        let arguments = format!("+noall +comments +answer {} {qtype}", quoted(name).concat());
-        let output = ask(&dig, server, &arguments);
-        let mut got: Vec<String> = records(&output).iter().map(|record| rdata(record)).collect();
-        got.sort();
-        let mut expected = quoted(answer);
-        expected.sort();
-        let (_, status) = output.split_once("status: ").expect(&output);
-        let (status, _) = status.split_once(',').unwrap();
-        match expected.is_empty() {
-            false => assert_eq!(got, expected, "{name} {qtype}\n{output}"),
-            true => {
-                let word = if status == "NOERROR" && got.is_empty() { "NODATA" } else { status };
-                assert_eq!(word, answer, "{name} {qtype}\n{output}");
-            }
-        }
+        check_row(&dig, server, &row[1..]);
     }
+}
+
+#[tokio::test]
+async fn settings_change_the_demo_as_the_readme_says() {
+    let Some(dig) = dig() else { return };
+    let rows = table("| setting | example | type | answer |");
+    assert!(rows.len() > 5);
+    for row in rows {
+        let settings = quoted(&row[0]);
+        let env = settings.iter().map(|setting| setting.split_once('=').unwrap());
+        let args = ["demo", "--dns", ANY_PORT, "--admin", ANY_PORT];
+        let demo = Program::start(&args, &env.collect::<Vec<_>>());
+        demo.ready().await;
+        check_row(&dig, demo.dns_address().await, &row[1..]);
+    }
+}
+
+/// Holds a server against an example, its type and its answer.
+#[track_caller]
+fn check_row(dig: &Path, server: SocketAddr, row: &[String]) {
+    let [example, qtype, answer] = row else { panic!("{row:?}") };
+    let arguments = format!("{} {qtype}", quoted(example).concat());
+    assert_eq!(said(dig, server, &arguments), shown(answer), "{arguments}");
+}
+
+/// What a cell says of a reply: its data, sorted, or a word for why there is none.
+fn shown(cell: &str) -> String {
+    let mut data = quoted(cell);
+    data.sort();
+    if data.is_empty() { cell.to_owned() } else { data.join(" ") }
+}
+
+/// The same of the reply to a question.
+///
+/// Of more records than one reads, their number; of a SOA, all but the serial.
+fn said(dig: &Path, server: SocketAddr, arguments: &str) -> String {
+    let base = "+nocookie +ignore +noall +comments +answer +authority";
+    let output = ask(dig, server, &format!("{base} {arguments}"));
+    let Some((_, head)) = output.split_once("status: ") else { panic!("{arguments}: {output}") };
+    let (status, _) = head.split_once(',').unwrap();
+    let section = |name: &str| {
+        let (_, rest) = output.split_once(&format!(";; {name} SECTION:\n"))?;
+        Some(records(rest.split("\n\n").next()?))
+    };
+    let mut data: Vec<String> = section("ANSWER")
+        .unwrap_or_default()
+        .iter()
+        .map(|record| {
+            let mut words: Vec<&str> = record.split(' ').skip(4).collect();
+            if record.contains(" SOA ") {
+                words[2] = "*";
+            }
+            words.join(" ")
+        })
+        .collect();
+    data.sort();
+    let mut said = match (data.len(), status) {
+        (0, "NOERROR") => "NODATA".to_owned(),
+        (0, other) => other.to_owned(),
+        (1..=4, _) => data.join(" "),
+        (count, _) => format!("{count} records"),
+    };
+    if said == "NODATA" && section("AUTHORITY").is_none() {
+        said += " without SOA";
+    }
+    let flags = output.split_once(";; flags: ").and_then(|(_, rest)| rest.split_once(';'));
+    if flags.is_some_and(|(flags, _)| flags.split(' ').any(|flag| flag == "tc")) {
+        said += ", TC";
+    }
+    said
 }
 
 #[tokio::test]
@@ -225,6 +282,8 @@ async fn the_rights_that_the_readme_gives_the_token_are_enough() {
     consul.register(json!({ "Node": "n1", "Address": "10.0.0.1", "Service": service })).await;
     let [rules] = &blocks("hcl")[..] else { panic!("one hcl block") };
     put(&consul, "/v1/acl/policy", json!({ "Name": "fingerpost", "Rules": rules })).await;
+    let query = json!({ "Name": "geo", "Service": { "Service": "web" } });
+    post(&consul, "/v1/query", query).await;
     let token = json!({ "Policies": [{ "Name": "fingerpost" }] });
     let token = put(&consul, "/v1/acl/token", token).await;
 
@@ -233,8 +292,16 @@ async fn the_rights_that_the_readme_gives_the_token_are_enough() {
     let env = [("CONSUL_HTTP_TOKEN", token["SecretID"].as_str().unwrap())];
     let program = Program::start(&args, &env);
     program.ready().await;
-    let reply = dns::ask(program.dns_address().await, "web.service.consul", RecordType::A).await;
-    assert_eq!(dns::zone_text(&reply), "NOERROR aa rd\nanswer web.service.consul. 0 IN A 10.0.0.1");
+    for name in ["web.service.consul", "geo.query.consul"] {
+        let reply = dns::ask(program.dns_address().await, name, RecordType::A).await;
+        let expected = format!("NOERROR aa rd\nanswer {name}. 0 IN A 10.0.0.1");
+        assert_eq!(dns::zone_text(&reply), expected);
+    }
+}
+
+async fn post(consul: &Consul, path: &str, body: Value) {
+    let request = reqwest::Client::new().post(consul.url(path)).header("X-Consul-Token", MASTER);
+    request.json(&body).send().await.unwrap().error_for_status().unwrap();
 }
 
 async fn put(consul: &Consul, path: &str, body: Value) -> Value {
@@ -310,11 +377,6 @@ fn records(output: &str) -> Vec<String> {
     let mut records: Vec<String> = fields.filter(|line| !line.is_empty()).collect();
     records.sort();
     records
-}
-
-/// A record without owner, TTL, class and type.
-fn rdata(record: &str) -> String {
-    record.split(' ').skip(4).collect::<Vec<_>>().join(" ")
 }
 
 /// The token of the test's own requests.

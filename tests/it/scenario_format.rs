@@ -6,6 +6,7 @@ use fingerpost::catalog::change::{Change, Held};
 use fingerpost::catalog::model::{Address, Instance, Node, Weights};
 
 use crate::support::expectation::{Count, Expected, Reply, Section, Sections};
+use crate::support::scenario::question::Edns;
 use crate::support::scenario::words::OPTIONS;
 use crate::support::scenario::{Question, Scenario};
 
@@ -70,7 +71,8 @@ reply REFUSED rd
 /// A question; the one with EDNS goes over TCP.
 fn question(name: &str, qtype: &str, edns: Option<u16>, class: &str) -> Question {
     let (name, qtype, class) = (name.to_owned(), qtype.to_owned(), class.to_owned());
-    Question { name, qtype, edns, tcp: edns.is_some(), class }
+    let edns = edns.map(|payload| Edns { payload, ..Edns::default() });
+    Question { name, qtype, tcp: edns.is_some(), edns, class, opcode: 0 }
 }
 
 /// A change in a short written form.
@@ -112,6 +114,26 @@ fn render_address(address: &Address) -> String {
 fn a_source_that_said_nothing_makes_no_change() {
     let scenario = Scenario::parse("x", "unsynced\nquery consul A\nreply SERVFAIL").unwrap();
     assert!(scenario.changes.is_empty());
+}
+
+#[test]
+fn a_source_may_have_said_everything() {
+    let scenario = Scenario::parse("x", "whole\nquery consul A\nreply NOERROR").unwrap();
+    let last = scenario.changes.last();
+    assert!(matches!(last, Some(Change::Whole { datacenter }) if datacenter == "dc1"), "{last:?}");
+}
+
+#[test]
+fn edns_and_opcodes_are_written_out() {
+    let text = "query x.consul A edns 512 version 1 do option 10 option 12 tcp opcode 4
+                reply BADVERS rd
+                opt 1232 do";
+    let case = &Scenario::parse("x", text).unwrap().cases[0];
+    let edns = Edns { payload: 512, version: 1, dnssec_ok: true, options: vec![10, 12] };
+    assert_eq!(case.query.edns, Some(edns));
+    assert_eq!((case.query.tcp, case.query.opcode), (true, 4));
+    let opt = Edns { payload: 1232, dnssec_ok: true, ..Edns::default() };
+    assert_eq!(case.expected.opt, Some(opt));
 }
 
 #[test]
@@ -189,6 +211,7 @@ fn check_comparison(lines: &str, expected: &[&str]) {
     let scenario = Scenario::parse("x", &text).unwrap();
     let answer = vec!["x 0 IN A 1".to_owned(), "x 0 IN A 2".to_owned()];
     let reply = Reply {
+        opt: None,
         rcode: "NOERROR".to_owned(),
         flags: vec!["rd".to_owned(), "aa".to_owned()],
         sections: Sections { answer, ..Sections::default() },
@@ -237,6 +260,7 @@ fn a_choice_takes_each_record_once() {
     let scenario = Scenario::parse("x", text).unwrap();
     let answer = vec!["x 0 IN A 1".to_owned(); 2];
     let reply = Reply {
+        opt: None,
         rcode: "NOERROR".to_owned(),
         flags: Vec::new(),
         sections: Sections { answer, ..Sections::default() },

@@ -13,10 +13,12 @@ use fingerpost::catalog::Rules;
 use fingerpost::config::Config;
 use fingerpost::name::Zone;
 use hickory_proto::op::{Message, MessageType, OpCode, Query};
-use hickory_proto::rr::Name;
+use hickory_proto::rr::rdata::opt::EdnsOption;
+use hickory_proto::rr::{Name, RecordType};
 
 use crate::support::dns::{Tcp, Udp, with_edns, zone_text};
 use crate::support::expectation::{Reply, Section};
+use crate::support::scenario::question::Edns;
 use crate::support::scenario::{Case, Question, Scenario};
 use crate::support::server::Server;
 use crate::support::straight::{self, Core};
@@ -142,16 +144,27 @@ fn message(question: &Question) -> Message {
     let labels = question.name.split('.').map(str::as_bytes);
     let mut query = Query::query(
         Name::from_labels(labels).unwrap(),
-        question.qtype.parse().expect("hickory knows the type"),
+        // What hickory cannot read is written as in RFC 3597 §5.
+        match question.qtype.strip_prefix("TYPE") {
+            Some(number) => RecordType::from(number.parse::<u16>().expect("a number")),
+            None => question.qtype.parse().expect("hickory knows the type"),
+        },
     );
     query.set_query_class(question.class.parse().expect("hickory knows the class"));
-    let mut message = Message::new(ID, MessageType::Query, OpCode::Query);
+    let mut message = Message::new(ID, MessageType::Query, OpCode::from_u8(question.opcode));
     message.metadata.recursion_desired = true;
     message.add_query(query);
-    match question.edns {
-        Some(size) => with_edns(message, size, false),
-        None => message,
+    let Some(Edns { payload, version, dnssec_ok, options }) = &question.edns else {
+        return message;
+    };
+    let mut message = with_edns(message, *payload, *dnssec_ok);
+    if let Some(edns) = &mut message.edns {
+        edns.set_version(*version);
+        for code in options {
+            edns.options_mut().insert(EdnsOption::Unknown(*code, b"anything".to_vec()));
+        }
     }
+    message
 }
 
 /// What is wrong with `bytes` as the reply of `case`.
@@ -164,7 +177,12 @@ fn differences(case: &Case, bytes: &[u8]) -> Vec<String> {
     if message.metadata.id != ID {
         differences.push(format!("id: {}, not {ID}", message.metadata.id));
     }
-    if message.edns.is_some() != case.query.edns.is_some() {
+    if message.metadata.op_code != OpCode::from_u8(case.query.opcode) {
+        differences.push(format!("opcode: {:?}", message.metadata.op_code));
+    }
+    // Nothing is read of the rest of a message that is no query.
+    let is_query = case.query.opcode == 0;
+    if is_query && message.edns.is_some() != case.query.edns.is_some() {
         differences.push("there is an OPT if and only if the query has one".to_owned());
     }
     differences
@@ -174,7 +192,13 @@ fn written_out(message: &Message) -> Reply {
     let text = zone_text(message);
     let mut lines = text.lines();
     let mut head = lines.next().unwrap_or_default().split(' ').map(str::to_owned);
-    let mut reply = Reply { rcode: head.next().unwrap_or_default(), ..Reply::default() };
+    let opt = message.edns.as_ref().map(|edns| Edns {
+        payload: edns.max_payload(),
+        version: edns.version(),
+        dnssec_ok: edns.flags().dnssec_ok,
+        options: edns.options().options.iter().map(|(code, _)| u16::from(*code)).collect(),
+    });
+    let mut reply = Reply { rcode: head.next().unwrap_or_default(), opt, ..Reply::default() };
     reply.flags = head.collect();
     for line in lines {
         let (section, record) = line.split_once(' ').unwrap();

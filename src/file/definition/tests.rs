@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::catalog::change::Change;
+use crate::catalog::form::Form;
 
 /// The instances of a file in a short written form, in the order of the changes.
 #[track_caller]
@@ -27,7 +28,7 @@ fn check_mistakes(text: &str, expected: &[&str]) {
 }
 
 fn render(change: &Change) -> Vec<String> {
-    let Change::Service { datacenter, service, instances, .. } = change else {
+    let Change::Service { datacenter, form: Form::Service, service, instances, .. } = change else {
         return Vec::new();
     };
     let render = |instance: &Instance| {
@@ -100,6 +101,86 @@ fn service_definitions_and_what_they_mean() {
     ] {
         check_service(definition, expected);
     }
+}
+
+/// The ports and other addresses of a service, and what it speaks for in the mesh.
+#[track_caller]
+fn check_mesh(definition: &str, expected: &str) {
+    let text = format!(r#"{{"service": {{"name": "web", {definition}}}}}"#);
+    let catalog = parse(&text).unwrap_or_else(|errors| panic!("{text}: {errors}"));
+    let mut got = Vec::new();
+    for change in catalog.changes() {
+        let Change::Service { form, service, instances, .. } = change else { continue };
+        let [instance] = &instances[..] else { panic!("one instance") };
+        match form {
+            Form::Service => {
+                let Instance { port, ports, tagged, .. } = instance;
+                let ports = ports.iter().map(|port| format!(" {}={}", port.name, port.port));
+                got.push(format!("{port}{}", ports.collect::<String>()));
+                let Some(tagged) = tagged else { continue };
+                let Tagged { lan_ipv4, lan_ipv6, wan, wan_ipv4, wan_ipv6, wan_port, mesh } =
+                    &**tagged;
+                let all = [lan_ipv4, lan_ipv6, wan, wan_ipv4, wan_ipv6, mesh];
+                let all =
+                    all.map(|address| address.as_ref().map_or_else(|| "-".to_owned(), written));
+                got.push(format!("{} {wan_port}", all.join(" ")));
+            }
+            _ => got.push(format!("{} {service}", form.as_str())),
+        }
+    }
+    assert_eq!(got.join("; "), expected, "{definition}");
+}
+
+#[test]
+fn ports_addresses_and_the_mesh() {
+    for (definition, expected) in [
+        (r#""ports": [{"name": "a", "port": 1}, {"name": "b", "port": 2}]"#, "1 a=1 b=2"),
+        (
+            r#""ports": [{"name": "a", "port": 1}, {"Name": "b", "Port": 2, "Default": true}]"#,
+            "2 a=1 b=2",
+        ),
+        (r#""port": 3, "ports": [{"name": "a", "port": 1, "default": true}]"#, "3 a=1"),
+        (
+            r#""tagged_addresses": {"lan": {"address": "10.0.0.9"},
+                "lan_ipv4": {"address": "10.0.0.1"}, "wan": {"Address": "192.0.2.1", "Port": 99},
+                "wan_ipv6": {"address": "2001:db8::1", "port": 7}}"#,
+            "0; 10.0.0.1 - 192.0.2.1 - 2001:db8::1 - 99",
+        ),
+        (
+            r#""ServiceTaggedAddresses": {"consul-virtual": {"Address": "240.0.0.1"}}"#,
+            "0; - - - - - 240.0.0.1 0",
+        ),
+        (r#""tagged_addresses": {"lan": {"address": "10.0.0.9"}}"#, "0"),
+        (
+            r#""kind": "connect-proxy", "Proxy": {"DestinationServiceName": "db", "mode": ""}"#,
+            "0; connect db",
+        ),
+        (r#""kind": "mesh-gateway", "proxy": {"destination_service_name": "db"}"#, "0"),
+        (r#""connect": {"native": true}"#, "0; connect web"),
+        // a sidecar that only a Consul would register
+        (r#""connect": {"sidecar_service": {"port": 21000}}"#, "0"),
+    ] {
+        check_mesh(definition, expected);
+    }
+}
+
+#[test]
+fn nodes_have_metadata_and_other_addresses() {
+    let text = r#"{"nodes": [{"name": "n1", "address": "10.0.0.1",
+        "node_meta": {"rack": "r7", "Owner": "shop", "none": null},
+        "TaggedAddresses": {"lan": "10.0.0.1", "lan_ipv6": "fd00::1", "wan": "192.0.2.1"}}]}"#;
+    let changes = parse(text).unwrap().changes();
+    let nodes = changes.into_iter().find_map(|change| match change {
+        Change::Nodes { nodes, .. } => Some(nodes),
+        _ => None,
+    });
+    let [node] = &nodes.unwrap()[..] else { panic!("one node") };
+    let pairs = [("Owner", "shop"), ("rack", "r7")];
+    assert_eq!(node.meta, pairs.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    let address = Address::from_text;
+    let expected =
+        Tagged { lan_ipv6: address("fd00::1"), wan: address("192.0.2.1"), ..Tagged::default() };
+    assert_eq!(node.tagged.as_deref(), Some(&expected));
 }
 
 #[test]
@@ -236,6 +317,36 @@ fn mistakes_of_services_are_named_with_their_place() {
         (
             r#"{"services": [{"name": "web"}, {"name": "db", "id": "web"}]}"#,
             r#"services[1].id is "web", the ID of services[0] on the same node too"#,
+        ),
+    ] {
+        check_mistakes(text, &[expected]);
+    }
+}
+
+#[test]
+fn mistakes_of_the_mesh_are_named_with_their_place() {
+    for (text, expected) in [
+        (
+            r#"{"service": {"name": "web", "kind": "connect-proxi"}}"#,
+            "service.kind is \"connect-proxi\"; it must be a kind of service that Consul has, such \
+             as \"connect-proxy\"",
+        ),
+        (
+            r#"{"service": {"name": "p", "kind": "connect-proxy"}}"#,
+            "service.proxy.destination_service_name is missing; it must be the name of the service \
+             that the proxy is for",
+        ),
+        (
+            r#"{"service": {"name": "web", "connect": {"native": "yes"}}}"#,
+            "service.connect.native is \"yes\"; it must be true or false",
+        ),
+        (
+            r#"{"service": {"name": "web", "tagged_addresses": {"wan": "192.0.2.1"}}}"#,
+            "service.tagged_addresses.wan is \"192.0.2.1\"; it must be an object",
+        ),
+        (
+            r#"{"service": {"name": "web", "ports": [{"port": 80}]}}"#,
+            "service.ports[0].name is missing; it must be the port's name",
         ),
     ] {
         check_mistakes(text, &[expected]);

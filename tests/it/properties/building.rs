@@ -171,7 +171,8 @@ impl Known {
             Change::Datacenters { .. }
             | Change::Hold { .. }
             | Change::Reach { .. }
-            | Change::Settle { .. } => (),
+            | Change::Settle { .. }
+            | Change::Whole { .. } => (),
         }
     }
 
@@ -239,7 +240,8 @@ fn place(change: &Change) -> Option<&String> {
         | Change::Release { datacenter, .. }
         | Change::Service { datacenter, .. }
         | Change::Services { datacenter, .. }
-        | Change::Settle { datacenter, .. } => Some(datacenter),
+        | Change::Settle { datacenter, .. }
+        | Change::Whole { datacenter } => Some(datacenter),
     }
 }
 

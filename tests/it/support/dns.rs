@@ -240,6 +240,8 @@ fn rdata_text(data: &RData) -> String {
 
 /// The response code as in `dig`; hickory's own names are those in other case.
 fn mnemonic(code: ResponseCode) -> String {
+    // 16 is BADSIG in a TSIG record, which these messages have none of (RFC 6891 §9).
+    let code = if code == ResponseCode::BADSIG { ResponseCode::BADVERS } else { code };
     format!("{code:?}").to_uppercase()
 }
 

@@ -7,6 +7,8 @@
 
 use std::fmt;
 
+use crate::support::scenario::question::Edns;
+
 /// A section of a DNS message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Section {
@@ -51,6 +53,8 @@ pub struct Expected {
     pub sections: Sections,
     /// At most one for each section.
     pub counts: Vec<Count>,
+    /// The OPT record; `None` is any, or none.
+    pub opt: Option<Edns>,
 }
 
 /// A reply as it came, written out by whoever decoded it.
@@ -62,6 +66,8 @@ pub struct Reply {
     pub flags: Vec<String>,
     /// The records that came.
     pub sections: Sections,
+    /// The OPT record that came.
+    pub opt: Option<Edns>,
 }
 
 impl Section {
@@ -104,6 +110,9 @@ impl Expected {
         let (expected, got) = (sorted(&self.flags), sorted(&reply.flags));
         if expected != got {
             differences.push(format!("flags: {got:?}, not {expected:?}"));
+        }
+        if self.opt.is_some() && self.opt != reply.opt {
+            differences.push(format!("opt: {:?}, not {:?}", reply.opt, self.opt));
         }
         for section in Section::ALL {
             let (expected, got) = (self.sections.of(section), reply.sections.of(section));

@@ -14,16 +14,19 @@
 //! check on NODE [in DC] STATUS        of the node itself
 //! option NAME [VALUE]…                one of [`OPTIONS`]
 //! unsynced                            the source has not said anything yet
-//! query NAME TYPE [edns SIZE] [tcp] [class C]
+//! whole                               the source has said everything, of all forms
+//! query NAME TYPE [edns OPT] [tcp] [class C] [opcode N]
 //! reply RCODE [FLAG]…                 of the query above; queries have `rd` set
+//! opt OPT                             of the reply; not looked at if not given
 //! answer | authority | additional NAME TTL CLASS TYPE RDATA…
 //! count SECTION N | MIN..MAX          the lines of the section are a choice, see `expectation`
 //! ```
 //!
-//! TAGGED is one of `lan_ipv4`, `lan_ipv6`, `wan`, `wan_ipv4`, `wan_ipv6`, `mesh`, and an address.
+//! OPT is `SIZE [version N] [do] [option CODE]…`. TAGGED is one of `lan_ipv4`, `lan_ipv6`, `wan`, `wan_ipv4`, `wan_ipv6`, `mesh`, and an address.
 //! A line with `{1..60}` stands for 60 lines; all such ranges of a line run in step. This module
 //! knows nothing of how a reply comes about.
 
+pub mod question;
 pub mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,7 +39,10 @@ use fingerpost::catalog::model::{Address, Health, Instance, Node, Weights};
 use fingerpost::catalog::queries::{Queries, QueryEntry};
 
 use crate::support::expectation::{Count, Expected, Section};
+use crate::support::scenario::question::Edns;
 use crate::support::scenario::words::{OPTIONS, Words, expand, health};
+
+pub use crate::support::scenario::question::Question;
 
 /// One file.
 #[derive(Clone, Debug)]
@@ -60,21 +66,6 @@ pub struct Case {
     pub query: Question,
     /// What must come back.
     pub expected: Expected,
-}
-
-/// A query, with `rd` set.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Question {
-    /// As to be sent, case included, without the last dot.
-    pub name: String,
-    /// As written, such as `SRV`.
-    pub qtype: String,
-    /// The UDP size to offer; `None` sends no OPT.
-    pub edns: Option<u16>,
-    /// Over TCP rather than UDP.
-    pub tcp: bool,
-    /// `IN` if not given.
-    pub class: String,
 }
 
 /// Why a scenario cannot be run. `Display` is `FILE:LINE: WHAT`.
@@ -102,6 +93,7 @@ struct Draft {
     queries: Option<Queries>,
     options: Vec<(String, Vec<String>)>,
     is_unsynced: bool,
+    is_whole: bool,
     cases: Vec<Case>,
 }
 
@@ -190,8 +182,10 @@ impl Draft {
             "check" => self.take_check(&mut words)?,
             "option" => self.take_option(&mut words)?,
             "unsynced" => self.is_unsynced = true,
+            "whole" => self.is_whole = true,
             "query" => self.take_query(number, &mut words)?,
             "reply" => self.take_reply(&mut words)?,
+            "opt" => self.expected()?.opt = Some(Edns::read(&mut words)?),
             "count" => self.take_count(&mut words)?,
             _ => match Section::from_word(word) {
                 Some(section) => self.take_record(section, &mut words)?,
@@ -325,21 +319,7 @@ impl Draft {
 
     fn take_query(&mut self, line: usize, words: &mut Words<'_>) -> Result<(), String> {
         self.check_last_case()?;
-        let mut query = Question {
-            name: words.next("NAME")?.to_owned(),
-            qtype: words.next("TYPE")?.to_owned(),
-            edns: None,
-            tcp: false,
-            class: "IN".to_owned(),
-        };
-        while let Some(word) = words.0.next() {
-            match word {
-                "edns" => query.edns = Some(words.number("SIZE")?),
-                "tcp" => query.tcp = true,
-                "class" => words.next("CLASS")?.clone_into(&mut query.class),
-                _ => return Err(format!("unknown word `{word}`")),
-            }
-        }
+        let query = Question::read(words)?;
         self.cases.push(Case { line, query, expected: Expected::default() });
         Ok(())
     }
@@ -462,6 +442,7 @@ impl Draft {
                 datacenter: datacenter.clone(),
                 queries: Some(queries),
             }));
+            changes.extend(self.is_whole.then_some(Change::Whole { datacenter }));
         }
         changes
     }

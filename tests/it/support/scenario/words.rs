@@ -17,6 +17,12 @@ impl<'t> Words<'t> {
         word.parse().map_err(|_| format!("{what} is no number: `{word}`"))
     }
 
+    /// The next word, a number of eight bits.
+    pub fn small(&mut self, what: &str) -> Result<u8, String> {
+        let number = self.number(what)?;
+        u8::try_from(number).map_err(|_| format!("{what} is too large: `{number}`"))
+    }
+
     /// Takes the addresses with tags that come next.
     pub fn tagged(&mut self) -> Result<Option<Box<Tagged>>, String> {
         let mut tagged = Tagged::default();
