@@ -78,6 +78,11 @@ pub fn write<'s>(
                 let hop = Hop { target_at, rrsets, selection: &selection };
                 hop.write(reply, question, desk, &mut written)
             }
+            // A client without a resolver of its own would take the alias for all there is.
+            Finding::NotReady | Finding::Unreachable => {
+                written.is_broken = true;
+                None
+            }
             _ => None,
         };
         // A name that was there already leads in a circle.
@@ -116,7 +121,8 @@ impl Hop<'_> {
             return append(reply, question, target_at, record, written);
         }
         let spans = if question.qtype == rtype::A { &selection.a } else { &selection.aaaa };
-        for at in desk.picks.distinct(spans.len(), spans.len(), &mut random) {
+        let most = most(question, written.answers).min(spans.len());
+        for at in desk.picks.some(spans.len(), most, rrsets.is_sorted, &mut random) {
             let Some(span) = spans.get(*at as usize) else { break };
             append(reply, question, target_at, rrsets.record(*span), written);
             if written.truncated {
@@ -124,6 +130,20 @@ impl Hop<'_> {
             }
         }
         None
+    }
+}
+
+/// How many addresses may follow `aliases` records: the one limit is for the whole answer, the other
+/// for addresses. Aliases alone would help nobody.
+fn most(question: &Question<'_, '_>, aliases: usize) -> usize {
+    let policy = question.policy;
+    let of_answer = match question.has_small_limit {
+        true => policy.udp_answer_limit.saturating_sub(aliases).max(1),
+        false => usize::MAX,
+    };
+    match policy.a_record_limit {
+        0 => of_answer,
+        limit => of_answer.min(limit),
     }
 }
 

@@ -53,7 +53,7 @@ pub fn write(reply: &mut Reply<'_>, question: &Question<'_, '_>) -> Written {
 pub fn write_name_server(reply: &mut Reply<'_>, question: &Question<'_, '_>) -> Written {
     let mut written = Written::default();
     for ip in addresses(question) {
-        let Written { answers, truncated } = node::write_address(reply, question, ip);
+        let Written { answers, truncated, .. } = node::write_address(reply, question, ip);
         written.answers += answers;
         written.truncated |= truncated;
     }

@@ -42,6 +42,9 @@ pub fn respond<'s>(
     let limit = size_limit(policy, asked.transport, query.edns);
     let mut reply = Reply::start(&mut draft.reply, &query.head, limit, opt);
     reply.set_authoritative();
+    if policy.recursion.enabled {
+        reply.set_recursion_available();
+    }
     if matches!(query.qtype, rtype::TXT | rtype::ANY) {
         let text = text.as_bytes().get(..text.len().min(TEXT_MAX)).unwrap_or_default();
         let mut record = [0; 11 + TEXT_MAX];

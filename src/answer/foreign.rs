@@ -3,7 +3,7 @@
 //! ```text
 //!   no recursors, or the client may not ask them              REFUSED
 //!   localhost                                                 its addresses (RFC 6761 §6.3)
-//!   reverse names that mean something else in each network    NXDOMAIN (RFC 6303)
+//!   reverse names that mean something else in each network    the catalogue's (RFC 6303)
 //!   invalid, onion, resolver.arpa                             NXDOMAIN, or NODATA
 //!   the client wants no recursion (RD=0)                      REFUSED
 //!   all others                                                the recursors' answer
@@ -35,7 +35,8 @@ pub struct Recursion {
 }
 
 impl Recursion {
-    fn allows(&self, client: IpAddr) -> bool {
+    /// Whether a client at this address may ask for names that are not ours.
+    pub fn allows(&self, client: IpAddr) -> bool {
         self.allow.iter().any(|network| network.contains(client))
     }
 }
@@ -151,13 +152,21 @@ fn local_zone(labels: &Labels) -> Option<LocalZone> {
         // RFC 6761 §6.4, RFC 7686 §2.
         b"invalid" | b"onion" => zone(1, Holds::Nothing),
         b"arpa" => match last(labels, 1) {
-            b"in-addr" => zone(private_v4(labels)?, Holds::Nothing),
-            b"ip6" => zone(private_v6(labels)?, Holds::Nothing),
             // RFC 9462 §4: who asks how to reach this resolver in private hears of no such way,
             // and a forwarder does not pass on how its own resolver is reached.
             b"resolver" => zone(2, Holds::Silence),
             _ => None,
         },
+        _ => None,
+    }
+}
+
+/// How many labels the zone has, of those whose addresses mean something else in each network, that
+/// the name is in. What the catalogue lacks there, nobody has: no recursor is asked.
+pub fn private_zone(labels: &Labels) -> Option<usize> {
+    match (last(labels, 0), last(labels, 1)) {
+        (b"arpa", b"in-addr") => private_v4(labels),
+        (b"arpa", b"ip6") => private_v6(labels),
         _ => None,
     }
 }

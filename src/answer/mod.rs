@@ -197,7 +197,7 @@ pub fn respond<'s>(
     let asked = &Asked { near: near.filter(|_| policy.client_subnet), ..*asked };
     let labels = Labels::from_wire(query.name);
     let found = labels.as_ref().and_then(|labels| {
-        let realm = Realm::of(policy, labels)?;
+        let realm = Realm::of(policy, asked, labels)?;
         Some((realm.find(snapshot, policy, asked, labels)?, realm, labels))
     });
     let Some((found, realm, labels)) = found else {
@@ -240,7 +240,7 @@ enum RealmZone<'p> {
 }
 
 impl<'p> Realm<'p> {
-    fn of(policy: &'p Policy, labels: &Labels) -> Option<Self> {
+    fn of(policy: &'p Policy, asked: &Asked<'_>, labels: &Labels) -> Option<Self> {
         // Of two zones with a common end, the longer one is meant.
         let closest = |zones: &'p [Zone]| {
             let below = zones.iter().filter_map(|zone| Some((labels.below(zone)?, zone)));
@@ -250,6 +250,13 @@ impl<'p> Realm<'p> {
             return Some(Self { zone: Some(RealmZone::Forward(zone)), count });
         }
         if let Some((count, _)) = closest(&policy.reverse_zones) {
+            return Some(Self { zone: Some(RealmZone::Reverse), count });
+        }
+        // Where there are recursors, these must not be asked for addresses of our own network; and
+        // what was not registered yet must not be denied for hours, as by an empty zone.
+        let may_ask = policy.recursion.enabled && policy.recursion.allows(asked.client);
+        if let Some(zone) = foreign::private_zone(labels).filter(|_| may_ask) {
+            let count = labels.count().saturating_sub(zone);
             return Some(Self { zone: Some(RealmZone::Reverse), count });
         }
         // The name of a whole address is then taken for one in the zone of its network.
@@ -331,7 +338,7 @@ fn write<'s>(
         | Finding::Unserved
         | Finding::Wants(_) => Written::default(),
     };
-    let rcode = found.finding.rcode();
+    let rcode = if written.is_broken { rcode::SERVFAIL } else { found.finding.rcode() };
     if written.answers == 0 && !written.truncated && rcode != rcode::SERVFAIL {
         negative::write_soa(&mut reply, question);
     }
@@ -418,6 +425,8 @@ impl Question<'_, '_> {
 pub struct Written {
     answers: usize,
     truncated: bool,
+    /// Whether an alias leads to a name that cannot be told of at present.
+    is_broken: bool,
 }
 
 fn refuse<'s>(

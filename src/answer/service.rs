@@ -270,7 +270,7 @@ fn cut(
     if truncated {
         reply.truncate();
     }
-    Written { answers, truncated }
+    Written { answers, truncated, ..Written::default() }
 }
 
 /// A pointer to the question.

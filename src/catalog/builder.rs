@@ -70,12 +70,7 @@ impl Builder {
             Change::Owned { datacenter, service, addresses } => {
                 self.set_addresses(&datacenter, &service, &addresses)
             }
-            Change::Queries { datacenter, queries } => {
-                let queries = queries.map(Arc::new);
-                self.datacenter_mut(&datacenter).is_some_and(|datacenter| {
-                    std::mem::replace(&mut datacenter.queries, queries.clone()) != queries
-                })
-            }
+            Change::Queries { datacenter, queries } => self.set_queries(&datacenter, queries),
             Change::Reach { datacenter, reachable } => {
                 self.datacenter_mut(&datacenter).is_some_and(|datacenter| {
                     std::mem::replace(&mut datacenter.reachable, reachable) != reachable

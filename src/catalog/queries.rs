@@ -16,6 +16,8 @@ pub struct QueryEntry {
     pub is_template: bool,
     /// What the nearest instance comes first of; empty where they come in no order.
     pub near: String,
+    /// When it was last changed, in Consul's history.
+    pub modified: u64,
 }
 
 impl QueryEntry {
@@ -98,6 +100,7 @@ mod tests {
             id: format!("id-of-{name}"),
             is_template: name.ends_with('*'),
             near: String::new(),
+            modified: 1,
         });
         Queries::new(entries.collect())
     }

@@ -368,7 +368,7 @@ impl Keeper {
                 let now = Instant::now();
                 if self.is_known(&key)
                     || self.waiting.has(&demand.wanted)
-                    || self.unlisted.admit(now)
+                    || self.unlisted.admit(self.is_of_listed(&key), now)
                 {
                     self.waiting.join(demand, now);
                     self.begin();

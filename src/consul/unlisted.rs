@@ -19,7 +19,10 @@ use crate::consul::shelf::{Removed, Shelf};
 /// What is let through to Consul, and what Consul denied.
 #[derive(Debug)]
 pub struct Unlisted {
-    allowance: Allowance,
+    /// For names that nothing says exist.
+    invented: Allowance,
+    /// For names of services that are listed: an invented one must not be in their way.
+    listed: Allowance,
     denied: Shelf,
     refused: IntCounter,
 }
@@ -38,15 +41,18 @@ impl Unlisted {
         let per_second = u32::try_from(cache.unlisted_per_second).unwrap_or(u32::MAX);
         let every = Duration::from_secs(1) / per_second.max(1);
         Self {
-            allowance: Allowance { every, full_at: now },
+            invented: Allowance { every, full_at: now },
+            listed: Allowance { every, full_at: now },
             denied: Shelf::new(cache.denied_max, DENIED_IDLE),
             refused,
         }
     }
 
-    /// Whether a name that is not known to exist may be asked for now.
-    pub fn admit(&mut self, now: Instant) -> bool {
-        let is_admitted = self.allowance.take(now);
+    /// Whether a name that is not known to exist may be asked for now; `is_listed` if it is that of
+    /// a service.
+    pub fn admit(&mut self, is_listed: bool, now: Instant) -> bool {
+        let allowance = if is_listed { &mut self.listed } else { &mut self.invented };
+        let is_admitted = allowance.take(now);
         if !is_admitted {
             self.refused.inc();
         }
@@ -95,11 +101,12 @@ mod tests {
         let mut now = Instant::now();
         let refused = IntCounter::new("refused", "help").unwrap();
         let mut unlisted = Unlisted::new(&cache, refused.clone(), now);
-        let mut admitted = |now| (0..10).filter(|_| unlisted.admit(now)).count();
+        let mut admitted = |now| (0..10).filter(|_| unlisted.admit(false, now)).count();
         assert_eq!((admitted(now), refused.get()), (4, 6));
         now += Duration::from_millis(500);
         assert_eq!(admitted(now), 2);
         now += Duration::from_secs(60);
         assert_eq!(admitted(now), 4, "no more than a second's are saved up");
+        assert!(unlisted.admit(true, now), "those that are listed have an allowance of their own");
     }
 }

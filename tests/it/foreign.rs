@@ -2,11 +2,12 @@
 
 use fingerpost::answer::{Network, Recursion, Transport};
 use fingerpost::catalog::Change;
+use fingerpost::catalog::model::{Address, Node};
 use hickory_proto::op::Message;
 use hickory_proto::rr::RecordType;
 
 use crate::support::dns::{extended_error, question, with_edns, zone_text};
-use crate::support::straight::{Core, policy, rules};
+use crate::support::straight::{self, Core, policy, rules};
 
 /// A core with recursors, for clients of 127.0.0.0/8 only.
 fn forwarding() -> Core {
@@ -14,6 +15,34 @@ fn forwarding() -> Core {
     let policy =
         fingerpost::answer::Policy { recursion: Recursion { enabled: true, allow }, ..policy() };
     Core::new(rules(), policy, swept())
+}
+
+#[test]
+fn addresses_of_our_own_network_are_the_catalogues() {
+    let mut core = forwarding();
+    let node = Node::new("n1".to_owned(), Address::Ip([10, 1, 2, 3].into()));
+    let (datacenter, nodes) = ("dc1".to_owned(), vec![node]);
+    let changes = swept().into_iter().chain([Change::Nodes { datacenter, nodes }]);
+    core.snapshot = Core::new(rules(), policy(), changes).snapshot;
+    let soa =
+        "authority 10.in-addr.arpa. 0 IN SOA ns.consul. hostmaster.consul. 0 3600 600 86400 0";
+    for (name, expected) in [
+        (
+            "3.2.1.10.in-addr.arpa.",
+            "NOERROR aa rd ra\nanswer 3.2.1.10.in-addr.arpa. 0 IN PTR n1.node.dc1.consul."
+                .to_owned(),
+        ),
+        // RFC 8020: what is above it exists.
+        ("2.1.10.in-addr.arpa.", format!("NOERROR aa rd ra\n{soa}")),
+        ("1.10.in-addr.arpa.", format!("NOERROR aa rd ra\n{soa}")),
+        ("4.2.1.10.in-addr.arpa.", format!("NXDOMAIN aa rd ra\n{soa}")),
+    ] {
+        check(&mut core, name, RecordType::PTR, &expected);
+    }
+    // Before all was heard nothing is denied, and no recursor is asked.
+    core.snapshot = Core::of(straight::builder(rules()).snapshot(), policy()).snapshot;
+    check(&mut core, "4.2.1.10.in-addr.arpa.", RecordType::PTR, "SERVFAIL aa rd ra");
+    check(&mut core, "1.10.in-addr.arpa.", RecordType::PTR, "SERVFAIL aa rd ra");
 }
 
 /// A catalogue that is known to hold nothing.
@@ -140,7 +169,11 @@ fn names_that_mean_nothing_elsewhere_are_answered_here() {
         ("a.invalid.", "invalid."),
         ("a.onion.", "onion."),
     ] {
-        let soa = format!("{zone} 10800 IN SOA {zone} nobody.invalid. 1 3600 1200 604800 10800");
+        // An address may be registered any moment, so its denial lasts no longer than ours do.
+        let soa = match zone.ends_with("arpa.") {
+            true => format!("{zone} 0 IN SOA ns.consul. hostmaster.consul. 0 3600 600 86400 0"),
+            false => format!("{zone} 10800 IN SOA {zone} nobody.invalid. 1 3600 1200 604800 10800"),
+        };
         check(&mut core, name, RecordType::PTR, &format!("NXDOMAIN aa rd ra\nauthority {soa}"));
         check(&mut core, zone, RecordType::PTR, &format!("NOERROR aa rd ra\nauthority {soa}"));
         check(&mut core, zone, RecordType::SOA, &format!("NOERROR aa rd ra\nanswer {soa}"));

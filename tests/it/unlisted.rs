@@ -76,6 +76,28 @@ async fn a_query_that_is_in_no_list_is_denied_without_a_word_to_consul() {
 }
 
 #[tokio::test]
+async fn a_query_that_is_another_now_is_executed_anew() {
+    let consul = consul(&["geo"], "").await;
+    consul.set(&execute("geo"), 1, &found("10.0.0.7", "1h"));
+    let server = stage::serve(stage::config(&consul)).await;
+    let expected = "NOERROR aa rd\nanswer geo.query.consul. 3600 IN A 10.0.0.7";
+    let answered = async || text(server.dns(), "geo.query.consul").await == expected;
+    eventually("it is executed", answered).await;
+    let denied = async || text(server.dns(), "nope.query.consul").await.starts_with("NXDOMAIN");
+    eventually("the list is in", denied).await;
+    // Its TTL is an hour, but it was changed.
+    consul.set(&execute("geo"), 1, &found("10.0.0.8", "1s"));
+    let changed = json!([{ "ID": "id-geo", "Name": "geo", "ModifyIndex": 7 }]);
+    consul.set(QUERIES, 7, &changed);
+    let expected = "NOERROR aa rd\nanswer geo.query.consul. 1 IN A 10.0.0.8";
+    let answered = async || text(server.dns(), "geo.query.consul").await == expected;
+    eventually("it is executed again", answered).await;
+    consul.set(QUERIES, 8, &json!([]));
+    let gone = async || text(server.dns(), "geo.query.consul").await.starts_with("NXDOMAIN");
+    eventually("it is gone", gone).await;
+}
+
+#[tokio::test]
 async fn without_the_list_consul_is_asked_so_many_times_a_second() {
     let consul = stage::consul(&["web"]).await;
     consul.set(&execute("geo"), 1, &found("10.0.0.7", ""));

@@ -54,6 +54,7 @@ struct QueryJson {
     id: String,
     name: String,
     service: Option<ServiceJson>,
+    modify_index: u64,
     template: Option<TemplateJson>,
 }
 
@@ -93,6 +94,7 @@ fn query_list(body: &[u8]) -> Result<Queries, serde_json::Error> {
         id: json.id.to_ascii_lowercase(),
         is_template: json.template.is_some_and(|template| !template.kind.is_empty()),
         near: json.service.map(|service| service.near).unwrap_or_default(),
+        modified: json.modify_index,
     });
     Ok(Queries::new(entries.collect()))
 }

@@ -16,7 +16,7 @@ use crate::consul::view::{self, find, is_askable};
 use crate::demand::Demand;
 
 impl Keeper {
-    /// How the result of a query is held: for as long as the query says. Whether it is sorted, only
+    /// How the result of a query is held: as long as the query says, and as any that was fetched. Whether it is sorted, only
     /// the list of queries tells.
     pub fn on_query(&self, key: &Key, executed: &mut Executed, instances: &[Instance]) -> Held {
         let snapshot = self.publisher.snapshot();
@@ -28,7 +28,8 @@ impl Keeper {
         }
         let kept = match executed.ttl_secs {
             None | Some(0) => self.query_kept,
-            Some(secs) => Duration::from_secs(secs.into()),
+            // However long the client may keep it: what is behind it may change any time.
+            Some(secs) => Duration::from_secs(secs.into()).min(self.kept),
         };
         let kept = if instances.is_empty() { kept.min(KEPT_SHORT) } else { kept };
         Held::OnDemand { fresh_until_ms: self.clock.after_ms(kept) }
@@ -56,9 +57,26 @@ impl Keeper {
 
     /// Whether something is known to exist, so that nobody can make us ask for it who invents names.
     pub fn is_known(&self, key: &Key) -> bool {
-        key.form == Form::Service
-            || find(&self.publisher.snapshot(), key)
-                .is_some_and(|service| !service.instances.is_empty())
+        let snapshot = self.publisher.snapshot();
+        if find(&snapshot, key).is_some_and(|service| !service.instances.is_empty()) {
+            return true;
+        }
+        // A list bounds what it names; a template stands for anything.
+        let is_query = key.form == Form::Query
+            && matches!(
+                snapshot.datacenter(Some(key.datacenter.as_bytes())),
+                Found::Here(datacenter) if datacenter.queries().is_some_and(|all| {
+                    all.find(key.service.as_bytes()).is_some_and(|query| !query.is_template)
+                })
+            );
+        key.form == Form::Service || is_query
+    }
+
+    /// Whether a name in no list is that of a service that is.
+    pub fn is_of_listed(&self, key: &Key) -> bool {
+        let listed = Key::new(&key.datacenter, Form::Service, &key.service);
+        matches!(key.form, Form::Connect | Form::Ingress)
+            && find(&self.publisher.snapshot(), &listed).is_some()
     }
 
     /// Ends watches of names in no list that nobody asks for, lets go of what was denied, and

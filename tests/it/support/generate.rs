@@ -179,6 +179,7 @@ pub fn queries() -> impl Strategy<Value = Option<Vec<QueryEntry>>> {
             id: format!("id-of-{}", name.trim_end_matches('*')),
             is_template: name.ends_with('*'),
             near: String::new(),
+            modified: 1,
         };
         names.map(|names| names.into_iter().map(entry).collect())
     })

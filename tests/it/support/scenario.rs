@@ -286,6 +286,7 @@ impl Draft {
             id: format!("id-of-{}", name.trim_end_matches('*')),
             name: name.trim_end_matches('*').to_owned(),
             near: String::new(),
+            modified: 1,
         });
         self.queries = Some(Queries::new(entries.collect()));
     }
