@@ -105,7 +105,8 @@ impl App {
         // One lane for each UDP thread, and one that all tasks share.
         let lanes = listeners.len() * workers + 1;
         let metrics = Metrics::register(&store, lanes, config.metrics.health_series_max)?;
-        let (demands, served) = Demands::new(config.dns.waiting_max, config.recursion.waiting_max);
+        let (demands, served) =
+            Demands::new(config.dns.waiting_max, 3 * config.recursion.waiting_max);
         let limits = limits(&config);
         let front =
             Front::new(Arc::clone(&store), metrics.clone(), Clock::start(), demands, limits);
@@ -357,8 +358,10 @@ fn limits(config: &Config) -> Limits {
     let (dns, recursion) = (&config.dns, &config.recursion);
     Limits {
         source: Limit { waiting_max: dns.waiting_max, patience: config.cache.patience },
+        // The forwarder itself refuses what is beyond its bounds: so many questions, and as many that
+        // wait for the same. What it has in memory needs a place as well, if only for a moment.
         forwarder: Limit {
-            waiting_max: recursion.waiting_max,
+            waiting_max: 3 * recursion.waiting_max,
             patience: forward::patience(recursion),
         },
     }

@@ -178,15 +178,19 @@ impl Forwarder {
             self.metrics.hits.inc();
             return waiter.tell(&message, Some(age), self.payload);
         }
+        let also_waiting: usize =
+            self.waiting.values().map(|waiting| waiting.len().saturating_sub(1)).sum();
         if let Some(waiting) = self.waiting.get_mut(&key) {
-            self.metrics.merged.inc();
             // Those whose patience has ended do not listen any more.
             waiting.retain(|waiter| !waiter.done.is_closed());
+            if also_waiting >= self.asking_max && !waiting.is_empty() {
+                return self.metrics.refused.inc();
+            }
+            self.metrics.merged.inc();
             return waiting.push(waiter);
         }
         if self.asking.len() >= self.asking_max {
-            self.metrics.refused.inc();
-            return;
+            return self.metrics.refused.inc();
         }
         self.metrics.misses.inc();
         self.waiting.insert(key.clone(), vec![waiter]);

@@ -319,5 +319,29 @@ async fn those_that_wait_have_a_bound_of_their_own() {
     let (reply, ()) = within("both replies", async { tokio::join!(first, second) }).await;
     assert_eq!(reply.answers.len(), 1);
     let metrics = scrape(&server).await;
-    assert_eq!(value(&metrics, "fingerpost_dns_waiting_refused_total"), 1.0);
+    assert_eq!(value(&metrics, "fingerpost_forward_refused_total"), 1.0);
+}
+
+#[tokio::test]
+async fn what_is_kept_is_answered_however_many_wait() {
+    let recursor = Recursor::start(|asked| {
+        let is_kept = asked.message.queries[0].name().to_string() == "kept.example.";
+        if is_kept { vec![answer(&asked.message, a(1)).to_vec().unwrap()] } else { Vec::new() }
+    })
+    .await;
+    let server =
+        Server::forwarding(&[recursor.address()], |config| config.recursion.waiting_max = 64);
+    let kept = ask(server.dns(), "kept.example.", RecordType::A).await;
+    assert_eq!(kept.answers.len(), 1);
+    // None gets an answer: so many are asked and hold their places, the rest is refused.
+    let udp = crate::support::dns::Udp::connect(server.dns()).await;
+    for number in 0..150 {
+        let query = question(&format!("n{number}.example."), RecordType::A);
+        udp.send(&query.to_vec().unwrap()).await;
+    }
+    for _ in 0..20 {
+        let kept = ask(server.dns(), "kept.example.", RecordType::A).await;
+        assert_eq!(kept.answers.len(), 1);
+    }
+    assert!(value(&scrape(&server).await, "fingerpost_forward_refused_total") >= 50.0);
 }
