@@ -62,7 +62,7 @@ pub fn check(bytes: &[u8], reply: &[u8], transport: Transport) -> Result<(), Tes
         prop_assert!(message.answers.is_empty() && message.authorities.is_empty());
         return Ok(());
     };
-    let (name, qtype) = (lower(&question.name()), u16::from(question.query_type()));
+    let (name, qtype) = (lower(question.name()), u16::from(question.query_type()));
     check_answers(&message, &name, qtype)?;
     check_denial(&message, &name)?;
     check_rrsets(&message)
