@@ -76,10 +76,11 @@ pub struct Head {
     pub answers: u16,
 }
 
-/// TTLs that differ by what they are of.
+/// TTLs that differ by what they are of, and other addresses for another datacenter.
 pub fn rules() -> Rules {
     let service_ttl_secs = vec![("web".to_owned(), 7), ("*".to_owned(), 5)];
-    Rules { node_ttl_secs: 2, service_ttl_secs, ..straight::rules() }
+    let translate_wan_addrs = true;
+    Rules { node_ttl_secs: 2, service_ttl_secs, translate_wan_addrs, ..straight::rules() }
 }
 
 /// Two domains, the second of them longer, and two zones of addresses.

@@ -9,7 +9,7 @@ use fingerpost::catalog::queries::Queries;
 use fingerpost::catalog::{Change, Form};
 use hickory_proto::op::Message;
 use proptest::prelude::*;
-use proptest::sample::{select, subsequence};
+use proptest::sample::{Index, select, subsequence};
 
 use crate::properties::asking::{ZONE, policy, rules, within};
 use crate::support::generate::{
@@ -19,7 +19,7 @@ use crate::support::generate::{
 use crate::support::straight::{self, Core};
 
 proptest! {
-    #![proptest_config(config(400))]
+    #![proptest_config(config(600))]
 
     /// Nothing of what was is left: no tag, no parent of a node's, a query's or an address's name,
     /// no owner of an address, no instance. What was let go of has its addresses still.
@@ -30,8 +30,12 @@ proptest! {
             known.hear(&change);
             builder.apply(change);
         }
+        let denied = known.denied();
+        for change in denied.clone() {
+            builder.apply(change);
+        }
         let mut walked = Core::of(builder.snapshot(), policy());
-        let mut told = Core::new(rules(), policy(), known.changes());
+        let mut told = Core::new(rules(), policy(), known.changes().into_iter().chain(denied));
         for name in names() {
             for qtype in [SRV, ANY] {
                 let bytes = message(&name, qtype, None);
@@ -176,6 +180,21 @@ impl Known {
         }
     }
 
+    /// That Consul knows no such prepared queries, where it did not say otherwise.
+    fn denied(&self) -> Vec<Change> {
+        let mut denied = Vec::new();
+        for (datacenter, place) in &self.places {
+            for name in ["dotted", "y", "b.query.c", "query.c", "c"].map(str::to_owned) {
+                if !place.unlisted.contains_key(&(Form::Query, name.clone())) {
+                    let unlisted =
+                        Unlisted { form: Form::Query, name, instances: Vec::new(), executed: None };
+                    denied.push(unlisted.change(datacenter));
+                }
+            }
+        }
+        denied
+    }
+
     /// The shortest way to tell it.
     fn changes(&self) -> Vec<Change> {
         let names: Vec<String> = self.places.keys().cloned().collect();
@@ -293,10 +312,26 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
     let all = SERVICES.iter().map(|name| ((*name).to_owned(), Vec::new())).collect();
     let start = [datacenters(2), Change::Services { datacenter: LOCAL.to_owned(), listing: all }];
     // Half of all ways begin as a source does, so that later changes find something to change.
-    (any::<bool>(), prop::collection::vec(change, 0..24)).prop_map(move |(starts, changes)| {
-        let start = start.iter().filter(|_| starts).cloned();
-        start.chain(changes).collect()
-    })
+    (any::<bool>(), prop::collection::vec((0..8_u8, any::<Index>(), change), 0..24)).prop_map(
+        move |(starts, drawn)| {
+            let mut changes: Vec<Change> = start.iter().filter(|_| starts).cloned().collect();
+            for (kind, at, change) in drawn {
+                let earlier = (!changes.is_empty()).then(|| at.get(&changes).clone());
+                changes.push(match (kind, earlier) {
+                    // Things come back as they were, and what came is let go of.
+                    (0, Some(earlier)) => earlier,
+                    (1, Some(Change::Service { datacenter, form, service, .. })) => {
+                        Change::Release { datacenter, form, service }
+                    }
+                    (2, Some(Change::Service { datacenter, service, .. })) => {
+                        Change::Owned { datacenter, service, addresses: Vec::new() }
+                    }
+                    _ => change,
+                });
+            }
+            changes
+        },
+    )
 }
 
 fn spelled(listing: BTreeMap<&str, (bool, Vec<&str>)>) -> Vec<(String, Vec<String>)> {
@@ -330,7 +365,8 @@ fn names() -> Vec<String> {
     for service in &SERVICES[..5] {
         forms.extend(["connect", "ingress", "virtual"].map(|kind| format!("{service}.{kind}")));
     }
-    let queries = ["geo", "plain.dotted", "dotted", "t-x.y", "y", "id-of-geo", "c", "query.c"];
+    let queries =
+        ["geo", "plain.dotted", "dotted", "t-x.y", "y", "id-of-geo", "c", "query.c", "b.query.c"];
     forms.extend(queries.map(|name| format!("{name}.query")));
     let scopes = ["", ".dc1", ".dc2"];
     let scoped = |form: &String| scopes.map(|scope| format!("{form}{scope}"));

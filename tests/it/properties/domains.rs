@@ -9,7 +9,7 @@ use crate::properties::asking::{ALT, Known, QTYPES, ZONE, is_within, within};
 use crate::support::generate::{World, config, message, world};
 
 proptest! {
-    #![proptest_config(config(40))]
+    #![proptest_config(config(25))]
 
     /// But for the hosts that were registered in the first domain: those stay as they are.
     #[test]

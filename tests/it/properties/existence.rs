@@ -12,7 +12,7 @@ use crate::support::generate::{World, config, query, world};
 use crate::support::straight::{self, Core};
 
 proptest! {
-    #![proptest_config(config(250))]
+    #![proptest_config(config(160))]
 
     /// In the zones of addresses too.
     #[test]
@@ -33,7 +33,7 @@ proptest! {
 
 proptest! {
     // Each case asks a hundred names for twelve types.
-    #![proptest_config(config(60))]
+    #![proptest_config(config(40))]
 
     #[test]
     fn existence_does_not_depend_on_the_type(world in world()) {

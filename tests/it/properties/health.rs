@@ -12,7 +12,7 @@ use crate::properties::asking::{Known, ZONE, policy, rules, within};
 use crate::support::generate::{World, config, message, world};
 
 proptest! {
-    #![proptest_config(config(100))]
+    #![proptest_config(config(80))]
 
     /// In no form of a name, whatever their tags, ports and addresses.
     #[test]

@@ -222,7 +222,7 @@ fn instance() -> impl Strategy<Value = Instance> {
     let weights = (0..3_u16, 0..3_u16);
     let on = (select(&NODES[..]), node());
     let kinds = (tags, health(), weights, ports);
-    (on, prop::option::weighted(0.6, address()), 0..3_u16, tagged(), kinds).prop_map(
+    (on, prop::option::weighted(0.6, address()), 0..2_u16, tagged(), kinds).prop_map(
         |((name, node), address, port, tagged, (tags, health, weights, ports))| Instance {
             id: String::new(),
             node: Node { name: name.to_owned(), ..node },
