@@ -84,6 +84,8 @@ async fn fill(consul: &Consul) {
         ("n1", "10.0.0.1", service("gateway", json!({ "Kind": "ingress-gateway", "Port": 8443 }))),
         ("n1", "10.0.0.1", service("mix", json!({ "ID": "mix-1" }))),
         ("node.dots", "10.0.0.9", service("dots", json!({}))),
+        ("hostnode", "payments.example.com", service("remote", json!({}))),
+        ("ext", "192.0.2.1", host("payments", "payments.example.com")),
         ("ext", "192.0.2.1", host("mix", "mix.example.com")),
         ("ext", "192.0.2.1", host("alias", "web.service.consul")),
         ("ext", "192.0.2.1", host("loop1", "loop2.service.consul")),
