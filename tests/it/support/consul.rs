@@ -111,6 +111,16 @@ impl Consul {
         panic!("consul found its own port taken {ATTEMPTS_MAX} times in a row");
     }
 
+    /// Lays `extra` over its configuration and has it read anew, as SIGHUP does.
+    ///
+    /// What cannot be reloaded stays. The agent says nothing: wait for what is to change.
+    pub async fn reconfigure(&self, extra: &Value) {
+        let mut config = self.config.clone();
+        lay_over(&mut config, extra);
+        fs::write(self.folder.path().join(CONFIG), config.to_string()).unwrap();
+        self.put("/v1/agent/reload", &Value::Null).await;
+    }
+
     /// Registers with `/v1/catalog/register`, as tools do for nodes without an agent.
     ///
     /// A node that comes this way must not have a check `serfHealth`: the leader would reap it.
@@ -189,6 +199,18 @@ impl Consul {
         let text = reply.text().await.unwrap();
         assert!(status.is_success(), "PUT {path}: {status}: {text}");
         text
+    }
+
+    /// Posts `body` to `path`, as the few endpoints want that create and do not replace.
+    ///
+    /// # Panics
+    ///
+    /// When the status is not a success.
+    pub async fn post(&self, path: &str, body: &Value) {
+        let reply = self.client.post(self.url(path)).json(body).send().await.unwrap();
+        let status = reply.status();
+        let text = reply.text().await.unwrap();
+        assert!(status.is_success(), "POST {path}: {status}: {text}");
     }
 
     /// Where it serves HTTP.

@@ -1,0 +1,206 @@
+//! One seed: its world is registered, all questions are asked of both servers, and judged.
+
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use fastrand::Rng;
+use fingerpost::app::Origin;
+use fingerpost::config::{Config, ConsulAddress, SoaConfig};
+use fingerpost::consul::Client;
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::RecordType;
+
+use crate::differential::ask::{Carrier, Question, ask_all};
+use crate::differential::existing::Existing;
+use crate::differential::generate;
+use crate::differential::name::Labels;
+use crate::differential::names::{Form, Subject, subjects, zone};
+use crate::differential::register::{MARKER, Pair};
+use crate::differential::reply::{Line, Reply};
+use crate::differential::world::World;
+use crate::support::choose_crypto;
+use crate::support::dns::ask;
+use crate::support::server::Server;
+use crate::support::wait::eventually;
+
+/// All that was asked for one seed.
+#[derive(Debug)]
+pub struct Run {
+    /// What was registered.
+    pub world: World,
+    /// Which names exist without data.
+    pub existing: Existing,
+    /// Consul's replies over TCP before it was given limits: the whole of each answer.
+    pub book: HashMap<(Labels, RecordType), Reply>,
+    /// The serial of our SOA.
+    pub serial: u32,
+    /// The Unix seconds between which the catalogue was registered and all was asked.
+    pub span: (u32, u32),
+    /// Every question with both replies.
+    pub cases: Vec<Case>,
+}
+
+/// A question and both replies.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// The name.
+    pub subject: Subject,
+    /// The type.
+    pub qtype: RecordType,
+    /// The way.
+    pub carrier: Carrier,
+    /// Consul's reply.
+    pub theirs: Reply,
+    /// Ours.
+    pub ours: Reply,
+}
+
+impl Run {
+    /// Asks everything about the world of `seed`; `None` where this machine has no Consul.
+    pub async fn of(seed: u64, size: usize, share: f64) -> Option<Self> {
+        let world = generate::world(seed, size);
+        let started = now();
+        let consuls = Pair::start(&world).await?;
+        let mut rng = Rng::with_seed(seed ^ 0x5eed);
+        let asked = choose(&world, &mut rng, share);
+        let book = read_book(&consuls, &asked).await;
+        consuls.limit(&world.settings).await;
+        let server = serve(&consuls, &world).await;
+
+        let questions: Vec<Question> = asked
+            .iter()
+            .map(|(subject, qtype, carrier)| Question {
+                name: subject.name.clone(),
+                qtype: *qtype,
+                carrier: *carrier,
+            })
+            .collect();
+        let ours = ask_all(server.dns(), &questions).await;
+        let theirs = ask_all(consuls.near.dns_address(), &questions).await;
+        let apex = Question { name: zone(), qtype: RecordType::SOA, carrier: Carrier::Tcp };
+        let serial = serial_of(&ask_all(server.dns(), &[apex]).await[0].answer[0]);
+        server.stop().await;
+
+        let replies = theirs.into_iter().zip(ours);
+        let cases = asked.into_iter().zip(replies).map(|((subject, qtype, carrier), replies)| {
+            let (theirs, ours) = replies;
+            Case { subject, qtype, carrier, theirs, ours }
+        });
+        let existing = Existing::of(&world, &zone());
+        let cases = cases.collect();
+        Some(Self { world, existing, book, serial, span: (started, now()), cases })
+    }
+
+    /// Consul's whole answer for `name`, asked for `qtype`.
+    pub fn whole(&self, name: &Labels, qtype: RecordType) -> &Reply {
+        let key = (name.clone(), qtype);
+        self.book.get(&key).unwrap_or_else(|| panic!("{name} {qtype} was not asked over TCP"))
+    }
+}
+
+/// The serial in an SOA record.
+pub fn serial_of(soa: &Line) -> u32 {
+    soa.words()[2].parse().expect("an SOA has a serial")
+}
+
+/// A share of all names, each with some types and each type in one way.
+fn choose(world: &World, rng: &mut Rng, share: f64) -> Vec<(Subject, RecordType, Carrier)> {
+    let mut chosen = Vec::new();
+    for subject in subjects(world, rng) {
+        // Forms with few names are asked in full.
+        let is_rare = !matches!(subject.form, Form::Tagged | Form::Rfc2782 | Form::Short);
+        if !is_rare && rng.f64() > share {
+            continue;
+        }
+        let is_zone = matches!(subject.form, Form::Apex | Form::NameServer);
+        let mut types = if is_zone { OTHER_TYPES.to_vec() } else { Vec::new() };
+        types.extend((0..2).map(|_| USUAL_TYPES[rng.usize(..USUAL_TYPES.len())]));
+        types.push(OTHER_TYPES[rng.usize(..OTHER_TYPES.len())]);
+        types.sort();
+        types.dedup();
+        chosen.extend(types.into_iter().map(|qtype| (subject.clone(), qtype, Carrier::any(rng))));
+    }
+    chosen
+}
+
+/// Asks Consul over TCP for all that the rules want to see whole.
+async fn read_book(
+    consuls: &Pair,
+    asked: &[(Subject, RecordType, Carrier)],
+) -> HashMap<(Labels, RecordType), Reply> {
+    let mut keys = Vec::new();
+    for (subject, qtype, _) in asked {
+        for name in [Some(&subject.name), subject.same.as_ref()].into_iter().flatten() {
+            // Whether a name exists is read from its A reply.
+            for qtype in [*qtype, RecordType::A] {
+                keys.push((name.clone(), qtype));
+            }
+        }
+    }
+    keys.sort();
+    keys.dedup();
+    let questions: Vec<Question> = keys
+        .iter()
+        .map(|(name, qtype)| Question { name: name.clone(), qtype: *qtype, carrier: Carrier::Tcp })
+        .collect();
+    let replies = ask_all(consuls.near.dns_address(), &questions).await;
+    keys.into_iter().zip(replies).collect()
+}
+
+/// Starts a server beside `consuls`, and waits until it has heard of the last registration.
+async fn serve(consuls: &Pair, world: &World) -> Server {
+    choose_crypto();
+    let settings = &world.settings;
+    let mut config = Config::default();
+    config.consul.addresses = vec![ConsulAddress::Http(consuls.near.url(""))];
+    config.cache.kept = Duration::from_secs(600);
+    config.cache.patience = Duration::from_secs(5);
+    let answers = &mut config.answers;
+    answers.only_passing = settings.only_passing;
+    answers.node_ttl_secs = settings.node_ttl;
+    let ttl = settings.service_ttl.iter();
+    answers.service_ttl_secs = ttl.map(|(name, secs)| ((*name).to_owned(), *secs)).collect();
+    answers.a_record_limit = settings.a_record_limit;
+    answers.udp_answer_limit = settings.udp_answer_limit;
+    answers.soa = SoaConfig {
+        refresh_secs: 1800,
+        retry_secs: 300,
+        expire_secs: 43_200,
+        min_ttl_secs: settings.min_ttl,
+    };
+    let client = Client::new(&config.consul).unwrap();
+    let server = Server::start(config, Origin::Consul(client));
+    server.ready().await;
+    for name in [format!("{MARKER}.service.consul"), format!("{MARKER}.service.dc2.consul")] {
+        eventually(format!("we answer {name}"), async || {
+            let reply = ask(server.dns(), &name, RecordType::A).await;
+            reply.metadata.response_code == ResponseCode::NoError
+        })
+        .await;
+    }
+    server
+}
+
+fn now() -> u32 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    since.as_secs().try_into().unwrap()
+}
+
+const USUAL_TYPES: [RecordType; 5] =
+    [RecordType::A, RecordType::AAAA, RecordType::ANY, RecordType::SRV, RecordType::SRV];
+
+const OTHER_TYPES: [RecordType; 13] = [
+    RecordType::A,
+    RecordType::ANY,
+    RecordType::AXFR,
+    RecordType::CAA,
+    RecordType::CNAME,
+    RecordType::DS,
+    RecordType::HTTPS,
+    RecordType::IXFR,
+    RecordType::MX,
+    RecordType::NS,
+    RecordType::PTR,
+    RecordType::SOA,
+    RecordType::TXT,
+];
