@@ -228,6 +228,7 @@ impl Names<'_> {
         for tag in ["_tcp", "_v1", "_V2", "_none", "_udp", "_u", "_node"] {
             for scope in SCOPES {
                 self.of(Form::Service, tag, &format!("{tag}.service"), scope, None);
+                self.of(Form::Rfc2782, tag, &format!("_{tag}._tcp.service"), scope, None);
                 if !scope.is_empty() && !scope.contains('.') {
                     let same = join(&format!("{tag}.service"), scope);
                     self.of(Form::Short, tag, tag, scope, Some(same));

@@ -58,7 +58,7 @@ pub const PENDING: &[Pending] = &[
     Pending { name: "a host beside addresses is no CNAME", explains: is_mixed },
     Pending { name: "_v1.consul SRV is of a service _v1", explains: is_marked_alone },
     Pending { name: "an unknown status counts more than a warning", explains: has_unknown },
-    Pending { name: "_web._b is no parent where the tag is a.b", explains: is_end_of_tag },
+    Pending { name: "an RFC 2782 name is no parent", explains: is_whole },
     Pending { name: "a node has TXT records", explains: is_node_text },
     Pending { name: "a CNAME into the zone is followed", explains: has_chain },
 ];
@@ -107,13 +107,13 @@ fn has_unknown(run: &Run, case: &Case) -> bool {
         })
 }
 
-/// There is no RFC 2782 name of a dotted tag, and so none below `_web._b`.
-fn is_end_of_tag(_: &Run, case: &Case) -> bool {
-    let labels = case.subject.name.lower();
-    let tag = labels.labels().get(1).is_some_and(|label| label == b"_b" || label == b"_tag");
-    tag && labels.labels()[0].starts_with(b"_")
-        && case.theirs.rcode != "SERVFAIL"
-        && case.ours.lacks()
+/// Two labels with underscores are a whole name: nothing is below it, neither `_web._b` where a
+/// tag is `a.b`, nor `__v1._tcp` where a tag is `v1`.
+fn is_whole(_: &Run, case: &Case) -> bool {
+    let name = case.subject.name.lower();
+    let is_marked = name.labels().iter().take(2).all(|label| label.starts_with(b"_"));
+    let is_form = matches!(case.subject.form, Form::Escaped | Form::Marked | Form::Rfc2782);
+    is_form && is_marked && case.ours.lacks()
 }
 
 fn is_node_text(_: &Run, case: &Case) -> bool {

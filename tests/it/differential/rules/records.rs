@@ -35,18 +35,21 @@ pub fn weight(look: &Look<'_>, reply: &Reply) -> Step {
     if look.qtype != RecordType::SRV || !look.case.subject.form.is_of_instances() {
         return Step::None;
     }
-    let mut reply = reply.clone();
+    // Instances of two nodes may give the very same record twice, so records are counted.
     let mut free: Vec<&Line> = look.case.ours.answer.iter().collect();
-    free.retain(|ours| !reply.answer.contains(ours));
-    for line in &mut reply.answer {
-        if look.case.ours.answer.contains(line) {
-            continue;
-        }
-        let is_twin = |ours: &&Line| {
+    let mut take = |is_it: &dyn Fn(&Line) -> bool| {
+        let at = free.iter().position(|ours| is_it(ours))?;
+        Some(free.swap_remove(at).clone())
+    };
+    let mut reply = reply.clone();
+    let (_, others): (Vec<_>, Vec<_>) =
+        reply.answer.iter_mut().partition(|line| take(&|ours| ours == *line).is_some());
+    for line in others {
+        let is_twin = |ours: &Line| {
             ours.weightless() == line.weightless() && are_duplicates(look, line, ours)
         };
-        if let Some(at) = free.iter().position(is_twin) {
-            *line = free.swap_remove(at).clone();
+        if let Some(ours) = take(&is_twin) {
+            *line = ours;
         }
     }
     Step::To(reply)
