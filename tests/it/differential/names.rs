@@ -249,12 +249,12 @@ impl Names<'_> {
     }
 
     fn queries(&mut self) {
-        for query in QUERIES {
+        for (query, service) in QUERIES {
             for scope in SCOPES {
-                self.of(Form::Query, "web", &format!("{query}.query"), scope, None);
+                self.of(Form::Query, service, &format!("{query}.query"), scope, None);
             }
             let same = Some(format!("{query}.query"));
-            self.of(Form::QueryMarked, "web", &format!("_{query}._tcp.query"), "", same);
+            self.of(Form::QueryMarked, service, &format!("_{query}._tcp.query"), "", same);
         }
     }
 
@@ -352,17 +352,18 @@ const TAGS_OF_NOBODY: [&str; 7] = ["none", "b", "tag", "dotted.tag", "A.B", PAIR
 /// How many ordinary services are asked for.
 const ORDINARY: usize = 120;
 
-const QUERIES: [&str; 12] = [
-    "q-web",
-    "q-upper",
-    "Q-Upper",
-    "q.dot",
-    "dot",
-    "q-none",
-    "q-many",
-    "q-v1",
-    "q-not-v1",
-    "q-failover",
-    "q-near",
-    "geo-web",
+/// Prepared queries as they are asked for, and the service that each looks for.
+const QUERIES: [(&str, &str); 12] = [
+    ("q-web", "web"),
+    ("q-upper", "UPPER"),
+    ("Q-Upper", "UPPER"),
+    ("q.dot", "my_svc"),
+    ("dot", ""),
+    ("q-none", ""),
+    ("q-many", "many"),
+    ("q-v1", "web"),
+    ("q-not-v1", "web"),
+    ("q-failover", "only-in-dc2"),
+    ("q-near", "web"),
+    ("geo-web", "web"),
 ];

@@ -10,7 +10,7 @@ use crate::differential::generate::EXTERNAL_SERVICES;
 use crate::differential::judge::Look;
 use crate::differential::names::Form;
 use crate::differential::run::{Case, Run};
-use crate::differential::world::{Instance, Place};
+use crate::differential::world::{Instance, Node, Place};
 
 /// What a form that is not served is answered with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -66,7 +66,7 @@ pub const PENDING: &[Pending] = &[
 fn has_tagged_addresses(run: &Run, case: &Case) -> bool {
     about(run, case, |place, instance| {
         !instance.tagged.is_empty() || !place.nodes[instance.node].tagged.is_empty()
-    }) || node_of(run, case, |tagged| !tagged.is_empty())
+    }) || node(run, case).is_some_and(|node| !node.tagged.is_empty())
 }
 
 fn falls_back(run: &Run, case: &Case) -> bool {
@@ -122,29 +122,20 @@ fn is_node_text(_: &Run, case: &Case) -> bool {
 }
 
 fn has_chain(run: &Run, case: &Case) -> bool {
+    let is_below = |address: &str| address.ends_with(".consul");
     about(run, case, |place, instance| {
-        let node = &place.nodes[instance.node].address;
-        [&instance.address, node].into_iter().any(|address| address.ends_with(".consul"))
-    }) || node_of(run, case, |_| false)
-        || case.theirs.answer.iter().any(|line| line.rtype == "CNAME")
-            && case.theirs.answer.len() > 1
+        is_below(&instance.address) || is_below(&place.nodes[instance.node].address)
+    }) || node(run, case).is_some_and(|node| is_below(&node.address))
 }
 
 fn about(run: &Run, case: &Case, is_so: impl Fn(&Place, &Instance) -> bool) -> bool {
-    let Some((at, service)) = &case.subject.about else { return false };
-    let place = &run.world.places[*at];
-    case.subject.form.is_of_instances()
-        && place.instances_of(service).any(|instance| is_so(place, instance))
+    case.instances(run).into_iter().any(|(place, instance)| is_so(place, instance))
 }
 
-fn node_of(
-    run: &Run,
-    case: &Case,
-    is_so: impl Fn(&std::collections::BTreeMap<&'static str, String>) -> bool,
-) -> bool {
-    let Some((at, name)) = &case.subject.about else { return false };
-    case.subject.form.is_of_node()
-        && run.world.places[*at].node(name).is_some_and(|node| is_so(&node.tagged))
+/// The node that the name is about.
+fn node<'r>(run: &'r Run, case: &Case) -> Option<&'r Node> {
+    let (at, name) = case.subject.about.as_ref().filter(|_| case.subject.form.is_of_node())?;
+    run.world.places[*at].node(name)
 }
 
 /// What a form that is not served is answered with, if `look` is about one.

@@ -17,11 +17,12 @@ use crate::differential::name::Labels;
 use crate::differential::names::{Form, Subject, subjects, zone};
 use crate::differential::register::{MARKER, Pair};
 use crate::differential::reply::{Line, Reply};
-use crate::differential::world::World;
-use crate::support::choose_crypto;
+use crate::differential::world::{Instance, Kind, Place, World};
+use crate::support::consul::version;
 use crate::support::dns::ask;
 use crate::support::server::Server;
 use crate::support::wait::eventually;
+use crate::support::{choose_crypto, consul_binary, skip};
 
 /// All that was asked for one seed.
 #[derive(Debug)]
@@ -56,8 +57,12 @@ pub struct Case {
 }
 
 impl Run {
-    /// Asks everything about the world of `seed`; `None` where this machine has no Consul.
+    /// Asks everything about the world of `seed`; `None` where this machine has no Consul 1.8.
     pub async fn of(seed: u64, size: usize, share: f64) -> Option<Self> {
+        if version(&consul_binary()?) != JUDGE {
+            skip("Consul 1.8, which the rules speak of");
+            return None;
+        }
         let world = generate::world(seed, size);
         let started = now();
         let consuls = Pair::start(&world).await?;
@@ -95,6 +100,26 @@ impl Run {
     pub fn whole(&self, name: &Labels, qtype: RecordType) -> &Reply {
         let key = (name.clone(), qtype);
         self.book.get(&key).unwrap_or_else(|| panic!("{name} {qtype} was not asked over TCP"))
+    }
+}
+
+impl Case {
+    /// The instances that the name is about, and where each runs.
+    pub fn instances<'r>(&'r self, run: &'r Run) -> Vec<(&'r Place, &'r Instance)> {
+        let Some((at, name)) = &self.subject.about else { return Vec::new() };
+        let form = self.subject.form;
+        let is_of = |instance: &Instance| match (form, &instance.kind) {
+            (Form::Connect, Kind::Proxy(service)) => service.eq_ignore_ascii_case(name),
+            (Form::Connect, Kind::Native) => instance.service.eq_ignore_ascii_case(name),
+            (Form::Connect, _) => false,
+            (Form::Ingress, kind) => *kind == Kind::IngressGateway,
+            _ => instance.service.to_lowercase() == name.to_lowercase(),
+        };
+        // A query may fail over to the other place.
+        let places = run.world.places.iter().enumerate();
+        let places = places.filter(|(place, _)| place == at || form == Form::Query);
+        let all = places.flat_map(|(_, place)| place.instances.iter().map(move |one| (place, one)));
+        all.filter(|(_, one)| form.is_of_instances() && is_of(one)).collect()
     }
 }
 
@@ -185,6 +210,9 @@ fn now() -> u32 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     since.as_secs().try_into().unwrap()
 }
+
+/// The Consul that the rules speak of; others differ in other ways.
+const JUDGE: (u32, u32) = (1, 8);
 
 const USUAL_TYPES: [RecordType; 5] =
     [RecordType::A, RecordType::AAAA, RecordType::ANY, RecordType::SRV, RecordType::SRV];

@@ -151,6 +151,19 @@ impl World {
     }
 }
 
+impl Instance {
+    /// Its own address, or none, and those it is tagged with.
+    pub fn addresses(&self) -> impl Iterator<Item = &str> {
+        let tagged = self.tagged.values().map(|(address, _)| address.as_str());
+        tagged.chain([self.address.as_str()])
+    }
+
+    /// Its own port and those of its tagged addresses.
+    pub fn ports(&self) -> impl Iterator<Item = u16> {
+        self.tagged.values().map(|(_, port)| *port).chain([self.port])
+    }
+}
+
 impl Place {
     /// The worst of all checks of the instance and its node.
     pub fn health(&self, instance: &Instance) -> Health {

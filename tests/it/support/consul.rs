@@ -250,7 +250,8 @@ impl Consul {
 
     fn launch(binary: &Path, extra: &Value, ports: Ports) -> Self {
         let mut config = ports.config();
-        if knows_grpc_tls(binary) {
+        // 1.14 brought this port, and older ones refuse to hear of it.
+        if version(binary) >= (1, 14) {
             config["ports"]["grpc_tls"] = json!(-1);
         }
         if extra.get("cert_file").is_some() {
@@ -356,13 +357,13 @@ fn client(config: &Value) -> reqwest::Client {
     client.timeout(START_PATIENCE).build().unwrap()
 }
 
-/// Whether this Consul has the port `grpc_tls`, which 1.14 brought and older ones refuse.
-fn knows_grpc_tls(binary: &Path) -> bool {
+/// The version of this Consul, as far as rules depend on it: major and minor.
+pub fn version(binary: &Path) -> (u32, u32) {
     let output = Command::new(binary).arg("version").output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     let version = text.lines().next().and_then(|line| line.strip_prefix("Consul v"));
     let mut numbers = version.unwrap_or_default().split('.').map(|part| part.parse().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (1, 14)
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 fn lay_over(config: &mut Value, extra: &Value) {

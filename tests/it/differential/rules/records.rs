@@ -62,20 +62,16 @@ fn are_duplicates(look: &Look<'_>, theirs: &Line, ours: &Line) -> bool {
         return false;
     };
     let port = theirs.words()[2];
-    let Some((_, service)) = &look.case.subject.about else { return false };
-    look.run.world.places.iter().any(|place| {
-        let shown: Vec<_> = place
-            .instances_of(service)
-            .filter(|instance| look.run.world.shows(place, instance))
-            .filter(|instance| instance.port.to_string() == port)
-            .collect();
-        shown.iter().any(|one| {
-            let same = shown
-                .iter()
-                .filter(|other| (other.node, &other.address) == (one.node, &one.address));
-            let weights: BTreeSet<u16> = same.map(|instance| place.weight(instance)).collect();
-            weights.contains(&theirs_weight) && weights.contains(&ours_weight)
-        })
+    let mut shown = look.case.instances(look.run);
+    shown.retain(|(place, instance)| look.run.world.shows(place, instance));
+    shown.retain(|(_, instance)| instance.ports().any(|own| own.to_string() == port));
+    shown.iter().any(|(place, one)| {
+        let same = shown.iter().filter(|(other_place, other)| {
+            let is_there = (other_place.dc, other.node) == (place.dc, one.node);
+            is_there && other.addresses().any(|own| one.addresses().any(|its| its == own))
+        });
+        let weights: BTreeSet<u16> = same.map(|(place, other)| place.weight(other)).collect();
+        weights.contains(&theirs_weight) && weights.contains(&ours_weight)
     })
 }
 
@@ -85,16 +81,12 @@ pub fn host(look: &Look<'_>, reply: &Reply) -> Step {
         [line] if line.rtype == "CNAME" => Some(line.data.clone()),
         _ => None,
     };
-    let form = look.case.subject.form;
     let (Some(theirs), Some(ours)) = (one(&reply.answer), one(&look.case.ours.answer)) else {
         return Step::None;
     };
-    let Some((at, service)) = look.case.subject.about.as_ref().filter(|_| form.is_of_instances())
-    else {
-        return Step::None;
-    };
-    let instances = look.run.world.places[*at].instances_of(service);
-    let hosts: BTreeSet<String> = instances.map(|one| format!("{}.", one.address)).collect();
+    let instances = look.case.instances(look.run);
+    let hosts: BTreeSet<String> =
+        instances.iter().map(|(_, one)| format!("{}.", one.address)).collect();
     if !hosts.contains(&theirs) || !hosts.contains(&ours) {
         return Step::None;
     }
