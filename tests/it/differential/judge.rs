@@ -53,8 +53,7 @@ pub fn judge(run: &Run, case: &Case) -> Verdict {
     if !verdict.complaints.is_empty() {
         let pending = PENDING.iter().find(|pending| (pending.explains)(run, case));
         if let Some(pending) = pending {
-            verdict.pending = Some(pending.name);
-            verdict.complaints.clear();
+            verdict = Verdict { pending: Some(pending.name), ..Verdict::default() };
         }
     }
     verdict
