@@ -22,6 +22,7 @@ pub enum Carrier {
     Udp,
     UdpChaos,
     UdpCheckingDisabled,
+    UdpCookie,
     UdpDnssecOk,
     UdpEdns(u16),
     UdpNoRecursion,
@@ -47,7 +48,11 @@ impl Carrier {
     pub fn edns_size(self) -> Option<u16> {
         match self {
             Self::UdpEdns(size) => Some(size),
-            Self::TcpEdns | Self::UdpDnssecOk | Self::UdpSubnet | Self::UdpVersion1 => Some(1400),
+            Self::TcpEdns
+            | Self::UdpCookie
+            | Self::UdpDnssecOk
+            | Self::UdpSubnet
+            | Self::UdpVersion1 => Some(1400),
             _ => None,
         }
     }
@@ -74,6 +79,9 @@ impl Carrier {
             if self == Self::UdpSubnet {
                 let network = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 0));
                 edns.options_mut().insert(EdnsOption::Subnet(ClientSubnet::new(network, 24, 0)));
+            }
+            if self == Self::UdpCookie {
+                edns.options_mut().insert(EdnsOption::Unknown(10, b"8 bytes.".to_vec()));
             }
             message.set_edns(edns);
         }
@@ -131,7 +139,10 @@ async fn over_tcp(server: SocketAddr, questions: &[&Question]) -> Vec<Reply> {
     let mut replies = Vec::new();
     for (question, id) in questions.iter().zip(1..) {
         tcp.send(&bytes(question, id)).await;
-        let frame = tcp.receive().await.unwrap_or_else(|| panic!("{question:?}: no reply"));
+        let frame = tcp
+            .receive()
+            .await
+            .unwrap_or_else(|| panic!("{server}: {question:?}, number {id}: no reply"));
         replies.push(Reply { len: 0, ..read(question, &frame, id) });
     }
     replies
@@ -167,9 +178,10 @@ const USUAL: [Carrier; 12] = [
     Carrier::UdpEdns(4096),
 ];
 
-const ODD: [Carrier; 8] = [
+const ODD: [Carrier; 9] = [
     Carrier::UdpChaos,
     Carrier::UdpCheckingDisabled,
+    Carrier::UdpCookie,
     Carrier::UdpDnssecOk,
     Carrier::UdpNoRecursion,
     Carrier::UdpNotify,

@@ -7,8 +7,7 @@
 use std::collections::BTreeSet;
 
 use crate::differential::name::Labels;
-use crate::differential::names::Form;
-use crate::differential::pending;
+use crate::differential::names;
 use crate::differential::world::{KINDS, Place, World};
 
 /// The names of one world, each reversed, so that what is below a name follows it.
@@ -30,7 +29,7 @@ enum Scope<'d> {
 }
 
 impl Existing {
-    /// All names of `world` below `zone`, by every form of the grammar that is served.
+    /// All names of `world` below `zone`, by every form of the grammar.
     pub fn of(world: &World, zone: &Labels) -> Self {
         let mut existing = Self::default();
         for (at, place) in world.places.iter().enumerate() {
@@ -38,11 +37,18 @@ impl Existing {
                 existing.add(world, place, Scope::Local, zone);
             }
             existing.add(world, place, Scope::Named(place.dc), zone);
-            if is_served(Form::ScopeWords) {
-                existing.add(world, place, Scope::Worded(place.dc), zone);
-            }
+            existing.add(world, place, Scope::Worded(place.dc), zone);
         }
-        for query in world.queries.iter().filter(|_| is_served(Form::Query)) {
+        for word in ["ap", "dc", "peer", "port"] {
+            existing.words.insert(Labels::new(word).below(zone).reversed());
+        }
+        let near = &world.places[0];
+        let nodes = near.nodes.iter().map(|node| &node.address);
+        let addresses = nodes.chain(near.instances.iter().map(|instance| &instance.address));
+        for ip in addresses.filter_map(|address| address.parse().ok()) {
+            existing.with_data.insert(Labels::new(&names::reverse_name(ip)).reversed());
+        }
+        for query in &world.queries {
             let name = Labels::new(&format!("{}.query", query.name)).below(zone);
             existing.with_data.insert(name.reversed());
         }
@@ -101,8 +107,4 @@ fn heads(world: &World, place: &Place, scope: Scope<'_>) -> Vec<String> {
         }
     }
     heads
-}
-
-fn is_served(form: Form) -> bool {
-    pending::unserved(form).is_none()
 }

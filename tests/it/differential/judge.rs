@@ -73,8 +73,7 @@ pub fn strictly(run: &Run, case: &Case) -> Verdict {
         None => {
             limits::check_consul(&look, complaints);
             let mut expected = made_of(&look, rules);
-            expected.flags.clone_from(&case.theirs.flags);
-            wire::add_flags(&mut expected);
+            wire::carry_flags(case.carrier, &mut expected);
             expected
         }
     };

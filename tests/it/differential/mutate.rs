@@ -40,7 +40,7 @@ pub const MUTATIONS: &[Mutation] = &[
     of("answer's TTL is 0", |_, reply| ttl(&mut reply.answer, |_| 0)),
     of("answer's owner", |_, reply| owner(&mut reply.answer)),
     of("answer's owner in lower case", |_, reply| owner_in_lower_case(&mut reply.answer)),
-    of("answer's class", |_, reply| change(&mut reply.answer, "", |line| line.class = "CH".into())),
+    of("answer's class", |_, reply| change(&mut reply.answer, "", |line| line.class = "HS".into())),
     of("answer's address", |_, reply| data(&mut reply.answer, "A", "192.0.2.1")),
     of("answer's IPv6 address", |_, reply| data(&mut reply.answer, "AAAA", "2001:db8::1")),
     of("answer of the other family", |_, reply| other_family(reply)),
@@ -72,7 +72,7 @@ pub const MUTATIONS: &[Mutation] = &[
     }),
     of("OPT's DO bit", |_, reply| opt(reply, |opt| opt.dnssec_ok = !opt.dnssec_ok)),
     of("OPT's version", |_, reply| opt(reply, |opt| opt.version = 1)),
-    of("an option echoed", |_, reply| opt(reply, |opt| opt.options.push((8, None)))),
+    of("an option echoed", |_, reply| opt(reply, |opt| opt.options.push((10, String::new())))),
     of("too long for the client", too_long),
 ];
 

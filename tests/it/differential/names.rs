@@ -1,5 +1,7 @@
 //! Which names are asked for: every form of the grammar, about a world's odd and ordinary things.
 
+use std::net::IpAddr;
+
 use fastrand::Rng;
 
 use crate::differential::generate::{PAIR_TAG, SERVICES, SPACED_TAG, TAGS, TWINS};
@@ -14,6 +16,7 @@ pub enum Form {
     AltDomain,
     Apex,
     Bare,
+    Chaos,
     Connect,
     Escaped,
     EscapedNode,
@@ -23,6 +26,7 @@ pub enum Form {
     Marked,
     NameServer,
     Node,
+    Peer,
     Query,
     QueryMarked,
     Reverse,
@@ -134,14 +138,14 @@ impl Names<'_> {
                 self.add(Form::Addr, &join(&format!("{hex}.addr"), scope), None, None);
             }
         }
-        for name in ["10.in-addr.arpa", "1.2.3.in-addr.arpa", "x.in-addr.arpa", "foo.arpa"] {
-            self.add_absolute(Form::Reverse, name, None);
+        for name in REVERSE_NAMES {
+            self.add_absolute(Form::Reverse, name);
         }
-        for node in &world.places[0].nodes {
-            if let Ok(ip) = node.address.parse::<std::net::Ipv4Addr>() {
-                let [a, b, c, d] = ip.octets();
-                self.add_absolute(Form::Reverse, &format!("{d}.{c}.{b}.{a}.in-addr.arpa"), None);
-            }
+        let near = &world.places[0];
+        let nodes = near.nodes.iter().map(|node| &node.address);
+        let services = near.instances.iter().map(|instance| &instance.address).take(SERVICES_MAX);
+        for ip in nodes.chain(services).filter_map(|address| address.parse().ok()) {
+            self.add_absolute(Form::Reverse, &reverse_name(ip));
         }
     }
 
@@ -177,12 +181,12 @@ impl Names<'_> {
             self.of(form(Form::Service), service, &format!("{service}.service"), scope, same);
             self.short(service, service, twin, scope);
         }
-        for scope in ["dc1.dc", "dc9.dc", "dc1.peer", "default.ns", "dc1.ap"] {
-            let same = scope.strip_suffix(".dc").map(|dc| join(&format!("{service}.service"), dc));
-            let head = format!("{service}.service");
-            if plain.is_none() {
-                self.of(Form::ScopeWords, service, &head, scope, same);
-            }
+        for (scope, same) in SCOPES_IN_WORDS.iter().filter(|_| plain.is_none()) {
+            let same = same.map(|same| join(&format!("{service}.service"), same));
+            self.of(Form::ScopeWords, service, &format!("{service}.service"), scope, same);
+        }
+        if plain.is_none() {
+            self.of(Form::Peer, service, &format!("{service}.service"), "dc1.peer", None);
         }
         for tag in tags {
             let is_plain = !tag.contains(' ');
@@ -206,7 +210,7 @@ impl Names<'_> {
             let scope = self.scopes(1)[0];
             self.short(service, &format!("{tag}.{service}"), &format!("{asked}.{twin}"), scope);
         }
-        for pair in ["v1+v2", "V2+v1"] {
+        for pair in ["v1.v2", "V2.v1"] {
             let same = Some(format!("{PAIR_TAG}.{service}.service"));
             if plain.is_none() {
                 self.of(Form::TagPair, service, &format!("{pair}.{service}.service"), "", same);
@@ -260,13 +264,19 @@ impl Names<'_> {
 
     fn elsewhere(&mut self, world: &World) {
         for name in ["example.com", "consul.example", "web.service.consul.example", "arpa.test"] {
-            self.add_absolute(Form::Foreign, name, None);
+            self.add_absolute(Form::Foreign, name);
+        }
+        for name in ["id.server", "version.bind", "Version.BIND"] {
+            self.add_absolute(Form::Chaos, name);
         }
         let services = world.places[0].instances.iter().map(|instance| &instance.service);
         let heads = services.filter(|name| name.starts_with("svc-0")).take(20);
-        for head in heads.map(|name| format!("{name}.service")).chain(["n1.node".to_owned()]) {
+        let heads = heads.map(|name| (name.clone(), format!("{name}.service")));
+        for (about, head) in heads.chain([("n1".to_owned(), "n1.node".to_owned())]) {
             let same = Labels::new(&head).below(&zone());
-            self.add_absolute(Form::AltDomain, &format!("{head}.{ALT_DOMAIN}"), Some(same));
+            let name = self.oddly(&Labels::new(&format!("{head}.{ALT_DOMAIN}")));
+            let about = Some((0, about));
+            self.push(Subject { form: Form::AltDomain, name, same: Some(same), about });
         }
     }
 
@@ -281,9 +291,9 @@ impl Names<'_> {
         self.push(Subject { form, name, same, about });
     }
 
-    fn add_absolute(&mut self, form: Form, name: &str, same: Option<Labels>) {
+    fn add_absolute(&mut self, form: Form, name: &str) {
         let name = self.oddly(&Labels::new(name));
-        self.push(Subject { form, name, same, about: None });
+        self.push(Subject { form, name, same: None, about: None });
     }
 
     fn push(&mut self, subject: Subject) {
@@ -318,6 +328,21 @@ pub fn zone() -> Labels {
     Labels::new("consul")
 }
 
+/// The name of an address (RFC 1035 §3.5, RFC 3596 §2.5).
+pub fn reverse_name(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => {
+            let [a, b, c, d] = ip.octets();
+            format!("{d}.{c}.{b}.{a}.in-addr.arpa")
+        }
+        IpAddr::V6(ip) => {
+            let hex = format!("{:032x}", ip.to_bits());
+            let digits = hex.chars().rev().map(|digit| format!("{digit}."));
+            digits.collect::<String>() + "ip6.arpa"
+        }
+    }
+}
+
 fn join(head: &str, scope: &str) -> String {
     if scope.is_empty() { head.to_owned() } else { format!("{head}.{scope}") }
 }
@@ -333,6 +358,23 @@ pub const ALT_DOMAIN: &str = "alt.test";
 /// What is right of the kind word: nothing, a datacenter known or not, and what is no datacenter.
 const SCOPES: [&str; 6] = ["", "dc1", "DC1", "dc2", "dc9", "x.y"];
 
+/// Scopes that 1.8.7 does not know, and the scope that each is, if any.
+const SCOPES_IN_WORDS: [(&str, Option<&str>); 7] = [
+    ("dc1.dc", Some("dc1")),
+    ("DC2.dc", Some("dc2")),
+    ("dc9.dc", None),
+    ("default.ns", Some("")),
+    ("default.ap.dc1.dc", Some("dc1")),
+    ("other.ns", None),
+    ("group.sg", None),
+];
+
+/// Names of the zone that stand as addresses in the catalogue.
+pub const HOSTS: [&str; 3] = ["chain.service.consul", "loop.service.dc1.consul", "n1.node.consul"];
+
+/// The reverse zone that we are configured with.
+pub const REVERSE_ZONE: &str = "10.in-addr.arpa";
+
 const HEX: [&str; 10] = [
     "0a000001",
     "0A00000f",
@@ -347,10 +389,27 @@ const HEX: [&str; 10] = [
 ];
 
 /// Tags that no instance has, but that are ends of such, or only where two are.
-const TAGS_OF_NOBODY: [&str; 7] = ["none", "b", "tag", "dotted.tag", "A.B", PAIR_TAG, "a+b"];
+const TAGS_OF_NOBODY: [&str; 7] = ["none", "b", "tag", "dotted.tag", "A.B", PAIR_TAG, "a.c"];
 
 /// How many ordinary services are asked for.
 const ORDINARY: usize = 120;
+
+/// Reverse names of no address, of parents, of other zones.
+const REVERSE_NAMES: [&str; 10] = [
+    "10.in-addr.arpa",
+    "10.in-addr.arpa",
+    "0.10.in-addr.arpa",
+    "0.1.10.in-addr.arpa",
+    "77.10.in-addr.arpa",
+    "1.77.0.10.in-addr.arpa",
+    "x.in-addr.arpa",
+    "1.2.0.192.in-addr.arpa",
+    "foo.arpa",
+    "1.ip6.arpa",
+];
+
+/// Addresses of services whose reverse names are asked for.
+const SERVICES_MAX: usize = 100;
 
 /// Prepared queries as they are asked for, and the service that each looks for.
 const QUERIES: [(&str, &str); 12] = [

@@ -1,45 +1,14 @@
 //! What this server does not do yet. Each entry is to be deleted, never to be loosened.
 //!
-//! A form that is not served has one reply to all questions. Beside that, a pending entry excuses
-//! a difference that no rule explains, where it says so of the question; an entry that excuses
-//! nothing any more fails the test of the fixed seeds.
+//! An entry excuses a difference that no rule explains, where it says so of the question; one that
+//! excuses nothing any more fails the test of the fixed seeds.
 
 use hickory_proto::rr::RecordType;
 
 use crate::differential::generate::EXTERNAL_SERVICES;
-use crate::differential::judge::Look;
 use crate::differential::names::Form;
 use crate::differential::run::{Case, Run};
-use crate::differential::world::{Instance, Node, Place};
-
-/// What a form that is not served is answered with.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Today {
-    /// As a name that does not exist.
-    Denied,
-    /// As a name of another zone.
-    Refused,
-    /// SERVFAIL, where the datacenter is known.
-    Unserved,
-}
-
-/// The forms that are not served yet.
-pub const NOT_SERVED: &[(Form, Today)] = &[
-    (Form::AltDomain, Today::Refused),
-    (Form::Connect, Today::Unserved),
-    (Form::Ingress, Today::Unserved),
-    (Form::Query, Today::Unserved),
-    (Form::QueryMarked, Today::Unserved),
-    (Form::Reverse, Today::Refused),
-    (Form::ScopeWords, Today::Denied),
-    (Form::TagPair, Today::Denied),
-    (Form::Virtual, Today::Unserved),
-];
-
-/// How `form` is answered, where it is not served.
-pub fn unserved(form: Form) -> Option<Today> {
-    NOT_SERVED.iter().find(|(unserved, _)| *unserved == form).map(|(_, today)| *today)
-}
+use crate::differential::world::{Instance, Place};
 
 /// A difference that is known and will go.
 #[derive(Debug)]
@@ -52,31 +21,17 @@ pub struct Pending {
 
 /// All that is to be done.
 pub const PENDING: &[Pending] = &[
-    Pending { name: "tagged addresses are looked at", explains: has_tagged_addresses },
-    Pending { name: "A of an instance with an IPv6 address is its node's", explains: falls_back },
     Pending { name: "a CNAME answers every type", explains: is_alias },
     Pending { name: "a host beside addresses is no CNAME", explains: is_mixed },
     Pending { name: "_v1.consul SRV is of a service _v1", explains: is_marked_alone },
     Pending { name: "an unknown status counts more than a warning", explains: has_unknown },
     Pending { name: "an RFC 2782 name is no parent", explains: is_whole },
-    Pending { name: "a node has TXT records", explains: is_node_text },
-    Pending { name: "a CNAME into the zone is followed", explains: has_chain },
+    Pending { name: "lan tags hold where wan tags are lacking", explains: is_translated },
+    Pending { name: "SRV under its own name is the node, tagged or not", explains: is_own_name },
+    Pending { name: SWEEP, explains: is_unswept },
+    Pending { name: "PTR: nodes are in order without letter case", explains: is_pointer },
+    Pending { name: "parents of dotted queries exist", explains: is_query_parent },
 ];
-
-fn has_tagged_addresses(run: &Run, case: &Case) -> bool {
-    about(run, case, |place, instance| {
-        !instance.tagged.is_empty() || !place.nodes[instance.node].tagged.is_empty()
-    }) || node(run, case).is_some_and(|node| !node.tagged.is_empty())
-}
-
-fn falls_back(run: &Run, case: &Case) -> bool {
-    let is_address = matches!(case.qtype, RecordType::A | RecordType::AAAA);
-    is_address
-        && about(run, case, |place, instance| {
-            let node = &place.nodes[instance.node].address;
-            !instance.address.is_empty() && instance.address.contains(':') != node.contains(':')
-        })
-}
 
 /// Consul says the CNAME to any type, as RFC 1034 §3.6.2 has it; we only to the types of addresses.
 fn is_alias(_: &Run, case: &Case) -> bool {
@@ -116,32 +71,52 @@ fn is_whole(_: &Run, case: &Case) -> bool {
     is_form && is_marked && case.ours.lacks()
 }
 
-fn is_node_text(_: &Run, case: &Case) -> bool {
-    let has_text = matches!(case.qtype, RecordType::ANY | RecordType::TXT);
-    case.subject.form.is_of_node() && has_text
+/// Consul looks at `wan` for other datacenters, and at `lan_ipv4` and `lan_ipv6` after that.
+fn is_translated(run: &Run, case: &Case) -> bool {
+    let is_tagged = |place: &Place, instance: &Instance| {
+        place.dc == "dc2"
+            && !(instance.tagged.is_empty() && place.nodes[instance.node].tagged.is_empty())
+    };
+    let is_node = case.subject.form.is_of_node();
+    let node = case.subject.about.as_ref().filter(|(at, _)| is_node && *at == 1);
+    let node = node.and_then(|(at, name)| run.world.places[*at].node(name));
+    run.world.settings.translate_wan_addrs
+        && (about(run, case, is_tagged) || node.is_some_and(|node| !node.tagged.is_empty()))
 }
 
-fn has_chain(run: &Run, case: &Case) -> bool {
-    let is_below = |address: &str| address.ends_with(".consul");
-    about(run, case, |place, instance| {
-        is_below(&instance.address) || is_below(&place.nodes[instance.node].address)
-    }) || node(run, case).is_some_and(|node| is_below(&node.address))
+/// Consul's target is the node then, whatever the address is that it brings along.
+fn is_own_name(run: &Run, case: &Case) -> bool {
+    let is_loop = case.subject.about.as_ref().is_some_and(|(_, name)| name == "loop");
+    is_loop && case.qtype == RecordType::SRV && run.world.settings.has_tagged
+}
+
+/// Until the addresses of all services are known, none can be denied.
+fn is_unswept(_: &Run, case: &Case) -> bool {
+    let is_of_service = case.theirs.answer.iter().any(|line| line.data.contains(".service."));
+    case.subject.form == Form::Reverse && (case.ours.rcode == "SERVFAIL" || is_of_service)
+}
+
+/// Consul's index of nodes is in lower case.
+fn is_pointer(_: &Run, case: &Case) -> bool {
+    let pointers = [&case.ours, &case.theirs].map(|reply| reply.answers_only(&["PTR"]));
+    pointers == [true, true]
+}
+
+fn is_query_parent(_: &Run, case: &Case) -> bool {
+    case.subject.name.lower().labels().starts_with(&[b"dot".to_vec(), b"query".to_vec()])
 }
 
 fn about(run: &Run, case: &Case, is_so: impl Fn(&Place, &Instance) -> bool) -> bool {
     case.instances(run).into_iter().any(|(place, instance)| is_so(place, instance))
 }
 
-/// The node that the name is about.
-fn node<'r>(run: &'r Run, case: &Case) -> Option<&'r Node> {
-    let (at, name) = case.subject.about.as_ref().filter(|_| case.subject.form.is_of_node())?;
-    run.world.places[*at].node(name)
+/// Whether the entry of this name is still there.
+pub fn is_pending(name: &str) -> bool {
+    PENDING.iter().any(|pending| pending.name == name)
 }
 
-/// What a form that is not served is answered with, if `look` is about one.
-pub fn today(look: &Look<'_>) -> Option<Today> {
-    unserved(look.case.subject.form)
-}
+/// Without this entry, a run waits for an address to be denied before anything is asked.
+pub const SWEEP: &str = "the addresses of all services are known";
 
 const ADDRESS_TYPES: [RecordType; 4] =
     [RecordType::A, RecordType::AAAA, RecordType::ANY, RecordType::CNAME];

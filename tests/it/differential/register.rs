@@ -81,6 +81,7 @@ fn config(settings: &Settings) -> Value {
     let ttl: Value =
         ttl.map(|(name, secs)| ((*name).to_owned(), json!(format!("{secs}s")))).collect();
     json!({
+        "limits": { "http_max_conns_per_client": 2_000 },
         "alt_domain": ALT_DOMAIN,
         "translate_wan_addrs": settings.translate_wan_addrs,
         "dns_config": {

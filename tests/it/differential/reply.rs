@@ -59,8 +59,8 @@ pub struct Opt {
     pub version: u8,
     /// Its DO bit.
     pub dnssec_ok: bool,
-    /// Its options by number, with the info code of an extended error (RFC 8914).
-    pub options: Vec<(u16, Option<u16>)>,
+    /// Its options by number, with what matters of each: see [`option_text`].
+    pub options: Vec<(u16, String)>,
 }
 
 impl Reply {
@@ -241,15 +241,8 @@ impl fmt::Debug for Line {
 
 impl Opt {
     fn of(edns: &Edns) -> Self {
-        let options = edns.options().as_ref().iter().map(|(code, option)| {
-            let info = match option {
-                EdnsOption::Unknown(15, bytes) => {
-                    bytes.get(..2).map(|code| u16::from_be_bytes([code[0], code[1]]))
-                }
-                _ => None,
-            };
-            (u16::from(*code), info)
-        });
+        let options = edns.options().as_ref().iter();
+        let options = options.map(|(code, option)| (u16::from(*code), option_text(option)));
         Self {
             payload: edns.max_payload(),
             version: edns.version(),
@@ -284,6 +277,20 @@ impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { owner, ttl, class, rtype, data, .. } = self;
         write!(f, "{owner} {ttl} {class} {rtype} {data}")
+    }
+}
+
+/// The info code of an extended error (RFC 8914), the network and scope of a client (RFC 7871).
+fn option_text(option: &EdnsOption) -> String {
+    match option {
+        EdnsOption::Subnet(subnet) => {
+            format!("{}/{}/{}", subnet.addr(), subnet.source_prefix(), subnet.scope_prefix())
+        }
+        EdnsOption::Unknown(15, bytes) => match bytes[..] {
+            [high, low, ..] => u16::from_be_bytes([high, low]).to_string(),
+            _ => String::new(),
+        },
+        _ => String::new(),
     }
 }
 

@@ -14,9 +14,11 @@ use crate::differential::ask::{Carrier, Question, ask_all};
 use crate::differential::existing::Existing;
 use crate::differential::generate;
 use crate::differential::name::Labels;
-use crate::differential::names::{Form, Subject, subjects, zone};
+use crate::differential::names::{ALT_DOMAIN, Form, HOSTS, REVERSE_ZONE, Subject, subjects, zone};
+use crate::differential::pending::{self, SWEEP};
 use crate::differential::register::{MARKER, Pair};
 use crate::differential::reply::{Line, Reply};
+use crate::differential::wire::IDENTITY;
 use crate::differential::world::{Instance, Kind, Place, World};
 use crate::support::consul::version;
 use crate::support::dns::ask;
@@ -117,7 +119,8 @@ impl Case {
         };
         // A query may fail over to the other place.
         let places = run.world.places.iter().enumerate();
-        let places = places.filter(|(place, _)| place == at || form == Form::Query);
+        let is_query = matches!(form, Form::Query | Form::QueryMarked);
+        let places = places.filter(|(place, _)| place == at || is_query);
         let all = places.flat_map(|(_, place)| place.instances.iter().map(move |one| (place, one)));
         all.filter(|(_, one)| form.is_of_instances() && is_of(one)).collect()
     }
@@ -144,6 +147,10 @@ fn choose(world: &World, rng: &mut Rng, share: f64) -> Vec<(Subject, RecordType,
         types.sort();
         types.dedup();
         chosen.extend(types.into_iter().map(|qtype| (subject.clone(), qtype, Carrier::any(rng))));
+        if subject.form == Form::Chaos {
+            let types = [RecordType::TXT, RecordType::A];
+            chosen.extend(types.map(|qtype| (subject.clone(), qtype, Carrier::UdpChaos)));
+        }
     }
     chosen
 }
@@ -162,6 +169,10 @@ async fn read_book(
             }
         }
     }
+    for host in HOSTS {
+        keys.extend(OTHER_TYPES.map(|qtype| (Labels::new(host), qtype)));
+        keys.extend(USUAL_TYPES.map(|qtype| (Labels::new(host), qtype)));
+    }
     keys.sort();
     keys.dedup();
     let questions: Vec<Question> = keys
@@ -178,8 +189,15 @@ async fn serve(consuls: &Pair, world: &World) -> Server {
     let settings = &world.settings;
     let mut config = Config::default();
     config.consul.addresses = vec![ConsulAddress::Http(consuls.near.url(""))];
+    if settings.watches_all {
+        config.consul.connections_max = 1_000;
+    }
     config.cache.kept = Duration::from_secs(600);
     config.cache.patience = Duration::from_secs(5);
+    config.alt_domain = Some(ALT_DOMAIN.to_owned());
+    config.translate_wan_addrs = settings.translate_wan_addrs;
+    config.dns.reverse_zones = vec![REVERSE_ZONE.to_owned()];
+    config.dns.identity = Some(IDENTITY.to_owned());
     let answers = &mut config.answers;
     answers.only_passing = settings.only_passing;
     answers.node_ttl_secs = settings.node_ttl;
@@ -200,6 +218,13 @@ async fn serve(consuls: &Pair, world: &World) -> Server {
         eventually(format!("we answer {name}"), async || {
             let reply = ask(server.dns(), &name, RecordType::A).await;
             reply.metadata.response_code == ResponseCode::NoError
+        })
+        .await;
+    }
+    if !pending::is_pending(SWEEP) {
+        eventually("all services are heard, so that an address can be denied", async || {
+            let reply = ask(server.dns(), "1.77.0.10.in-addr.arpa", RecordType::PTR).await;
+            reply.metadata.response_code == ResponseCode::NXDomain
         })
         .await;
     }

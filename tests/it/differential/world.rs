@@ -36,6 +36,8 @@ pub struct Settings {
     pub udp_answer_limit: usize,
     /// Whether Consul sets TC.
     pub enable_truncate: bool,
+    /// Whether we watch all services, or fetch most of them when they are asked for.
+    pub watches_all: bool,
     /// Whether there are tagged addresses at all.
     pub has_tagged: bool,
     /// Whether `wan` addresses stand for instances of `dc2`.
@@ -148,6 +150,18 @@ impl World {
             Health::Unknown | Health::Warning => !self.settings.only_passing,
             Health::Critical => false,
         }
+    }
+}
+
+impl Settings {
+    /// The TTL of a service: by its name, else by the longest prefix of it, else 0.
+    pub fn service_ttl_of(&self, service: &str) -> u32 {
+        let service = service.to_lowercase();
+        let exact = self.service_ttl.iter().find(|(key, _)| *key == service);
+        let prefixes = self.service_ttl.iter().filter(|(key, _)| {
+            key.strip_suffix('*').is_some_and(|prefix| service.starts_with(prefix))
+        });
+        exact.or_else(|| prefixes.max_by_key(|(key, _)| key.len())).map_or(0, |(_, ttl)| *ttl)
     }
 }
 

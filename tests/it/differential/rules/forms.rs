@@ -3,33 +3,8 @@
 use crate::differential::judge::Look;
 use crate::differential::name::Labels;
 use crate::differential::names::{self, Form};
-use crate::differential::pending::{self, Today};
 use crate::differential::reply::{Line, Reply};
-use crate::differential::rules::{self, Step};
-
-/// A form that is not served: SERVFAIL without records, but NXDOMAIN where the scope is wrong.
-pub fn unserved(look: &Look<'_>, reply: &Reply) -> Step {
-    let Some(today) = pending::today(look) else { return Step::None };
-    let labels = look.case.subject.name.lower();
-    let scope: Vec<&[u8]> = labels
-        .labels()
-        .iter()
-        .rev()
-        .skip(names::zone().labels().len())
-        .map(Vec::as_slice)
-        .take_while(|label| !is_word(label))
-        .collect();
-    let is_known = match scope[..] {
-        [] => true,
-        [dc] => look.run.world.places.iter().any(|place| place.dc.as_bytes() == dc),
-        _ => false,
-    };
-    match today {
-        Today::Unserved if is_known => Step::End(reply.emptied("SERVFAIL")),
-        Today::Unserved | Today::Denied => Step::End(rules::negative(look, reply, false)),
-        Today::Refused => Step::End(reply.emptied("REFUSED")),
-    }
-}
+use crate::differential::rules::Step;
 
 /// `web.dc1` is `web.service.dc1`.
 pub fn short(look: &Look<'_>, reply: &Reply) -> Step {
@@ -46,12 +21,12 @@ pub fn escaped(look: &Look<'_>, reply: &Reply) -> Step {
     same_as(look, reply, &[Form::Escaped, Form::EscapedNode])
 }
 
-/// `a+b.web` are the instances of `web` that have both tags.
+/// `a.b.web`, where no instance has the tag `a.b`, are the instances of `web` that have both tags.
 pub fn tag_pair(look: &Look<'_>, reply: &Reply) -> Step {
     same_as(look, reply, &[Form::TagPair])
 }
 
-/// `web.service.dc1.dc`, which Consul has since 1.11, is `web.service.dc1`.
+/// `web.service.dc1.dc` is `web.service.dc1`, as in Consul since 1.11.
 pub fn scope_words(look: &Look<'_>, reply: &Reply) -> Step {
     same_as(look, reply, &[Form::ScopeWords])
 }
@@ -85,26 +60,6 @@ pub fn alt_domain(look: &Look<'_>, reply: &Reply) -> Step {
     Step::To(reply)
 }
 
-pub fn no_alt_domain() -> bool {
-    pending::unserved(Form::AltDomain).is_some()
-}
-
-pub fn no_marked_query() -> bool {
-    pending::unserved(Form::QueryMarked).is_some()
-}
-
-pub fn no_reverse() -> bool {
-    pending::unserved(Form::Reverse).is_some()
-}
-
-pub fn no_scope_words() -> bool {
-    pending::unserved(Form::ScopeWords).is_some()
-}
-
-pub fn no_tag_pair() -> bool {
-    pending::unserved(Form::TagPair).is_some()
-}
-
 /// What Consul says to the name that this one is the same as, owned by this one.
 fn same_as(look: &Look<'_>, reply: &Reply, forms: &[Form]) -> Step {
     let subject = &look.case.subject;
@@ -127,8 +82,4 @@ fn same_as(look: &Look<'_>, reply: &Reply, forms: &[Form]) -> Step {
     };
     reply.sections_mut().into_iter().flatten().for_each(own);
     Step::To(reply)
-}
-
-fn is_word(label: &[u8]) -> bool {
-    crate::differential::world::KINDS.iter().any(|word| word.as_bytes() == label)
 }

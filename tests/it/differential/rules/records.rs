@@ -94,15 +94,3 @@ pub fn host(look: &Look<'_>, reply: &Reply) -> Step {
     reply.answer[0].data = ours;
     Step::To(reply)
 }
-
-/// Consul follows a CNAME into the zone with ANY, whatever type was asked.
-pub fn chain_type(look: &Look<'_>, reply: &Reply) -> Step {
-    let has_chain = reply.answer.len() > 1 && reply.answer.iter().any(|line| line.rtype == "CNAME");
-    if !has_chain || !matches!(look.qtype, RecordType::A | RecordType::AAAA) {
-        return Step::None;
-    }
-    let wanted = look.qtype.to_string();
-    let mut reply = reply.clone();
-    reply.answer.retain(|line| line.rtype == "CNAME" || line.rtype == wanted);
-    Step::To(reply)
-}

@@ -18,6 +18,10 @@ pub fn zone_types(look: &Look<'_>, reply: &Reply) -> Step {
     if look.case.subject.form == Form::Reverse || !reply.answers_only(&[rtype]) || !is_zones {
         return Step::None;
     }
+    let addresses = look.as_asked_for(RecordType::A);
+    if addresses.rcode == "SERVFAIL" {
+        return Step::End(addresses);
+    }
     Step::End(alias(look, reply).unwrap_or_else(|| rules::negative(look, reply, exists(look))))
 }
 
@@ -85,24 +89,6 @@ pub fn address_type(look: &Look<'_>, reply: &Reply) -> Step {
 fn is_address(look: &Look<'_>, reply: &Reply) -> bool {
     let is_one = reply.answers_only(&["A", "AAAA"]) && reply.answer.len() == 1;
     look.case.subject.form == Form::Addr && is_one
-}
-
-/// Consul answers any type of a reverse name with its PTR.
-pub fn reverse_type(look: &Look<'_>, reply: &Reply) -> Step {
-    let is_other = !matches!(look.qtype, RecordType::ANY | RecordType::PTR);
-    if look.case.subject.form == Form::Reverse && is_other && reply.answers_only(&["PTR"]) {
-        return Step::To(rules::negative(look, reply, true));
-    }
-    Step::None
-}
-
-/// Consul 1.8.7 fails where later versions deny.
-pub fn reverse_miss(look: &Look<'_>, reply: &Reply) -> Step {
-    let is_miss = reply.rcode == "SERVFAIL" && reply.is_bare();
-    if look.case.subject.form == Form::Reverse && is_miss {
-        return Step::To(rules::negative(look, reply, false));
-    }
-    Step::None
 }
 
 /// Consul answers TXT of a service with its addresses.

@@ -6,7 +6,7 @@ use hickory_proto::rr::RecordType;
 
 use crate::differential::judge::Look;
 use crate::differential::name::Labels;
-use crate::differential::names::Form;
+use crate::differential::names::{self, Form};
 use crate::differential::reply::{Line, Reply};
 use crate::differential::rules::{self, Step};
 use crate::differential::run;
@@ -57,6 +57,20 @@ pub fn parent(look: &Look<'_>, reply: &Reply) -> Step {
         Step::To(rules::negative(look, reply, true))
     } else {
         Step::None
+    }
+}
+
+/// One label right of `virtual` is a peer, of which nothing here can tell.
+pub fn peer(look: &Look<'_>, reply: &Reply) -> Step {
+    let name = look.case.subject.name.lower();
+    let labels = name.labels();
+    let at = labels.len().saturating_sub(2 + names::zone().labels().len());
+    if !reply.denies() || labels.get(at).is_none_or(|label| label != b"virtual") {
+        return Step::None;
+    }
+    match at {
+        0 => Step::To(rules::negative(look, reply, true)),
+        _ => Step::To(reply.emptied("SERVFAIL")),
     }
 }
 
