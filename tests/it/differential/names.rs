@@ -14,6 +14,7 @@ use crate::differential::world::{Instance, KINDS, World};
 pub enum Form {
     Addr,
     AltDomain,
+    AltNode,
     Apex,
     Bare,
     Chaos,
@@ -75,7 +76,7 @@ impl Form {
 
     /// Whether it asks for a node.
     pub fn is_of_node(self) -> bool {
-        matches!(self, Self::EscapedNode | Self::Node)
+        matches!(self, Self::AltNode | Self::EscapedNode | Self::Node)
     }
 }
 
@@ -271,12 +272,12 @@ impl Names<'_> {
         }
         let services = world.places[0].instances.iter().map(|instance| &instance.service);
         let heads = services.filter(|name| name.starts_with("svc-0")).take(20);
-        let heads = heads.map(|name| (name.clone(), format!("{name}.service")));
-        for (about, head) in heads.chain([("n1".to_owned(), "n1.node".to_owned())]) {
-            let same = Labels::new(&head).below(&zone());
+        let heads = heads.map(|name| (Form::AltDomain, name.clone(), format!("{name}.service")));
+        let nodes = ["n1", "node-001", "Node.Dots", "nope"];
+        let nodes = nodes.map(|name| (Form::AltNode, name.to_owned(), format!("{name}.node")));
+        for (form, about, head) in heads.chain(nodes) {
             let name = self.oddly(&Labels::new(&format!("{head}.{ALT_DOMAIN}")));
-            let about = Some((0, about));
-            self.push(Subject { form: Form::AltDomain, name, same: Some(same), about });
+            self.push(Subject { form, name, same: None, about: Some((0, about)) });
         }
     }
 

@@ -28,6 +28,7 @@ pub const PENDING: &[Pending] = &[
     Pending { name: "an RFC 2782 name is no parent", explains: is_whole },
     Pending { name: "lan tags hold where wan tags are lacking", explains: is_translated },
     Pending { name: "SRV under its own name is the node, tagged or not", explains: is_own_name },
+    Pending { name: "SRV twins are told by the address that is chosen", explains: are_no_twins },
     Pending { name: SWEEP, explains: is_unswept },
     Pending { name: "PTR: nodes are in order without letter case", explains: is_pointer },
     Pending { name: "parents of dotted queries exist", explains: is_query_parent },
@@ -88,6 +89,18 @@ fn is_translated(run: &Run, case: &Case) -> bool {
 fn is_own_name(run: &Run, case: &Case) -> bool {
     let is_loop = case.subject.about.as_ref().is_some_and(|(_, name)| name == "loop");
     is_loop && case.qtype == RecordType::SRV && run.world.settings.has_tagged
+}
+
+/// Of two instances of one node, registered address and port, one may be tagged with another
+/// address; they are no duplicates then.
+fn are_no_twins(run: &Run, case: &Case) -> bool {
+    let key = |place: &Place, one: &Instance| (place.dc, one.node, one.address.clone(), one.port);
+    case.qtype == RecordType::SRV
+        && about(run, case, |place, one| {
+            about(run, case, |other_place, other| {
+                key(place, one) == key(other_place, other) && one.tagged != other.tagged
+            })
+        })
 }
 
 /// Until the addresses of all services are known, none can be denied.

@@ -101,7 +101,7 @@ fn typed_zone(look: &Look<'_>) -> Labels {
     let name = &look.case.subject.name;
     let labels = |zone: &str| Labels::new(zone).labels().len();
     name.last(match look.case.subject.form {
-        Form::AltDomain => labels(names::ALT_DOMAIN),
+        Form::AltDomain | Form::AltNode => labels(names::ALT_DOMAIN),
         Form::Reverse if reverse::is_in_zone(name) => labels(names::REVERSE_ZONE),
         // Only whole addresses are answered then, as if in the zone of their network.
         Form::Reverse => name.labels().len() - 1,

@@ -38,7 +38,7 @@ pub fn marked_query(look: &Look<'_>, reply: &Reply) -> Step {
 
 /// Consul 1.8.7 names its first domain in targets and SOA, whatever domain was asked.
 pub fn alt_domain(look: &Look<'_>, reply: &Reply) -> Step {
-    if look.case.subject.form != Form::AltDomain {
+    if !matches!(look.case.subject.form, Form::AltDomain | Form::AltNode) {
         return Step::None;
     }
     let mut reply = reply.clone();

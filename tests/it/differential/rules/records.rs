@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use hickory_proto::rr::RecordType;
 
 use crate::differential::judge::Look;
+use crate::differential::names::Form;
 use crate::differential::reply::{Line, Reply};
 use crate::differential::rules::Step;
+use crate::differential::world::Health;
 
 /// Consul adds the metadata of nodes as TXT records.
 pub fn metadata(look: &Look<'_>, reply: &Reply) -> Step {
@@ -63,7 +65,12 @@ fn are_duplicates(look: &Look<'_>, theirs: &Line, ours: &Line) -> bool {
     };
     let port = theirs.words()[2];
     let mut shown = look.case.instances(look.run);
-    shown.retain(|(place, instance)| look.run.world.shows(place, instance));
+    // A query says itself whether warnings are left out.
+    let is_query = matches!(look.case.subject.form, Form::Query | Form::QueryMarked);
+    shown.retain(|(place, instance)| match is_query {
+        true => place.health(instance) != Health::Critical,
+        false => look.run.world.shows(place, instance),
+    });
     shown.retain(|(_, instance)| instance.ports().any(|own| own.to_string() == port));
     shown.iter().any(|(place, one)| {
         let same = shown.iter().filter(|(other_place, other)| {

@@ -52,7 +52,10 @@ pub fn name_server(look: &Look<'_>, reply: &Reply) -> Step {
 
 /// Below an NXDOMAIN there is nothing (RFC 8020), so what has names below it exists.
 pub fn parent(look: &Look<'_>, reply: &Reply) -> Step {
-    let is_parent = look.run.existing.is_parent(&look.case.subject.name);
+    let subject = &look.case.subject;
+    // A scope has many spellings in words; what exists in one exists in all.
+    let same = subject.same.as_ref().filter(|_| subject.form == Form::ScopeWords);
+    let is_parent = look.run.existing.is_parent(same.unwrap_or(&subject.name));
     if reply.denies() && is_parent {
         Step::To(rules::negative(look, reply, true))
     } else {
