@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use crate::differential::name::Labels;
 use crate::differential::names;
-use crate::differential::world::{KINDS, Place, World};
+use crate::differential::world::{KINDS, Place, PreparedQuery, World};
 
 /// The names of one world, each reversed, so that what is below a name follows it.
 #[derive(Debug, Default)]
@@ -48,9 +48,14 @@ impl Existing {
         for ip in addresses.filter_map(|address| address.parse().ok()) {
             existing.with_data.insert(Labels::new(&names::reverse_name(ip)).reversed());
         }
-        for query in &world.queries {
-            let name = Labels::new(&format!("{}.query", query.name)).below(zone);
-            existing.with_data.insert(name.reversed());
+        // A query is the datacenter's own that it is asked of.
+        for scope in ["", ".dc1", ".dc1.dc"] {
+            let name = |head: &str| Labels::new(&format!("{head}{scope}")).below(zone).reversed();
+            existing.words.insert(name("_tcp.query"));
+            for PreparedQuery { name: query, .. } in &world.queries {
+                existing.with_data.insert(name(&format!("{query}.query")));
+                existing.with_data.insert(name(&format!("_{query}._tcp.query")));
+            }
         }
         existing
     }

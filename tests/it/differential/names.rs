@@ -90,6 +90,7 @@ pub fn subjects(world: &World, rng: &mut Rng) -> Vec<Subject> {
     names.marks();
     names.connect();
     names.queries();
+    names.parents_of_queries();
     names.elsewhere(world);
     names.subjects
 }
@@ -260,6 +261,14 @@ impl Names<'_> {
             }
             let same = Some(format!("{query}.query"));
             self.of(Form::QueryMarked, service, &format!("_{query}._tcp.query"), "", same);
+        }
+    }
+
+    fn parents_of_queries(&mut self) {
+        for name in ["_tcp.query", "dot._tcp.query", "nope._tcp.query"] {
+            for _ in 0..3 {
+                self.add(Form::Query, name, None, None);
+            }
         }
     }
 

@@ -193,6 +193,8 @@ async fn serve(consuls: &Pair, world: &World) -> Server {
         config.consul.connections_max = 1_000;
     }
     config.cache.kept = Duration::from_secs(600);
+    // All is asked within seconds, names that only Consul can deny too.
+    config.cache.unlisted_per_second = 1_000_000;
     config.cache.patience = Duration::from_secs(5);
     config.alt_domain = Some(ALT_DOMAIN.to_owned());
     config.translate_wan_addrs = settings.translate_wan_addrs;
