@@ -64,7 +64,7 @@ pub fn strictly(run: &Run, case: &Case) -> Verdict {
     let mut verdict = Verdict::default();
     let Verdict { complaints, rules, .. } = &mut verdict;
     let look = Look { run, case, qtype: case.qtype };
-    let expected = match wire::refusal(case, rules) {
+    let expected = match wire::refusal(run, case, rules) {
         Some(Ok(expected)) => expected,
         Some(Err(complaint)) => {
             complaints.push(complaint);

@@ -7,6 +7,7 @@ use hickory_proto::rr::RecordType;
 
 use crate::differential::generate::EXTERNAL_SERVICES;
 use crate::differential::names::Form;
+use crate::differential::reply::Reply;
 use crate::differential::run::{Case, Run};
 use crate::differential::world::{Instance, Place};
 
@@ -112,10 +113,14 @@ fn is_unswept(_: &Run, case: &Case) -> bool {
     case.subject.form == Form::Reverse && (case.ours.rcode == "SERVFAIL" || is_of_service)
 }
 
-/// Consul's index of nodes is in lower case.
+/// Consul's index of nodes is in lower case, and the first of it is answered.
 fn is_pointer(_: &Run, case: &Case) -> bool {
-    let pointers = [&case.ours, &case.theirs].map(|reply| reply.answers_only(&["PTR"]));
-    pointers == [true, true]
+    let node = |reply: &Reply| match &reply.answer[..] {
+        [line] if line.rtype == "PTR" && line.data.contains(".node.") => line.data.to_lowercase(),
+        _ => String::new(),
+    };
+    let (theirs, ours) = (node(&case.theirs), node(&case.ours));
+    !theirs.is_empty() && theirs < ours
 }
 
 fn is_query_parent(_: &Run, case: &Case) -> bool {

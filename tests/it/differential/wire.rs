@@ -6,21 +6,28 @@ use crate::differential::ask::Carrier;
 use crate::differential::name::Labels;
 use crate::differential::names::Form;
 use crate::differential::reply::{Line, Opt, Reply};
-use crate::differential::run::Case;
+use crate::differential::run::{Case, Run};
 
 /// What must come back for a question that is not looked up; `None` if it is to be.
 ///
 /// The error is what is wrong with Consul's own reply.
-pub fn refusal(case: &Case, rules: &mut Vec<&'static str>) -> Option<Result<Reply, String>> {
+pub fn refusal(
+    run: &Run,
+    case: &Case,
+    rules: &mut Vec<&'static str>,
+) -> Option<Result<Reply, String>> {
     let Case { theirs, carrier, subject, qtype, .. } = case;
     let is_foreign = matches!(subject.form, Form::Chaos | Form::Foreign);
     let is_transfer = matches!(qtype, RecordType::AXFR | RecordType::IXFR);
-    // Consul says REFUSED where no handler of it is asked; elsewhere it looks the name up.
-    let looks_up = match subject.form {
-        Form::Chaos | Form::Foreign => theirs.rcode == "REFUSED",
-        Form::Reverse if theirs.rcode == "SERVFAIL" => theirs.flags.contains("ra"),
-        _ => theirs.flags.contains("aa"),
-    };
+    // Consul says REFUSED where no handler of it is asked; elsewhere it looks the name up, whatever
+    // class, version or opcode it is asked with.
+    let is_usual = theirs.rcode == run.whole(&subject.name, *qtype).rcode;
+    let looks_up = is_usual
+        && match subject.form {
+            Form::Chaos | Form::Foreign => theirs.rcode == "REFUSED",
+            Form::Reverse if theirs.rcode == "SERVFAIL" => theirs.flags.contains("ra"),
+            _ => theirs.flags.contains("aa"),
+        };
     let (rule, rcode, consul_is_right) = match carrier {
         Carrier::UdpStatus => ("", "NOTIMP", theirs.rcode == "NOTIMP" && theirs.is_bare()),
         Carrier::UdpNotify => {
