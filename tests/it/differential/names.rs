@@ -107,7 +107,10 @@ impl Names<'_> {
         }
         self.add(Form::NameServer, "ns", None, None);
         for name in ["dc1", "DC2", "dc9", "foo", "_tcp", "_v1", "_none", "_u", "dc", "dc1.dc"] {
-            self.add(Form::Bare, name, None, None);
+            // Consul takes a mark alone for a service, where SRV is asked.
+            let same = name.starts_with('_').then(|| format!("{name}.service"));
+            let form = if same.is_some() { Form::Marked } else { Form::Bare };
+            self.add(form, name, same.as_deref(), Some((0, name.to_owned())));
         }
         for kind in KINDS {
             for scope in SCOPES {

@@ -11,7 +11,7 @@ pub fn short(look: &Look<'_>, reply: &Reply) -> Step {
     same_as(look, reply, &[Form::Short])
 }
 
-/// `_web._tcp` is `_web._tcp.service`, for SRV in Consul too.
+/// `_web._tcp` is `_web._tcp.service` and `_web` is `_web.service`, for SRV in Consul too.
 pub fn marked(look: &Look<'_>, reply: &Reply) -> Step {
     same_as(look, reply, &[Form::Marked])
 }
