@@ -321,7 +321,7 @@ const EXTERNAL_NODES: &[(&str, &str)] =
     &[("ext-1", "host.example.com"), ("ext-2", "n1.node.consul")];
 
 /// Services whose address is a hostname.
-pub const EXTERNAL_SERVICES: &[(&str, &[&str])] = &[
+const EXTERNAL_SERVICES: &[(&str, &[&str])] = &[
     ("external", &["www.example.com"]),
     ("externals", &["a.example.com", "b.example.com", "b.example.com"]),
     ("literal", &["10.1.0.2:80"]),

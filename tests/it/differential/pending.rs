@@ -3,11 +3,7 @@
 //! An entry excuses a difference that no rule explains, where it says so of the question; one that
 //! excuses nothing any more fails the test of the fixed seeds.
 
-use hickory_proto::rr::RecordType;
-
-use crate::differential::generate::EXTERNAL_SERVICES;
 use crate::differential::names::Form;
-use crate::differential::reply::Reply;
 use crate::differential::run::{Case, Run};
 use crate::differential::world::{Instance, Place};
 
@@ -22,27 +18,11 @@ pub struct Pending {
 
 /// All that is to be done.
 pub const PENDING: &[Pending] = &[
-    Pending { name: "a CNAME answers every type", explains: is_alias },
-    Pending { name: "a host beside addresses is no CNAME", explains: is_mixed },
     Pending { name: "an RFC 2782 name is no parent", explains: is_whole },
     Pending { name: "lan tags hold where wan tags are lacking", explains: is_translated },
     Pending { name: SWEEP, explains: is_unswept },
     Pending { name: "dot._tcp.query is a parent of _q.dot._tcp.query", explains: is_query_parent },
 ];
-
-/// Consul says the CNAME to any type, as RFC 1034 §3.6.2 has it; we only to the types of addresses.
-fn is_alias(_: &Run, case: &Case) -> bool {
-    let Some((_, name)) = &case.subject.about else { return false };
-    let is_external = EXTERNAL_SERVICES.iter().any(|(service, _)| service == name);
-    (is_external || name.contains("ext-"))
-        && case.ours.lacks()
-        && !ADDRESS_TYPES.contains(&case.qtype)
-}
-
-/// Consul says the CNAME of one instance where the others have no address of the type.
-fn is_mixed(_: &Run, case: &Case) -> bool {
-    case.subject.about.as_ref().is_some_and(|(_, name)| name == "mixed") && case.ours.lacks()
-}
 
 /// Two labels with underscores are a whole name: nothing is below it, neither `_web._b` where a
 /// tag is `a.b`, nor `__v1._tcp` where a tag is `v1`.
@@ -90,6 +70,3 @@ pub fn is_pending(name: &str) -> bool {
 
 /// Without this entry, a run waits for an address to be denied before anything is asked.
 pub const SWEEP: &str = "the addresses of all services are known";
-
-const ADDRESS_TYPES: [RecordType; 4] =
-    [RecordType::A, RecordType::AAAA, RecordType::ANY, RecordType::CNAME];

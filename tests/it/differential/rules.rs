@@ -42,7 +42,7 @@ const fn rule(name: &'static str, apply: fn(&Look<'_>, &Reply) -> Step) -> Rule 
 }
 
 /// All rules about records, in the order in which they are tried.
-pub static RULES: [Rule; 32] = [
+pub static RULES: [Rule; 33] = [
     rule("R5 SOA and NS of the zone are ours", zone::apex),
     rule("R5 ns.<zone> resolves", zone::name_server),
     rule("R3 SOA and NS are at the zone only", types::zone_types),
@@ -54,6 +54,7 @@ pub static RULES: [Rule; 32] = [
     rule("N RFC 2782 queries", forms::marked_query),
     rule("N alt_domain names itself", forms::alt_domain),
     rule("N a service under its own name", alias::own_name),
+    rule("N a host beside addresses is no CNAME", alias::beside_addresses),
     rule("N .addr of odd length", types::address_length),
     rule("R2 .addr is in no or in one known datacenter", types::address_scope),
     rule("R1 .addr is echoed as typed", types::address_owner),

@@ -9,7 +9,7 @@ use crate::differential::judge::Look;
 use crate::differential::name::Labels;
 use crate::differential::names::HOSTS;
 use crate::differential::reply::{Line, Reply};
-use crate::differential::rules::Step;
+use crate::differential::rules::{self, Step};
 
 /// A service that is registered under its own name has its node's address. Consul sees that only
 /// where the name is asked exactly as it is registered, so what it says there is said everywhere.
@@ -26,6 +26,19 @@ pub fn own_name(look: &Look<'_>, reply: &Reply) -> Step {
         line.owner.clone_from(name);
     }
     Step::To(reply)
+}
+
+/// A CNAME stands alone (RFC 1034 §3.6.2), so where one instance has an address, another's host is
+/// no CNAME; Consul says it to the types that the address is not of.
+pub fn beside_addresses(look: &Look<'_>, reply: &Reply) -> Step {
+    let is_of_instances = look.case.subject.form.is_of_instances();
+    if look.qtype == RecordType::A || !is_of_instances || !reply.answers_only(&["CNAME"]) {
+        return Step::None;
+    }
+    match look.as_asked_for(RecordType::A).answers_only(&["A"]) {
+        true => Step::To(rules::negative(look, reply, true)),
+        false => Step::None,
+    }
 }
 
 /// What is behind a CNAME is what its host answers to the type, under the host's own TTL. A CNAME

@@ -100,10 +100,10 @@ pub fn service_text(look: &Look<'_>, reply: &Reply) -> Step {
     Step::None
 }
 
-/// Consul 1.8.7 has nothing for most types of a node without looking whether there is one.
+/// Consul 1.8.7 has nothing for most types of a node without looking whether there is one, nor
+/// whether it is an alias.
 pub fn node_type(look: &Look<'_>, reply: &Reply) -> Step {
-    let looked_up =
-        [RecordType::A, RecordType::AAAA, RecordType::ANY, RecordType::TXT].contains(&look.qtype);
+    let looked_up = [RecordType::A, RecordType::AAAA, RecordType::ANY].contains(&look.qtype);
     let is_empty = reply.rcode == "NOERROR" && reply.is_bare();
     if !look.case.subject.form.is_of_node() || looked_up || !is_empty {
         return Step::None;
