@@ -21,7 +21,6 @@ pub const PENDING: &[Pending] = &[
     Pending { name: "an RFC 2782 name is no parent", explains: is_whole },
     Pending { name: "lan tags hold where wan tags are lacking", explains: is_translated },
     Pending { name: SWEEP, explains: is_unswept },
-    Pending { name: "dot._tcp.query is a parent of _q.dot._tcp.query", explains: is_query_parent },
 ];
 
 /// Two labels with underscores are a whole name: nothing is below it, neither `_web._b` where a
@@ -53,10 +52,6 @@ fn is_translated(run: &Run, case: &Case) -> bool {
 fn is_unswept(_: &Run, case: &Case) -> bool {
     let is_of_service = case.theirs.answer.iter().any(|line| line.data.contains(".service."));
     case.subject.form == Form::Reverse && (case.ours.rcode == "SERVFAIL" || is_of_service)
-}
-
-fn is_query_parent(_: &Run, case: &Case) -> bool {
-    case.subject.name.lower().to_string() == "dot._tcp.query.consul."
 }
 
 fn about(run: &Run, case: &Case, is_so: impl Fn(&Place, &Instance) -> bool) -> bool {

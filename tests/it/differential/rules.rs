@@ -42,7 +42,7 @@ const fn rule(name: &'static str, apply: fn(&Look<'_>, &Reply) -> Step) -> Rule 
 }
 
 /// All rules about records, in the order in which they are tried.
-pub static RULES: [Rule; 33] = [
+pub static RULES: [Rule; 36] = [
     rule("R5 SOA and NS of the zone are ours", zone::apex),
     rule("R5 ns.<zone> resolves", zone::name_server),
     rule("R3 SOA and NS are at the zone only", types::zone_types),
@@ -55,6 +55,7 @@ pub static RULES: [Rule; 33] = [
     rule("N alt_domain names itself", forms::alt_domain),
     rule("N a service under its own name", alias::own_name),
     rule("N a host beside addresses is no CNAME", alias::beside_addresses),
+    rule("N metadata beside a host is none", alias::beside_metadata),
     rule("N .addr of odd length", types::address_length),
     rule("R2 .addr is in no or in one known datacenter", types::address_scope),
     rule("R1 .addr is echoed as typed", types::address_owner),
@@ -64,6 +65,7 @@ pub static RULES: [Rule; 33] = [
     rule("R4 the apex of a reverse zone", reverse::apex),
     rule("N PTR miss", reverse::miss),
     rule("N right of virtual is a peer", zone::peer),
+    rule("R2 marks of a peer may be parents", zone::mark_of_peer),
     rule("R3 services have no TXT", types::service_text),
     rule("N nodes are looked up for every type", types::node_type),
     rule("R8 metadata is not added", records::metadata),
@@ -75,6 +77,7 @@ pub static RULES: [Rule; 33] = [
     rule("R1 the zone is spelled as asked", zone::spelling),
     rule("R5 the serial is of the last change", zone::serial),
     rule("N weight of a duplicate", records::weight),
+    rule("N an RRset has no duplicates", records::answer_once),
     rule("N one of several hosts", records::host),
 ];
 

@@ -41,6 +41,18 @@ pub fn beside_addresses(look: &Look<'_>, reply: &Reply) -> Step {
     }
 }
 
+/// A CNAME has no company, so a node that is an alias has no metadata; Consul says both.
+pub fn beside_metadata(look: &Look<'_>, reply: &Reply) -> Step {
+    let has_text = reply.answer.iter().any(|line| line.rtype == "TXT");
+    if !look.case.subject.form.is_of_node() || look.qtype == RecordType::A || !has_text {
+        return Step::None;
+    }
+    let name = &look.case.subject.name;
+    let mut answer = look.as_asked_for(RecordType::A).answer;
+    answer.retain(|line| line.rtype == "CNAME" && line.owner == *name);
+    if answer.is_empty() { Step::None } else { Step::To(reply.with_answer(answer)) }
+}
+
 /// What is behind a CNAME is what its host answers to the type, under the host's own TTL. A CNAME
 /// that was asked for itself, by its type or by ANY, is not followed (RFC 1034 §3.6.2).
 pub fn chain(look: &Look<'_>, reply: &Reply) -> Step {

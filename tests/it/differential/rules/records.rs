@@ -50,10 +50,19 @@ pub fn weight(look: &Look<'_>, reply: &Reply) -> Step {
         let is_twin = |ours: &Line| {
             ours.weightless() == line.weightless() && are_duplicates(look, line, ours)
         };
-        if let Some(ours) = take(&is_twin) {
+        // Where it became the same as the record of another node, one stands for both.
+        let merged = || look.case.ours.answer.iter().find(|ours| is_twin(ours)).cloned();
+        if let Some(ours) = take(&is_twin).or_else(merged) {
             *line = ours;
         }
     }
+    Step::To(reply)
+}
+
+/// Instances of two nodes may give the very same record; Consul says it twice (RFC 2181 §5).
+pub fn answer_once(_: &Look<'_>, reply: &Reply) -> Step {
+    let mut reply = reply.clone();
+    reply.answer.dedup();
     Step::To(reply)
 }
 

@@ -63,6 +63,17 @@ pub fn parent(look: &Look<'_>, reply: &Reply) -> Step {
     }
 }
 
+/// Nobody lists the tags of a peer, so any mark may be the parent of names there.
+pub fn mark_of_peer(look: &Look<'_>, reply: &Reply) -> Step {
+    let subject = &look.case.subject;
+    let is_mark = subject.form == Form::Peer && subject.name.labels()[0].starts_with(b"_");
+    if reply.denies() && is_mark {
+        Step::To(rules::negative(look, reply, true))
+    } else {
+        Step::None
+    }
+}
+
 /// One label right of `virtual` is a peer, of which nothing here can tell.
 pub fn peer(look: &Look<'_>, reply: &Reply) -> Step {
     let name = look.case.subject.name.lower();
