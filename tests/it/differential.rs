@@ -125,7 +125,7 @@ impl Tally {
 }
 
 /// The seeds of every run; one that has failed stays.
-const SEEDS: [u64; 7] = [1, 2, 3, 4, 1_472_683_486, 2_884_492_233, 3_017_775_685];
+const SEEDS: [u64; 8] = [1, 2, 3, 4, 491_438_998, 1_472_683_486, 2_884_492_233, 3_017_775_685];
 
 /// Nodes of the first datacenter, beside the odd ones.
 const NODES: usize = 150;

@@ -41,10 +41,11 @@ pub fn beside_addresses(look: &Look<'_>, reply: &Reply) -> Step {
     }
 }
 
-/// A CNAME has no company, so a node that is an alias has no metadata; Consul says both.
+/// A CNAME has no company, so ANY of a node that is an alias is the CNAME; Consul adds metadata.
+/// Asked for by its own type the metadata is answered, as in Consul.
 pub fn beside_metadata(look: &Look<'_>, reply: &Reply) -> Step {
     let has_text = reply.answer.iter().any(|line| line.rtype == "TXT");
-    if !look.case.subject.form.is_of_node() || look.qtype == RecordType::A || !has_text {
+    if !look.case.subject.form.is_of_node() || look.qtype != RecordType::ANY || !has_text {
         return Step::None;
     }
     let name = &look.case.subject.name;

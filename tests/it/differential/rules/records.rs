@@ -1,6 +1,6 @@
 //! The records themselves: what Consul adds, repeats or leaves to chance.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hickory_proto::rr::RecordType;
 
@@ -8,7 +8,7 @@ use crate::differential::judge::Look;
 use crate::differential::names::Form;
 use crate::differential::reply::{Line, Reply};
 use crate::differential::rules::Step;
-use crate::differential::world::Health;
+use crate::differential::world::{Health, Instance, Place};
 
 /// Consul adds the metadata of nodes as TXT records.
 pub fn metadata(look: &Look<'_>, reply: &Reply) -> Step {
@@ -33,30 +33,25 @@ pub fn additional_once(look: &Look<'_>, reply: &Reply) -> Step {
 }
 
 /// Of instances with one node, address and port, each server answers with one, whichever it is.
+///
+/// Where there are such, all records that differ in nothing but the weight are looked at together:
+/// each weight must be registered, and there are at most as many records as nodes.
 pub fn weight(look: &Look<'_>, reply: &Reply) -> Step {
     if look.qtype != RecordType::SRV || !look.case.subject.form.is_of_instances() {
         return Step::None;
     }
-    // Instances of two nodes may give the very same record twice, so records are counted.
-    let mut free: Vec<&Line> = look.case.ours.answer.iter().collect();
-    let mut take = |is_it: &dyn Fn(&Line) -> bool| {
-        let at = free.iter().position(|ours| is_it(ours))?;
-        Some(free.swap_remove(at).clone())
+    let all_of = |answer: &[Line], key: &Line| {
+        let group = answer.iter().filter(|line| line.weightless() == *key);
+        group.cloned().collect::<Vec<_>>()
     };
-    let mut reply = reply.clone();
-    let (_, others): (Vec<_>, Vec<_>) =
-        reply.answer.iter_mut().partition(|line| take(&|ours| ours == *line).is_some());
-    for line in others {
-        let is_twin = |ours: &Line| {
-            ours.weightless() == line.weightless() && are_duplicates(look, line, ours)
-        };
-        // Where it became the same as the record of another node, one stands for both.
-        let merged = || look.case.ours.answer.iter().find(|ours| is_twin(ours)).cloned();
-        if let Some(ours) = take(&is_twin).or_else(merged) {
-            *line = ours;
-        }
+    let mut answer = Vec::new();
+    let keys: BTreeSet<Line> = reply.answer.iter().map(Line::weightless).collect();
+    for key in keys {
+        let (theirs, ours) = (all_of(&reply.answer, &key), all_of(&look.case.ours.answer, &key));
+        let is_choice = !ours.is_empty() && theirs != ours && are_choices(look, &theirs, &ours);
+        answer.extend(if is_choice { ours } else { theirs });
     }
-    Step::To(reply)
+    Step::To(Reply { answer, ..reply.clone() })
 }
 
 /// Instances of two nodes may give the very same record; Consul says it twice (RFC 2181 §5).
@@ -66,13 +61,9 @@ pub fn answer_once(_: &Look<'_>, reply: &Reply) -> Step {
     Step::To(reply)
 }
 
-/// Whether instances with both weights are registered for one node, address and port.
-fn are_duplicates(look: &Look<'_>, theirs: &Line, ours: &Line) -> bool {
-    let weight = |line: &Line| line.words()[1].parse::<u16>().ok();
-    let (Some(theirs_weight), Some(ours_weight)) = (weight(theirs), weight(ours)) else {
-        return false;
-    };
-    let port = theirs.words()[2];
+/// Whether both are choices of weights among instances of which one node has several.
+fn are_choices(look: &Look<'_>, theirs: &[Line], ours: &[Line]) -> bool {
+    let port = theirs[0].words()[2].to_owned();
     let mut shown = look.case.instances(look.run);
     // A query says itself whether warnings are left out.
     let is_query = matches!(look.case.subject.form, Form::Query | Form::QueryMarked);
@@ -81,13 +72,22 @@ fn are_duplicates(look: &Look<'_>, theirs: &Line, ours: &Line) -> bool {
         false => look.run.world.shows(place, instance),
     });
     shown.retain(|(_, instance)| instance.ports().any(|own| own.to_string() == port));
+    let used = |line: &Line| line.words()[1].parse::<u16>().unwrap_or(u16::MAX);
+    let used: BTreeSet<u16> = theirs.iter().chain(ours).map(used).collect();
+    // All that may be behind one target: on one node, or with one address.
     shown.iter().any(|(place, one)| {
-        let same = shown.iter().filter(|(other_place, other)| {
-            let is_there = (other_place.dc, other.node) == (place.dc, one.node);
-            is_there && other.addresses().any(|own| one.addresses().any(|its| its == own))
-        });
-        let weights: BTreeSet<u16> = same.map(|(place, other)| place.weight(other)).collect();
-        weights.contains(&theirs_weight) && weights.contains(&ours_weight)
+        let is_alike = |other_place: &Place, other: &Instance| {
+            let has_address = other.addresses().any(|own| one.addresses().any(|its| its == own));
+            other_place.dc == place.dc && has_address
+        };
+        let alike = shown.iter().filter(|(other_place, other)| is_alike(other_place, other));
+        let mut by_node: BTreeMap<usize, BTreeSet<u16>> = BTreeMap::new();
+        for (place, instance) in alike {
+            by_node.entry(instance.node).or_default().insert(place.weight(instance));
+        }
+        let weights: BTreeSet<u16> = by_node.values().flatten().copied().collect();
+        let has_choice = by_node.values().any(|weights| weights.len() > 1);
+        has_choice && used.is_subset(&weights) && ours.len() <= by_node.len()
     })
 }
 
