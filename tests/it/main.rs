@@ -8,6 +8,7 @@
 mod support;
 
 mod cli;
+mod differential;
 mod fairness;
 mod faults;
 mod foreign;

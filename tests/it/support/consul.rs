@@ -111,6 +111,16 @@ impl Consul {
         panic!("consul found its own port taken {ATTEMPTS_MAX} times in a row");
     }
 
+    /// Lays `extra` over its configuration and has it read anew, as SIGHUP does.
+    ///
+    /// What cannot be reloaded stays. The agent says nothing: wait for what is to change.
+    pub async fn reconfigure(&self, extra: &Value) {
+        let mut config = self.config.clone();
+        lay_over(&mut config, extra);
+        fs::write(self.folder.path().join(CONFIG), config.to_string()).unwrap();
+        self.put("/v1/agent/reload", &Value::Null).await;
+    }
+
     /// Registers with `/v1/catalog/register`, as tools do for nodes without an agent.
     ///
     /// A node that comes this way must not have a check `serfHealth`: the leader would reap it.
@@ -191,6 +201,18 @@ impl Consul {
         text
     }
 
+    /// Posts `body` to `path`, as the few endpoints want that create and do not replace.
+    ///
+    /// # Panics
+    ///
+    /// When the status is not a success.
+    pub async fn post(&self, path: &str, body: &Value) {
+        let reply = self.client.post(self.url(path)).json(body).send().await.unwrap();
+        let status = reply.status();
+        let text = reply.text().await.unwrap();
+        assert!(status.is_success(), "POST {path}: {status}: {text}");
+    }
+
     /// Where it serves HTTP.
     pub fn http_address(&self) -> SocketAddr {
         loopback(self.ports.http)
@@ -228,7 +250,8 @@ impl Consul {
 
     fn launch(binary: &Path, extra: &Value, ports: Ports) -> Self {
         let mut config = ports.config();
-        if knows_grpc_tls(binary) {
+        // 1.14 brought this port, and older ones refuse to hear of it.
+        if version(binary) >= (1, 14) {
             config["ports"]["grpc_tls"] = json!(-1);
         }
         if extra.get("cert_file").is_some() {
@@ -334,13 +357,13 @@ fn client(config: &Value) -> reqwest::Client {
     client.timeout(START_PATIENCE).build().unwrap()
 }
 
-/// Whether this Consul has the port `grpc_tls`, which 1.14 brought and older ones refuse.
-fn knows_grpc_tls(binary: &Path) -> bool {
+/// The version of this Consul, as far as rules depend on it: major and minor.
+pub fn version(binary: &Path) -> (u32, u32) {
     let output = Command::new(binary).arg("version").output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     let version = text.lines().next().and_then(|line| line.strip_prefix("Consul v"));
     let mut numbers = version.unwrap_or_default().split('.').map(|part| part.parse().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (1, 14)
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 fn lay_over(config: &mut Value, extra: &Value) {

@@ -1,0 +1,112 @@
+//! The records themselves: what Consul adds, repeats or leaves to chance.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hickory_proto::rr::RecordType;
+
+use crate::differential::judge::Look;
+use crate::differential::names::Form;
+use crate::differential::reply::{Line, Reply};
+use crate::differential::rules::Step;
+use crate::differential::world::{Health, Instance, Place};
+
+/// Consul adds the metadata of nodes as TXT records.
+pub fn metadata(look: &Look<'_>, reply: &Reply) -> Step {
+    let form = look.case.subject.form;
+    if !form.is_of_node() && look.qtype != RecordType::SRV {
+        return Step::None;
+    }
+    let mut reply = reply.clone();
+    reply.additional.retain(|line| line.rtype != "TXT");
+    Step::To(reply)
+}
+
+/// Consul adds a target's address for each SRV that has it; an RRset has no duplicates.
+pub fn additional_once(look: &Look<'_>, reply: &Reply) -> Step {
+    if look.qtype != RecordType::SRV {
+        return Step::None;
+    }
+    let mut reply = reply.clone();
+    reply.additional.sort();
+    reply.additional.dedup();
+    Step::To(reply)
+}
+
+/// Of instances with one node, address and port, each server answers with one, whichever it is.
+///
+/// Where there are such, all records that differ in nothing but the weight are looked at together:
+/// each weight must be registered, and there are at most as many records as nodes.
+pub fn weight(look: &Look<'_>, reply: &Reply) -> Step {
+    if look.qtype != RecordType::SRV || !look.case.subject.form.is_of_instances() {
+        return Step::None;
+    }
+    let all_of = |answer: &[Line], key: &Line| {
+        let group = answer.iter().filter(|line| line.weightless() == *key);
+        group.cloned().collect::<Vec<_>>()
+    };
+    let mut answer = Vec::new();
+    let keys: BTreeSet<Line> = reply.answer.iter().map(Line::weightless).collect();
+    for key in keys {
+        let (theirs, ours) = (all_of(&reply.answer, &key), all_of(&look.case.ours.answer, &key));
+        let is_choice = !ours.is_empty() && theirs != ours && are_choices(look, &theirs, &ours);
+        answer.extend(if is_choice { ours } else { theirs });
+    }
+    Step::To(Reply { answer, ..reply.clone() })
+}
+
+/// Instances of two nodes may give the very same record; Consul says it twice (RFC 2181 §5).
+pub fn answer_once(_: &Look<'_>, reply: &Reply) -> Step {
+    let mut reply = reply.clone();
+    reply.answer.dedup();
+    Step::To(reply)
+}
+
+/// Whether both are choices of weights among instances of which one node has several.
+fn are_choices(look: &Look<'_>, theirs: &[Line], ours: &[Line]) -> bool {
+    let port = theirs[0].words()[2].to_owned();
+    let mut shown = look.case.instances(look.run);
+    // A query says itself whether warnings are left out.
+    let is_query = matches!(look.case.subject.form, Form::Query | Form::QueryMarked);
+    shown.retain(|(place, instance)| match is_query {
+        true => place.health(instance) != Health::Critical,
+        false => look.run.world.shows(place, instance),
+    });
+    shown.retain(|(_, instance)| instance.ports().any(|own| own.to_string() == port));
+    let used = |line: &Line| line.words()[1].parse::<u16>().unwrap_or(u16::MAX);
+    let used: BTreeSet<u16> = theirs.iter().chain(ours).map(used).collect();
+    // All that may be behind one target: on one node, or with one address.
+    shown.iter().any(|(place, one)| {
+        let is_alike = |other_place: &Place, other: &Instance| {
+            let has_address = other.addresses().any(|own| one.addresses().any(|its| its == own));
+            other_place.dc == place.dc && has_address
+        };
+        let alike = shown.iter().filter(|(other_place, other)| is_alike(other_place, other));
+        let mut by_node: BTreeMap<usize, BTreeSet<u16>> = BTreeMap::new();
+        for (place, instance) in alike {
+            by_node.entry(instance.node).or_default().insert(place.weight(instance));
+        }
+        let weights: BTreeSet<u16> = by_node.values().flatten().copied().collect();
+        let has_choice = by_node.values().any(|weights| weights.len() > 1);
+        has_choice && used.is_subset(&weights) && ours.len() <= by_node.len()
+    })
+}
+
+/// Of several hosts, each server answers with one CNAME, whichever it is.
+pub fn host(look: &Look<'_>, reply: &Reply) -> Step {
+    let one = |lines: &[Line]| match lines {
+        [line] if line.rtype == "CNAME" => Some(line.data.clone()),
+        _ => None,
+    };
+    let (Some(theirs), Some(ours)) = (one(&reply.answer), one(&look.case.ours.answer)) else {
+        return Step::None;
+    };
+    let instances = look.case.instances(look.run);
+    let hosts: BTreeSet<String> =
+        instances.iter().map(|(_, one)| format!("{}.", one.address)).collect();
+    if !hosts.contains(&theirs) || !hosts.contains(&ours) {
+        return Step::None;
+    }
+    let mut reply = reply.clone();
+    reply.answer[0].data = ours;
+    Step::To(reply)
+}
