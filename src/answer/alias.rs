@@ -57,33 +57,7 @@ pub fn write<'s>(
         let Trace { finding, .. } = find::find(snapshot, policy, asked, &labels, count);
         let next = match finding {
             Finding::Wants(want) => return Err(want),
-            Finding::Address(ip) => {
-                let record = AddressRecord::new(ip, policy.node_ttl_secs);
-                if record.rtype() == question.qtype {
-                    written.add(reply.answer_at(target_at, record.tail()), question);
-                }
-                None
-            }
-            Finding::Node(node) => {
-                let address = if question.qtype == rtype::A { &node.a } else { &node.aaaa };
-                match address.is_empty() {
-                    true => append(reply, question, target_at, &node.cname, &mut written),
-                    false => {
-                        append(reply, question, target_at, address, &mut written);
-                        None
-                    }
-                }
-            }
-            Finding::Service { rrsets, selection } => {
-                let hop = Hop { target_at, rrsets, selection: &selection };
-                hop.write(reply, question, desk, &mut written)
-            }
-            // A client without a resolver of its own would take the alias for all there is.
-            Finding::NotReady | Finding::Unreachable => {
-                written.is_broken = true;
-                None
-            }
-            _ => None,
+            finding => follow(reply, question, &finding, target_at, desk, &mut written),
         };
         // A name that was there already leads in a circle.
         match next {
@@ -95,6 +69,44 @@ pub fn write<'s>(
         reply.truncate();
     }
     Ok(written)
+}
+
+/// Writes what the name at `target_at` has. Returns where the next name is, if it is an alias too.
+fn follow(
+    reply: &mut Reply<'_>,
+    question: &Question<'_, '_>,
+    finding: &Finding<'_>,
+    target_at: usize,
+    desk: &mut Desk<'_>,
+    written: &mut Written,
+) -> Option<usize> {
+    match finding {
+        Finding::Address(ip) => {
+            let record = AddressRecord::new(*ip, question.policy.node_ttl_secs);
+            if record.rtype() == question.qtype {
+                written.add(reply.answer_at(target_at, record.tail()), question);
+            }
+            None
+        }
+        Finding::Node(node) => {
+            let address = if question.qtype == rtype::A { &node.a } else { &node.aaaa };
+            if address.is_empty() {
+                return append(reply, question, target_at, &node.cname, written);
+            }
+            append(reply, question, target_at, address, written);
+            None
+        }
+        Finding::Service { rrsets, selection } => {
+            let hop = Hop { target_at, rrsets, selection };
+            hop.write(reply, question, desk, written)
+        }
+        // A client without a resolver of its own would take the alias for all there is.
+        Finding::NotReady | Finding::Unreachable => {
+            written.is_broken = true;
+            None
+        }
+        _ => None,
+    }
 }
 
 /// A service that a CNAME leads to.

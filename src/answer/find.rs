@@ -113,7 +113,7 @@ impl<'s> Search<'s, '_> {
             Subject::Node { node } => self.within(scope, |datacenter| self.node(datacenter, node)),
             Subject::Connect { service }
             | Subject::Ingress { service }
-            | Subject::Query { query: service }
+            | Subject::Query { query: service, .. }
             | Subject::Service { service, .. }
             | Subject::Virtual { service } => self.within(scope, |datacenter| {
                 let (finding, service) = match lookup.subject {
@@ -121,9 +121,14 @@ impl<'s> Search<'s, '_> {
                         self.service(datacenter, service, Part { tag, port, is_marked })
                     }
                     Subject::Ingress { .. } => self.unlisted(datacenter, Form::Ingress, service),
-                    Subject::Query { .. } => {
+                    Subject::Query { whole, .. } => {
                         is_by_client = self.is_by_client(datacenter, service);
-                        self.query(datacenter, service, is_by_client)
+                        match self.query(datacenter, service, is_by_client) {
+                            (Finding::Missing, hit) if is_query_parent(datacenter, whole) => {
+                                (Finding::Empty, hit)
+                            }
+                            found => found,
+                        }
                     }
                     Subject::Virtual { .. } => self.mesh_address(datacenter, service),
                     _ => self.unlisted(datacenter, Form::Connect, service),
@@ -277,22 +282,10 @@ impl<'s> Search<'s, '_> {
         name: &[u8],
         is_by_client: bool,
     ) -> (Finding<'s>, Option<&'s Service>) {
-        let (finding, service) = match datacenter.queries().map(|queries| queries.find(name)) {
+        match datacenter.queries().map(|queries| queries.find(name)) {
             Some(None) => (Finding::Missing, None),
             _ if is_by_client => self.query_by_client(datacenter, name),
             Some(Some(_)) | None => self.unlisted(datacenter, Form::Query, name),
-        };
-        let is_parent = || {
-            // `_tcp.query` and `dotted._tcp.query`, the parents of `_plain.dotted._tcp.query`.
-            let last = name.rsplit(|byte| *byte == b'.').next().unwrap_or_default();
-            let left = name.len() - last.len();
-            let unmarked = if is_mark(last) { name.get(..left.saturating_sub(1)) } else { None };
-            unmarked.is_some_and(|left| left.is_empty() || datacenter.has_query_below(left))
-                || datacenter.has_query_below(name)
-        };
-        match finding {
-            Finding::Missing if is_parent() => (Finding::Empty, service),
-            finding => (finding, service),
         }
     }
 
@@ -427,6 +420,15 @@ impl<'s> Search<'s, '_> {
             is_by_client: false,
         }
     }
+}
+
+/// Whether names of queries are below this one: `b.query` of `a.b.query`, and `_tcp.query` and
+/// `b._tcp.query` of `_a.b._tcp.query`.
+fn is_query_parent(datacenter: &Datacenter, whole: &[u8]) -> bool {
+    let last = whole.rsplit(|byte| *byte == b'.').next().unwrap_or_default();
+    let left = whole.get(..(whole.len() - last.len()).saturating_sub(1)).filter(|_| is_mark(last));
+    left.is_some_and(|left| left.is_empty() || datacenter.has_query_below(left))
+        || datacenter.has_query_below(whole)
 }
 
 /// Whether a label has the underscore of RFC 2782, and something after it.

@@ -8,6 +8,10 @@
 //! ```
 //! A service's own address comes first, its node's where it has none. These are Consul's rules;
 //! that a tagged IPv6 address wins where both families would do is its V1 server's as well.
+//!
+//! An agent with `translate_wan_addrs` has put the address for clients elsewhere in place of the
+//! registered one already, in what it tells of other datacenters. The tag `lan`, which agents give
+//! their nodes, still says what a node was registered with.
 
 use crate::catalog::model::{Address, Instance, Node, Tagged};
 
@@ -64,12 +68,17 @@ impl View {
 
     /// Where `node` is reached by a question that takes `accept`.
     pub fn reach_node(self, node: &Node, accept: Accept) -> Reached<'_> {
-        let chosen = self.choose(Some(&node.address), node.tagged.as_deref(), accept);
-        let address = chosen.unwrap_or(&node.address);
+        let tagged = node.tagged.as_deref();
+        let lan = tagged.filter(|_| self == Self::Wan).and_then(|tagged| tagged.lan.as_ref());
+        let registered = lan.unwrap_or(&node.address);
+        let address = self.choose(Some(registered), tagged, accept).unwrap_or(registered);
+        let is_put_in_place = self == Self::Wan
+            && lan.is_none()
+            && tagged.is_some_and(|tagged| tagged.is_for_elsewhere(address));
         let by = match address {
             Address::Host(_) => By::Host,
             // The node's name would lead to the other address.
-            Address::Ip(_) if *address != node.address => By::Address,
+            Address::Ip(_) if address != registered || is_put_in_place => By::Address,
             Address::Ip(_) => By::Node,
         };
         Reached { address, by }
@@ -126,6 +135,7 @@ mod tests {
         let mut tagged = Tagged::default();
         for (key, value) in tags.split(' ').filter_map(|pair| pair.split_once('=')) {
             match key {
+                "lan" => tagged.lan = address(value),
                 "lan_ipv4" => tagged.lan_ipv4 = address(value),
                 "lan_ipv6" => tagged.lan_ipv6 = address(value),
                 "wan" => tagged.wan = address(value),
@@ -225,6 +235,22 @@ mod tests {
                 ("10.1.0.1", "wan=198.51.100.1 wan_ipv6=2001:db8::1"),
                 ("", ""),
                 "A 198.51.100.1 AAAA 2001:db8::1 SRV 2001:db8::1 by Address port 80",
+            ),
+            // As an agent that translates sends them: the address is the one for elsewhere.
+            (
+                ("fd00::1", "lan=10.1.0.1 lan_ipv6=fd00::1"),
+                ("", ""),
+                "A 10.1.0.1 AAAA fd00::1 SRV fd00::1 by Address port 80",
+            ),
+            (
+                ("198.51.100.1", "wan=198.51.100.1"),
+                ("", ""),
+                "A 198.51.100.1 AAAA 198.51.100.1 SRV 198.51.100.1 by Address port 80",
+            ),
+            (
+                ("10.1.0.1", "lan=10.1.0.1 lan_ipv4=10.1.0.1 wan=10.1.0.1 wan_ipv4=10.1.0.1"),
+                ("", ""),
+                "A 10.1.0.1 AAAA 10.1.0.1 SRV 10.1.0.1 by Node port 80",
             ),
         ] {
             assert_eq!(reached(View::Wan, node, service), expected, "{node:?} {service:?}");

@@ -21,6 +21,8 @@ pub struct Node {
 /// Addresses of a node or a service for those who ask from elsewhere, or for one family.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Tagged {
+    /// What a node was registered with, where an agent has put another address in its place.
+    pub lan: Option<Address>,
     /// Answers questions for A from the own datacenter.
     pub lan_ipv4: Option<Address>,
     /// Answers questions for AAAA from the own datacenter.
@@ -41,6 +43,7 @@ impl Tagged {
     /// The addresses by Consul's tags for them; `None` where no question is answered with any.
     pub fn by_tag(at: impl Fn(&str) -> Option<Address>, wan_port: u16) -> Option<Box<Self>> {
         let tagged = Self {
+            lan: at("lan"),
             lan_ipv4: at("lan_ipv4"),
             lan_ipv6: at("lan_ipv6"),
             wan: at("wan"),
@@ -50,6 +53,13 @@ impl Tagged {
             mesh: at("consul-virtual"),
         };
         (tagged != Self::default()).then(|| Box::new(tagged))
+    }
+
+    /// Whether `address` is here for those who ask from another datacenter, or by IPv6.
+    pub fn is_for_elsewhere(&self, address: &Address) -> bool {
+        [&self.wan_ipv6, &self.lan_ipv6, &self.wan_ipv4, &self.wan]
+            .into_iter()
+            .any(|tagged| tagged.as_ref() == Some(address))
     }
 }
 

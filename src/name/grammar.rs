@@ -66,6 +66,9 @@ pub enum Subject<'q> {
     Query {
         /// Its name, with dots, or its ID.
         query: &'q [u8],
+        /// All that is left of `query` in the name, which the query's name is a part of where it is
+        /// written as in RFC 2782.
+        whole: &'q [u8],
     },
     /// Words of a scope with no kind on their left, as in `dc1.dc.consul`: a parent of names.
     Scope,
@@ -207,7 +210,9 @@ impl<'q> Subject<'q> {
             Kind::Connect => Self::Connect { service: last },
             Kind::Ingress => Self::Ingress { service: last },
             Kind::Node => Self::Node { node: labels.join(0..count) },
-            Kind::Query => Self::Query { query: query(labels, count) },
+            Kind::Query => {
+                Self::Query { query: query(labels, count), whole: labels.join(0..count) }
+            }
             Kind::Service => Self::service(labels, count, port),
             Kind::Virtual => Self::Virtual { service: last },
         })

@@ -118,9 +118,9 @@ fn check_mesh(definition: &str, expected: &str) {
                 let ports = ports.iter().map(|port| format!(" {}={}", port.name, port.port));
                 got.push(format!("{port}{}", ports.collect::<String>()));
                 let Some(tagged) = tagged else { continue };
-                let Tagged { lan_ipv4, lan_ipv6, wan, wan_ipv4, wan_ipv6, wan_port, mesh } =
+                let Tagged { lan, lan_ipv4, lan_ipv6, wan, wan_ipv4, wan_ipv6, wan_port, mesh } =
                     &**tagged;
-                let all = [lan_ipv4, lan_ipv6, wan, wan_ipv4, wan_ipv6, mesh];
+                let all = [lan, lan_ipv4, lan_ipv6, wan, wan_ipv4, wan_ipv6, mesh];
                 let all =
                     all.map(|address| address.as_ref().map_or_else(|| "-".to_owned(), written));
                 got.push(format!("{} {wan_port}", all.join(" ")));
@@ -144,13 +144,13 @@ fn ports_addresses_and_the_mesh() {
             r#""tagged_addresses": {"lan": {"address": "10.0.0.9"},
                 "lan_ipv4": {"address": "10.0.0.1"}, "wan": {"Address": "192.0.2.1", "Port": 99},
                 "wan_ipv6": {"address": "2001:db8::1", "port": 7}}"#,
-            "0; 10.0.0.1 - 192.0.2.1 - 2001:db8::1 - 99",
+            "0; 10.0.0.9 10.0.0.1 - 192.0.2.1 - 2001:db8::1 - 99",
         ),
         (
             r#""ServiceTaggedAddresses": {"consul-virtual": {"Address": "240.0.0.1"}}"#,
-            "0; - - - - - 240.0.0.1 0",
+            "0; - - - - - - 240.0.0.1 0",
         ),
-        (r#""tagged_addresses": {"lan": {"address": "10.0.0.9"}}"#, "0"),
+        (r#""tagged_addresses": {"lan": {"address": "10.0.0.9"}}"#, "0; 10.0.0.9 - - - - - - 0"),
         (
             r#""kind": "connect-proxy", "Proxy": {"DestinationServiceName": "db", "mode": ""}"#,
             "0; connect db",
@@ -178,8 +178,12 @@ fn nodes_have_metadata_and_other_addresses() {
     let pairs = [("Owner", "shop"), ("rack", "r7")];
     assert_eq!(node.meta, pairs.map(|(key, value)| (key.to_owned(), value.to_owned())));
     let address = Address::from_text;
-    let expected =
-        Tagged { lan_ipv6: address("fd00::1"), wan: address("192.0.2.1"), ..Tagged::default() };
+    let expected = Tagged {
+        lan: address("10.0.0.1"),
+        lan_ipv6: address("fd00::1"),
+        wan: address("192.0.2.1"),
+        ..Tagged::default()
+    };
     assert_eq!(node.tagged.as_deref(), Some(&expected));
 }
 

@@ -12,7 +12,7 @@ fn render(lookup: &Lookup<'_>) -> String {
         Subject::Ingress { service } => format!("ingress {}", text(service)),
         Subject::Kind => "kind".to_owned(),
         Subject::Node { node } => format!("node {}", text(node)),
-        Subject::Query { query } => format!("query {}", text(query)),
+        Subject::Query { query, .. } => format!("query {}", text(query)),
         Subject::Scope => "scope".to_owned(),
         Subject::Service { service, tag, port, .. } => {
             let mut line = format!("service {}", text(service));

@@ -108,11 +108,6 @@ impl Reply {
         self.rcode == "NXDOMAIN" && self.answer.is_empty() && self.has_soa_only()
     }
 
-    /// Whether it says that the name has no such type, with an SOA.
-    pub fn lacks(&self) -> bool {
-        self.rcode == "NOERROR" && self.answer.is_empty() && self.has_soa_only()
-    }
-
     /// Whether it has records as answer, of these types only.
     pub fn answers_only(&self, rtypes: &[&str]) -> bool {
         let fits = |line: &Line| rtypes.contains(&&*line.rtype);

@@ -42,7 +42,7 @@ const fn rule(name: &'static str, apply: fn(&Look<'_>, &Reply) -> Step) -> Rule 
 }
 
 /// All rules about records, in the order in which they are tried.
-pub static RULES: [Rule; 36] = [
+pub static RULES: [Rule; 38] = [
     rule("R5 SOA and NS of the zone are ours", zone::apex),
     rule("R5 ns.<zone> resolves", zone::name_server),
     rule("R3 SOA and NS are at the zone only", types::zone_types),
@@ -61,6 +61,7 @@ pub static RULES: [Rule; 36] = [
     rule("R1 .addr is echoed as typed", types::address_owner),
     rule("R3 .addr has one type", types::address_type),
     rule("N PTR has a TTL", reverse::ttl),
+    rule("N a service has one spelling", reverse::spelling),
     rule("R3 reverse names have PTR only", reverse::other_type),
     rule("R4 the apex of a reverse zone", reverse::apex),
     rule("N PTR miss", reverse::miss),
@@ -68,6 +69,7 @@ pub static RULES: [Rule; 36] = [
     rule("R2 marks of a peer may be parents", zone::mark_of_peer),
     rule("R3 services have no TXT", types::service_text),
     rule("N nodes are looked up for every type", types::node_type),
+    rule("N an agent that translates hides what is registered", records::translated),
     rule("R8 metadata is not added", records::metadata),
     rule("R2 parents of names exist", zone::parent),
     rule("R4 NODATA carries the SOA", zone::no_data),

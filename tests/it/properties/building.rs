@@ -150,7 +150,7 @@ impl Known {
         let Some(place) = place(change).and_then(|name| self.places.get_mut(name)) else { return };
         match change {
             Change::Nodes { nodes, .. } => place.nodes = Some(nodes.clone()),
-            Change::Queries { queries, .. } => place.queries = queries.clone(),
+            Change::Queries { queries, .. } => place.define(queries.as_ref()),
             Change::Services { listing, .. } => place.list(listing),
             Change::Service { form: Form::Service, service, instances, .. } => {
                 if place.lists(service) {
@@ -225,6 +225,16 @@ impl Known {
 }
 
 impl Heard {
+    /// What a query gave is gone when it is another one now.
+    fn define(&mut self, queries: Option<&Queries>) {
+        if let (Some(old), Some(new)) = (&self.queries, queries) {
+            self.unlisted.retain(|(form, name), _| {
+                *form != Form::Query || old.find(name.as_bytes()) == new.find(name.as_bytes())
+            });
+        }
+        self.queries = queries.cloned();
+    }
+
     fn lists(&self, service: &str) -> bool {
         let listing = self.listing.as_ref();
         listing.is_some_and(|listing| listing.contains_key(&service.to_lowercase()))

@@ -254,10 +254,11 @@ fn node() -> impl Strategy<Value = Node> {
 
 fn tagged() -> impl Strategy<Value = Option<Box<Tagged>>> {
     let address = || prop::option::weighted(0.3, address());
-    let all = (address(), address(), address(), address(), address(), 0..2_u16, address());
+    let all =
+        (address(), address(), address(), address(), address(), address(), 0..2_u16, address());
     prop::option::weighted(0.3, all).prop_map(|all| {
-        let (lan_ipv4, lan_ipv6, wan, wan_ipv4, wan_ipv6, wan_port, mesh) = all?;
-        let tagged = Tagged { lan_ipv4, lan_ipv6, wan, wan_ipv4, wan_ipv6, wan_port, mesh };
+        let (lan, lan_ipv4, lan_ipv6, wan, wan_ipv4, wan_ipv6, wan_port, mesh) = all?;
+        let tagged = Tagged { lan, lan_ipv4, lan_ipv6, wan, wan_ipv4, wan_ipv6, wan_port, mesh };
         Some(Box::new(tagged))
     })
 }

@@ -10,6 +10,38 @@ use crate::differential::reply::{Line, Reply};
 use crate::differential::rules::Step;
 use crate::differential::world::{Health, Instance, Place};
 
+/// An agent that translates addresses tells the tagged one of a service in the place of what is
+/// registered, be it an address of the other family or none, and so nobody hears of that.
+pub fn translated(look: &Look<'_>, reply: &Reply) -> Step {
+    let (family, other) = match look.qtype {
+        RecordType::A => ("ipv4", "ipv6"),
+        RecordType::AAAA => ("ipv6", "ipv4"),
+        _ => return Step::None,
+    };
+    if !look.run.world.settings.translate_wan_addrs {
+        return Step::None;
+    }
+    let instances = look.case.instances(look.run);
+    let is_hidden = |(place, one): &(&Place, &Instance)| {
+        let has = |family| one.tagged.keys().any(|tag| tag.ends_with(family));
+        let is_elsewhere = place.dc != look.run.world.places[0].dc;
+        is_elsewhere && has(other) && !has(family) && !one.tagged.contains_key("wan")
+    };
+    let (hidden, told): (Vec<_>, Vec<_>) = instances.iter().partition(|at| is_hidden(at));
+    let addresses = |(place, one): &(&Place, &Instance)| {
+        let node = &place.nodes[one.node];
+        let of_node =
+            node.tagged.values().chain([&node.address]).filter(|_| one.address.is_empty());
+        let all = of_node.map(String::as_str).chain(one.addresses());
+        all.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let hidden: BTreeSet<String> = hidden.iter().flat_map(addresses).collect();
+    let told: BTreeSet<String> = told.iter().flat_map(addresses).collect();
+    let mut reply = reply.clone();
+    reply.answer.retain(|line| !hidden.contains(&line.data) || told.contains(&line.data));
+    Step::To(reply)
+}
+
 /// Consul adds the metadata of nodes as TXT records.
 pub fn metadata(look: &Look<'_>, reply: &Reply) -> Step {
     let form = look.case.subject.form;

@@ -18,12 +18,33 @@ pub fn ttl(look: &Look<'_>, reply: &Reply) -> Step {
     let mut reply = reply.clone();
     for line in reply.answer.iter_mut().filter(|line| line.ttl == 0) {
         let settings = &look.run.world.settings;
-        let (name, rest) = line.data.split_once('.').unwrap_or_default();
-        line.ttl = match rest.starts_with("service.") {
-            true => settings.service_ttl_of(name),
-            false => settings.node_ttl,
+        line.ttl = match line.data.split_once(".service.") {
+            Some((name, _)) => settings.service_ttl_of(name),
+            None => settings.node_ttl,
         };
     }
+    Step::To(reply)
+}
+
+/// Services whose names differ in letter case only are one, and have one spelling: that of any.
+pub fn spelling(look: &Look<'_>, reply: &Reply) -> Step {
+    let ours = &look.case.ours;
+    let ([theirs], [own]) = (&reply.answer[..], &ours.answer[..]) else { return Step::None };
+    let service = |line: &Line| line.data.split_once(".service.").map(|(name, _)| name.to_owned());
+    let (Some(name), Some(spelled)) = (service(theirs), service(own)) else { return Step::None };
+    let is_registered = |name: &str| {
+        let mut instances = look.run.world.places.iter().flat_map(|place| &place.instances);
+        instances.any(|instance| instance.service == name)
+    };
+    if look.case.subject.form != Form::Reverse
+        || !name.eq_ignore_ascii_case(&spelled)
+        || !is_registered(&name)
+        || !is_registered(&spelled)
+    {
+        return Step::None;
+    }
+    let mut reply = reply.clone();
+    reply.answer[0].data = theirs.data.replacen(&name, &spelled, 1);
     Step::To(reply)
 }
 
