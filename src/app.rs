@@ -277,7 +277,7 @@ impl Source {
         match origin {
             Origin::Consul(client) => {
                 let parts = consul::Parts { client, publisher, demands, metrics, clock };
-                consul::run(parts, &config.consul, &config.cache, cancel).await;
+                consul::run(parts, &config.consul, &config.cache, config.guard, cancel).await;
             }
             Origin::File { catalog, path } => {
                 publish_all(&mut publisher, catalog.changes());

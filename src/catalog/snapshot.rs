@@ -97,6 +97,16 @@ impl Service {
         self.owned.is_some()
     }
 
+    /// How many addresses of their own its instances have, be they in memory or not.
+    pub fn address_count(&self) -> usize {
+        self.owned.as_ref().map_or(0, |owned| owned.len())
+    }
+
+    /// The tags of the list of names, in lower case, sorted.
+    pub fn listed_tags(&self) -> &[Box<str>] {
+        &self.listed_tags
+    }
+
     /// Whether instances with this tag, in lower case, or with one that ends with it, may exist
     /// though none is known: they are listed, and the instances may be older than the list.
     pub fn awaits(&self, tag: &[u8]) -> bool {

@@ -12,6 +12,7 @@
 //! before it was asked for; what arrived since may be newer, and then the fetch is not believed.
 
 mod beyond;
+mod guarding;
 
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use crate::catalog::model::Instance;
 use crate::catalog::{Change, Form, Found, Held, Snapshot};
 use crate::clock::Clock;
 use crate::config::CacheConfig;
+use crate::consul::guard::Guard;
 use crate::consul::shelf::Shelf;
 use crate::consul::sweep::Sweep;
 use crate::consul::tasks::{Fetched, Report, Said, Tasks};
@@ -48,6 +50,7 @@ pub struct Keeper {
     shelf: Shelf,
     unlisted: Unlisted,
     sweep: Sweep,
+    guard: Guard,
     /// How long what nobody asks for is still watched.
     idle: Duration,
     /// How long the result of a query without a TTL is answered.
@@ -60,13 +63,14 @@ pub struct Keeper {
 }
 
 /// What the reports of one batch come to.
-#[derive(Default)]
-struct Batch {
-    changes: Vec<Change>,
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// What is to be published.
+    pub changes: Vec<Change>,
     /// What they are about, when it arrived, and when it was asked for if it was fetched.
-    heard: Vec<(Heard, Instant, Option<Instant>)>,
+    pub heard: Vec<(Heard, Instant, Option<Instant>)>,
     /// Fetches that are over, for those who wait for them.
-    fetched: Vec<Wanted>,
+    pub fetched: Vec<Wanted>,
 }
 
 impl Keeper {
@@ -76,6 +80,7 @@ impl Keeper {
         metrics: Metrics,
         clock: Clock,
         tasks: Tasks,
+        guard: Guard,
         cache: &CacheConfig,
         room: Room,
     ) -> Self {
@@ -85,6 +90,7 @@ impl Keeper {
             clock,
             unlisted: Unlisted::new(cache, metrics.consul.unlisted_refused.clone(), now),
             sweep: Sweep::new(cache.sweep_within, cache.sweep_every, now),
+            guard,
             idle: cache.idle,
             query_kept: cache.query_kept,
             ahead: Vec::new(),
@@ -110,6 +116,7 @@ impl Keeper {
         sweeps.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(BATCH_MAX);
         loop {
+            let settles = self.guard.next(Instant::now());
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => return,
@@ -118,7 +125,9 @@ impl Keeper {
                     0 => return,
                     _ => self.hear(std::mem::take(&mut batch)),
                 },
+                () = until(settles) => self.settle(),
                 _ = sweeps.tick() => {
+                    self.settle();
                     self.watches.grow(&self.publisher.snapshot());
                     self.sweep();
                     self.sweep_unlisted();
@@ -134,6 +143,9 @@ impl Keeper {
         for Report { said, arrived } in view::without_replaced_lists(reports) {
             match said {
                 Said::Back(watched) => self.take_back(&watched, &mut batch),
+                Said::Checked { watched, change, asked } => {
+                    self.take_checked(&watched, change, asked, &mut batch);
+                }
                 Said::Change(change, read) => self.take(change, read, arrived, &mut batch),
                 Said::Failed { watched, failures, error } => {
                     self.lose(&watched, failures, &error, &mut batch);
@@ -148,10 +160,21 @@ impl Keeper {
                 }
                 Said::Swept(change) => {
                     self.sweep.end();
-                    batch.changes.extend(change.filter(|change| !self.is_told(change)));
+                    let is_known =
+                        |change: &Change| self.is_told(change) || self.is_doubtful(change);
+                    batch.changes.extend(change.filter(|change| !is_known(change)));
                 }
             }
         }
+        self.publish(batch);
+        self.settle();
+        self.begin();
+        self.begin_sweep();
+        self.tell_pending();
+    }
+
+    /// Publishes a batch, and does what follows from it.
+    fn publish(&mut self, batch: Batch) {
         let Batch { changes, heard, fetched } = batch;
         let changed = self.publisher.publish(changes);
         let snapshot = self.publisher.snapshot();
@@ -164,9 +187,6 @@ impl Keeper {
         for wanted in fetched {
             self.waiting.end(&wanted, Ended::Came, Instant::now());
         }
-        self.begin();
-        self.begin_sweep();
-        self.tell_pending();
     }
 
     /// Takes in what a watch or a poll heard.
@@ -177,12 +197,16 @@ impl Keeper {
         arrived: Instant,
         batch: &mut Batch,
     ) {
+        if let Change::Service { datacenter, form, service, .. } = &change {
+            let key = Key::new(datacenter, *form, service);
+            if self.watches.is_overtaken(&key, read) {
+                return;
+            }
+        }
+        self.weigh(&mut change);
         match &mut change {
             Change::Service { datacenter, form, service, instances, held, .. } => {
                 let key = Key::new(datacenter, *form, service);
-                if self.watches.is_overtaken(&key, read) {
-                    return;
-                }
                 let is_watched = self.watches.set_told(&key, arrived);
                 // Its watch may have ended while it spoke, and will if it denies the name.
                 let is_denied = key.form != Form::Service && instances.is_empty();
@@ -219,6 +243,10 @@ impl Keeper {
             self.waiting.end(&wanted, outcome, Instant::now());
             return;
         }
+        if instances.is_empty() && self.is_doubtful_denial(&key) {
+            self.waiting.end(&wanted, Ended::Failed, Instant::now());
+            return;
+        }
         batch.fetched.push(wanted);
         batch.heard.push((Heard::of_service(&key, service), arrived, Some(asked)));
         if told.is_some() && !is_newer(told) {
@@ -231,6 +259,7 @@ impl Keeper {
             None => self.on_demand(instances),
         };
         self.watches.set_fetched(&key, position, arrived);
+        self.weigh(&mut change);
         batch.changes.push(change);
         if is_list_older && key.form == Form::Service {
             let Key { datacenter, service, .. } = key;
@@ -443,6 +472,14 @@ impl Keeper {
             info!(services, nodes, watched, on_demand, "ready");
         }
         self.publisher.set_pending(pending);
+    }
+}
+
+/// Never, where there is no such time.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -7,6 +7,7 @@
 //!   index, backoff, watch                       one blocking query, for ever
 //!   roster, lists, failing -> watches           who is watched; whose watch hears nothing
 //!   waiting, shelf                              what is fetched on demand, and what is held so
+//!   guard                                       what vanishes, until it is believed to be gone
 //!   tasks -> keeper                             what is heard, and what follows from it
 //! ```
 //! No DNS query ever asks Consul; only a name that is known to exist, and whose instances or whose
@@ -22,6 +23,7 @@ pub mod backoff;
 pub mod client;
 pub mod failing;
 pub mod fetch;
+pub mod guard;
 pub mod index;
 pub mod keeper;
 pub mod lists;
@@ -47,8 +49,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::catalog::Form;
 use crate::clock::Clock;
-use crate::config::{CacheConfig, ConsulConfig};
+use crate::config::{CacheConfig, ConsulConfig, GuardConfig};
 use crate::consul::backoff::Backoff;
+use crate::consul::guard::{Gauges, Guard};
 use crate::consul::keeper::Keeper;
 use crate::consul::tasks::Tasks;
 use crate::consul::watch::Pace;
@@ -167,6 +170,7 @@ pub async fn run(
     parts: Parts,
     config: &ConsulConfig,
     cache: &CacheConfig,
+    guard: GuardConfig,
     cancel: CancellationToken,
 ) {
     let Parts { client, publisher, demands, metrics, clock } = parts;
@@ -183,7 +187,13 @@ pub async fn run(
         grows_after: config.wait + config.wait / 16,
         spare: config.connections_spare,
     };
-    let keeper = Keeper::new(publisher, metrics, clock, tasks.clone(), cache, room);
+    let gauges = Gauges {
+        holding: metrics.consul.guard_holding.clone(),
+        held_back: metrics.consul.guard_held_back.clone(),
+        alarms: metrics.consul.guard_alarms.clone(),
+    };
+    let guard = Guard::new(guard, gauges);
+    let keeper = Keeper::new(publisher, metrics, clock, tasks.clone(), guard, cache, room);
     keeper.run(reports, demands, cancel).await;
     tasks.wait().await;
 }

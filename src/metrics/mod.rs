@@ -54,6 +54,12 @@ pub struct ConsulMetrics {
     pub evictions: IntCounter,
     /// Questions for names in no list that were not put to Consul.
     pub unlisted_refused: IntCounter,
+    /// Datacenters in which all that vanishes is held back.
+    pub guard_holding: IntGauge,
+    /// What is missing and held back.
+    pub guard_held_back: IntGauge,
+    /// Times that too much had vanished at once.
+    pub guard_alarms: IntCounter,
     /// A change arrives from Consul, and the answers show it.
     pub propagation: Histogram,
     /// Snapshots published.
@@ -167,6 +173,26 @@ impl ConsulMetrics {
                 registry,
                 "fingerpost_consul_unlisted_refused_total",
                 "Questions for names in no list that were not put to Consul: too many came.",
+            )?,
+            guard_holding: add(
+                registry,
+                IntGauge::new(
+                    "fingerpost_guard_holding",
+                    "Datacenters in which all that vanishes from Consul is answered still.",
+                )?,
+            )?,
+            guard_held_back: add(
+                registry,
+                IntGauge::new(
+                    "fingerpost_guard_held_back",
+                    "Instances, services, nodes and queries that Consul lacks and that are \
+                     answered still.",
+                )?,
+            )?,
+            guard_alarms: counter(
+                registry,
+                "fingerpost_guard_alarms_total",
+                "How often too much had vanished from Consul at once to be believed.",
             )?,
             propagation: propagation(registry)?,
             publications: counter(
