@@ -18,7 +18,6 @@ pub mod missing;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use prometheus::{IntCounter, IntGauge};
 use tokio::time::Instant;
 use tracing::{error, info};
 
@@ -27,24 +26,14 @@ use crate::catalog::{Change, Datacenter, Form, Found, Snapshot};
 use crate::config::GuardConfig;
 use crate::consul::Watched;
 use crate::consul::guard::missing::Kind;
+use crate::metrics::GuardMetrics;
 
 /// What is held back, and why.
 #[derive(Debug)]
 pub struct Guard {
     config: GuardConfig,
-    gauges: Gauges,
+    metrics: GuardMetrics,
     places: BTreeMap<String, Place>,
-}
-
-/// What the operator sees of it.
-#[derive(Clone, Debug)]
-pub struct Gauges {
-    /// Datacenters in which all that vanishes is held back.
-    pub holding: IntGauge,
-    /// What is missing and held back.
-    pub held_back: IntGauge,
-    /// How often it began.
-    pub alarms: IntCounter,
 }
 
 /// What is to be done now.
@@ -93,8 +82,8 @@ struct Alarm {
 
 impl Guard {
     /// Nothing is held back yet.
-    pub fn new(config: GuardConfig, gauges: Gauges) -> Self {
-        Self { config, gauges, places: BTreeMap::new() }
+    pub fn new(config: GuardConfig, metrics: GuardMetrics) -> Self {
+        Self { config, metrics, places: BTreeMap::new() }
     }
 
     /// Puts back into `change` what it lacks and `snapshot` has, as long as that is not believed.
@@ -248,7 +237,7 @@ impl Guard {
             "much has vanished from consul at once: the last good answers are kept until it is \
              clear that they are wrong; was consul emptied, or may the token not read any more?"
         );
-        self.gauges.alarms.inc();
+        self.metrics.alarms.inc();
         place.alarm = Some(Alarm { until: Some(now + self.config.hold) });
     }
 
@@ -258,8 +247,8 @@ impl Guard {
             holding += i64::from(place.alarm.is_some());
             held_back += place.pending.values().map(|pending| pending.gone.len()).sum::<usize>();
         }
-        self.gauges.holding.set(holding);
-        self.gauges.held_back.set(held_back as i64);
+        self.metrics.holding.set(holding);
+        self.metrics.held_back.set(held_back as i64);
     }
 }
 

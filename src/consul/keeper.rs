@@ -143,10 +143,10 @@ impl Keeper {
         for Report { said, arrived } in view::without_replaced_lists(reports) {
             match said {
                 Said::Back(watched) => self.take_back(&watched, &mut batch),
-                Said::Checked { watched, change, asked } => {
-                    self.take_checked(&watched, change, asked, &mut batch);
-                }
                 Said::Change(change, read) => self.take(change, read, arrived, &mut batch),
+                Said::Confirmed { watched, change, asked } => {
+                    self.take_confirmed(&watched, change, asked, &mut batch);
+                }
                 Said::Failed { watched, failures, error } => {
                     self.lose(&watched, failures, &error, &mut batch);
                 }

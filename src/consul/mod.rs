@@ -51,7 +51,7 @@ use crate::catalog::Form;
 use crate::clock::Clock;
 use crate::config::{CacheConfig, ConsulConfig, GuardConfig};
 use crate::consul::backoff::Backoff;
-use crate::consul::guard::{Gauges, Guard};
+use crate::consul::guard::Guard;
 use crate::consul::keeper::Keeper;
 use crate::consul::tasks::Tasks;
 use crate::consul::watch::Pace;
@@ -187,12 +187,7 @@ pub async fn run(
         grows_after: config.wait + config.wait / 16,
         spare: config.connections_spare,
     };
-    let gauges = Gauges {
-        holding: metrics.consul.guard_holding.clone(),
-        held_back: metrics.consul.guard_held_back.clone(),
-        alarms: metrics.consul.guard_alarms.clone(),
-    };
-    let guard = Guard::new(guard, gauges);
+    let guard = Guard::new(guard, metrics.guard.clone());
     let keeper = Keeper::new(publisher, metrics, clock, tasks.clone(), guard, cache, room);
     keeper.run(reports, demands, cancel).await;
     tasks.wait().await;

@@ -2,6 +2,8 @@
 //!
 //! Each asks, and reports what it heard; none knows what the others do, or what is published.
 
+mod confirm;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -36,8 +38,10 @@ pub struct Report {
 pub enum Said {
     /// A watch that failed hears Consul again. What it heard follows.
     Back(Watched),
+    /// A part of the catalogue, as a watch or a poll heard it, and when a watch had asked for it.
+    Change(Change, Option<Read>),
     /// What was missing was read again, or could not be.
-    Checked {
+    Confirmed {
         /// What it is.
         watched: Watched,
         /// As it is now.
@@ -45,8 +49,6 @@ pub enum Said {
         /// When it was asked for.
         asked: Instant,
     },
-    /// A part of the catalogue, as a watch or a poll heard it, and when a watch had asked for it.
-    Change(Change, Option<Read>),
     /// A watch that hears nothing at present.
     Failed {
         /// Which one.
@@ -188,73 +190,6 @@ impl Tasks {
             tasks.report(Said::Swept(change), Instant::now()).await;
         };
         self.tracker.spawn(self.cancel.clone().run_until_cancelled_owned(sweeping));
-    }
-
-    /// Reads something again, as the leader has it.
-    pub fn recheck(&self, watched: Watched) {
-        let name = watched.datacenter().to_owned();
-        let datacenter = Some(name.clone());
-        match &watched {
-            Watched::Nodes { .. } => {
-                self.check(watched, api::nodes(Some(&name)), move |list: api::NodeList| {
-                    Change::Nodes { datacenter: name, nodes: list.nodes }
-                });
-            }
-            Watched::Queries { .. } => {
-                self.check(watched, api::queries(Some(&name)), |queries| Change::Queries {
-                    datacenter: name,
-                    queries: Some(queries),
-                });
-            }
-            Watched::Services { .. } => {
-                self.check(watched, api::services(Some(&name)), |listing| Change::Services {
-                    datacenter: name,
-                    listing,
-                });
-            }
-            Watched::Service(key) => {
-                let Key { form, service, .. } = key.clone();
-                let datacenter = datacenter.as_deref();
-                match form {
-                    Form::Query => {
-                        let ask = api::execution(datacenter, &service);
-                        self.check(watched, ask, move |found: api::Execution| {
-                            instances(&name, form, &service, found.instances, found.executed)
-                        });
-                    }
-                    Form::Connect | Form::Ingress | Form::Peer | Form::Service => {
-                        let ask = api::health(datacenter, form, &service);
-                        self.check(watched, ask, move |value| {
-                            instances(&name, form, &service, value, None)
-                        });
-                    }
-                }
-            }
-        }
-    }
-
-    fn check<T: Default + Send + 'static>(
-        &self,
-        watched: Watched,
-        ask: Ask<T>,
-        change: impl FnOnce(T) -> Change + Send + 'static,
-    ) {
-        let mut source = self.counted(watched.to_string(), ask, Place::Spare, true);
-        let tasks = self.clone();
-        let checking = async move {
-            let asked = Instant::now();
-            let change = match source.fetch(None).await {
-                Ok(reply) if reply.known_leader == Some(false) => None,
-                Ok(reply) => Some(change(reply.value)),
-                Err(error) if is_denial(&error) => Some(change(T::default())),
-                Err(error) => {
-                    debug!(error = error.chain(), %watched, "cannot read again what is missing");
-                    None
-                }
-            };
-            tasks.report(Said::Checked { watched, change, asked }, Instant::now()).await;
-        };
-        self.tracker.spawn(self.cancel.clone().run_until_cancelled_owned(checking));
     }
 
     /// Reports what is watched each time that something is heard or nothing is, until `cancel`.

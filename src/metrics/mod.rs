@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod dns;
 pub mod family;
 pub mod forward;
+pub mod guard;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,7 @@ use crate::store::Store;
 
 pub use dns::{DnsMetrics, Protocol, Tally};
 pub use forward::{ForwardMetrics, RecursorMetrics};
+pub use guard::GuardMetrics;
 
 /// Handles to all metrics. Cheap to clone; clones share their values.
 #[derive(Clone, Debug)]
@@ -34,6 +36,8 @@ pub struct Metrics {
     pub consul: ConsulMetrics,
     /// What is asked of the recursors.
     pub forward: ForwardMetrics,
+    /// What vanished from Consul and is answered still.
+    pub guard: GuardMetrics,
     /// Cache results of names without a service, and of services without a label of their own.
     pub other: Arc<Usage>,
     registry: Registry,
@@ -54,12 +58,6 @@ pub struct ConsulMetrics {
     pub evictions: IntCounter,
     /// Questions for names in no list that were not put to Consul.
     pub unlisted_refused: IntCounter,
-    /// Datacenters in which all that vanishes is held back.
-    pub guard_holding: IntGauge,
-    /// What is missing and held back.
-    pub guard_held_back: IntGauge,
-    /// Times that too much had vanished at once.
-    pub guard_alarms: IntCounter,
     /// A change arrives from Consul, and the answers show it.
     pub propagation: Histogram,
     /// Snapshots published.
@@ -99,6 +97,7 @@ impl Metrics {
         let other = Arc::new(Usage::new(lanes, false));
         let consul = ConsulMetrics::register(&registry, store)?;
         let forward = ForwardMetrics::register(&registry)?;
+        let guard = GuardMetrics::register(&registry)?;
         registry.register(Box::new(catalog::CatalogCollector::new(
             Arc::clone(store),
             Arc::clone(&other),
@@ -110,7 +109,7 @@ impl Metrics {
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         registry.register(Box::new(build))?;
-        Ok(Self { dns, consul, forward, other, registry })
+        Ok(Self { dns, consul, forward, guard, other, registry })
     }
 
     /// All metrics in Prometheus' text format.
@@ -173,26 +172,6 @@ impl ConsulMetrics {
                 registry,
                 "fingerpost_consul_unlisted_refused_total",
                 "Questions for names in no list that were not put to Consul: too many came.",
-            )?,
-            guard_holding: add(
-                registry,
-                IntGauge::new(
-                    "fingerpost_guard_holding",
-                    "Datacenters in which all that vanishes from Consul is answered still.",
-                )?,
-            )?,
-            guard_held_back: add(
-                registry,
-                IntGauge::new(
-                    "fingerpost_guard_held_back",
-                    "Instances, services, nodes and queries that Consul lacks and that are \
-                     answered still.",
-                )?,
-            )?,
-            guard_alarms: counter(
-                registry,
-                "fingerpost_guard_alarms_total",
-                "How often too much had vanished from Consul at once to be believed.",
             )?,
             propagation: propagation(registry)?,
             publications: counter(

@@ -1,3 +1,7 @@
+//! What vanishes, when it is believed, and when it is read again.
+
+use prometheus::Registry;
+
 use super::*;
 use crate::catalog::model::{Address, Health, Instance, Weights};
 use crate::catalog::queries::{Queries, QueryEntry};
@@ -16,12 +20,7 @@ struct Trial {
 impl Trial {
     /// At least four things count; half of them may vanish; what vanishes stays a second, or a minute.
     fn new() -> Self {
-        let gauge = |name: &str| IntGauge::new(name, "x").unwrap();
-        let gauges = Gauges {
-            holding: gauge("holding"),
-            held_back: gauge("held_back"),
-            alarms: IntCounter::new("alarms", "x").unwrap(),
-        };
+        let metrics = GuardMetrics::register(&Registry::new()).unwrap();
         let config = GuardConfig {
             share: 50,
             least: 4,
@@ -32,7 +31,7 @@ impl Trial {
         let mut builder = Builder::new(rules, 1, 0, std::sync::Arc::new(Usage::new(1, false)));
         let names = vec!["dc1".to_owned()];
         builder.apply(Change::Datacenters { local: "dc1".to_owned(), names });
-        let guard = Guard::new(config, gauges);
+        let guard = Guard::new(config, metrics);
         Self { guard, builder, start: Instant::now(), at_ms: 0 }
     }
 
@@ -294,7 +293,7 @@ fn nothing_goes_where_much_has_vanished() {
     assert_eq!(trial.shown(), "d=2 e=0 holding");
     trial.confirm(instances("d", ""));
     assert_eq!(trial.shown(), "d=0 e=0", "all that is missing was read again");
-    assert_eq!((trial.guard.gauges.alarms.get(), trial.guard.gauges.held_back.get()), (1, 0));
+    assert_eq!((trial.guard.metrics.alarms.get(), trial.guard.metrics.held_back.get()), (1, 0));
 }
 
 #[test]
@@ -309,7 +308,7 @@ fn what_comes_back_ends_the_hold() {
     trial.hear(instances("a", "n1/1 n2/2"));
     trial.pass(30_001);
     assert_eq!(trial.shown(), "a=2 b=2 c=0");
-    assert_eq!(trial.guard.gauges.holding.get(), 0);
+    assert_eq!(trial.guard.metrics.holding.get(), 0);
 }
 
 #[test]

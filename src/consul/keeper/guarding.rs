@@ -28,7 +28,7 @@ impl Keeper {
     }
 
     /// Takes in what was read again.
-    pub fn take_checked(
+    pub fn take_confirmed(
         &mut self,
         watched: &Watched,
         change: Option<Change>,
