@@ -243,6 +243,8 @@ pub struct CacheConfig {
     pub sweep_within: Duration,
     /// How often they are read again.
     pub sweep_every: Duration,
+    /// How long it takes to compare all that is watched with Consul, once; zero never does.
+    pub check_every: Duration,
 }
 
 /// `[log]`.

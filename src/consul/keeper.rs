@@ -12,6 +12,7 @@
 //! before it was asked for; what arrived since may be newer, and then the fetch is not believed.
 
 mod beyond;
+mod check;
 
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use crate::catalog::model::Instance;
 use crate::catalog::{Change, Form, Found, Held, Snapshot};
 use crate::clock::Clock;
 use crate::config::CacheConfig;
+use crate::consul::check::Check;
 use crate::consul::shelf::Shelf;
 use crate::consul::sweep::Sweep;
 use crate::consul::tasks::{Fetched, Report, Said, Tasks};
@@ -48,6 +50,7 @@ pub struct Keeper {
     shelf: Shelf,
     unlisted: Unlisted,
     sweep: Sweep,
+    check: Check,
     /// How long what nobody asks for is still watched.
     idle: Duration,
     /// How long the result of a query without a TTL is answered.
@@ -85,6 +88,7 @@ impl Keeper {
             clock,
             unlisted: Unlisted::new(cache, metrics.consul.unlisted_refused.clone(), now),
             sweep: Sweep::new(cache.sweep_within, cache.sweep_every, now),
+            check: Check::new(cache.check_every, now),
             idle: cache.idle,
             query_kept: cache.query_kept,
             ahead: Vec::new(),
@@ -123,6 +127,7 @@ impl Keeper {
                     self.sweep();
                     self.sweep_unlisted();
                     self.sweep_addresses();
+                    self.begin_check();
                 }
             }
         }
@@ -135,6 +140,7 @@ impl Keeper {
             match said {
                 Said::Back(watched) => self.take_back(&watched, &mut batch),
                 Said::Change(change, read) => self.take(change, read, arrived, &mut batch),
+                Said::Checked(checked) => self.take_checked(checked, arrived, &mut batch),
                 Said::Failed { watched, failures, error } => {
                     self.lose(&watched, failures, &error, &mut batch);
                 }
@@ -166,6 +172,7 @@ impl Keeper {
         }
         self.begin();
         self.begin_sweep();
+        self.begin_check();
         self.tell_pending();
     }
 
@@ -196,6 +203,7 @@ impl Keeper {
             }
             _ => (),
         }
+        self.check.note(&change, read.and_then(|read| read.position), Instant::now());
         batch.heard.push((Heard::of(&change), arrived, None));
         batch.changes.push(change);
     }
@@ -231,6 +239,7 @@ impl Keeper {
             None => self.on_demand(instances),
         };
         self.watches.set_fetched(&key, position, arrived);
+        self.check.note(&change, position, Instant::now());
         batch.changes.push(change);
         if is_list_older && key.form == Form::Service {
             let Key { datacenter, service, .. } = key;

@@ -7,6 +7,7 @@
 //!   index, backoff, watch                       one blocking query, for ever
 //!   roster, lists, failing -> watches           who is watched; whose watch hears nothing
 //!   waiting, shelf                              what is fetched on demand, and what is held so
+//!   sweep, check                                what is read besides, a little at a time
 //!   tasks -> keeper                             what is heard, and what follows from it
 //! ```
 //! No DNS query ever asks Consul; only a name that is known to exist, and whose instances or whose
@@ -19,6 +20,7 @@
 pub mod address;
 pub mod api;
 pub mod backoff;
+pub mod check;
 pub mod client;
 pub mod failing;
 pub mod fetch;

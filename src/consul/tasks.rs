@@ -2,6 +2,8 @@
 //!
 //! Each asks, and reports what it heard; none knows what the others do, or what is published.
 
+mod check;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -22,6 +24,8 @@ use crate::consul::{Key, Watched, api};
 use crate::demand::Wanted;
 use crate::metrics::Metrics;
 
+pub use check::Checked;
+
 /// What a task heard.
 #[derive(Debug)]
 pub struct Report {
@@ -38,6 +42,8 @@ pub enum Said {
     Back(Watched),
     /// A part of the catalogue, as a watch or a poll heard it, and when a watch had asked for it.
     Change(Change, Option<Read>),
+    /// What is watched was read again, to be compared.
+    Checked(Checked),
     /// A watch that hears nothing at present.
     Failed {
         /// Which one.

@@ -7,6 +7,7 @@
 
 mod support;
 
+mod checking;
 mod cli;
 mod differential;
 mod fairness;
