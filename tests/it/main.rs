@@ -31,3 +31,4 @@ mod secrets;
 mod sharing;
 mod streams;
 mod unlisted;
+mod verifying;
