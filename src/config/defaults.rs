@@ -142,6 +142,7 @@ impl Default for CacheConfig {
             denied_max: 1024,
             sweep_within: Duration::from_secs(60),
             sweep_every: Duration::from_secs(600),
+            check_every: Duration::from_secs(600),
         }
     }
 }

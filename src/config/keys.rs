@@ -163,6 +163,17 @@ static KEYS: &[Key] = &[
         },
     ),
     Key::new(
+        "cache.check_every",
+        r#""10m""#,
+        "How often all that is watched is read again, one by one, and compared with what is in \
+         memory; 0 is never.",
+        Kind::Duration {
+            min: Duration::from_secs(0),
+            max: Duration::from_secs(30 * DAY),
+            put: |config, value| config.cache.check_every = value,
+        },
+    ),
+    Key::new(
         "guard.share",
         "50",
         "How many percent of a datacenter's instances, services or nodes may vanish from Consul \

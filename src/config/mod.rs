@@ -245,6 +245,8 @@ pub struct CacheConfig {
     pub sweep_within: Duration,
     /// How often they are read again.
     pub sweep_every: Duration,
+    /// How long it takes to compare all that is watched with Consul, once; zero never does.
+    pub check_every: Duration,
 }
 
 /// `[guard]`: when what vanishes from Consul is believed to be gone.

@@ -12,7 +12,9 @@
 //! before it was asked for; what arrived since may be newer, and then the fetch is not believed.
 
 mod beyond;
+mod check;
 mod guarding;
+mod leaving;
 
 use std::time::Duration;
 
@@ -25,6 +27,7 @@ use crate::catalog::model::Instance;
 use crate::catalog::{Change, Form, Found, Held, Snapshot};
 use crate::clock::Clock;
 use crate::config::CacheConfig;
+use crate::consul::check::Check;
 use crate::consul::guard::Guard;
 use crate::consul::shelf::Shelf;
 use crate::consul::sweep::Sweep;
@@ -51,6 +54,7 @@ pub struct Keeper {
     unlisted: Unlisted,
     sweep: Sweep,
     guard: Guard,
+    check: Check,
     /// How long what nobody asks for is still watched.
     idle: Duration,
     /// How long the result of a query without a TTL is answered.
@@ -91,6 +95,7 @@ impl Keeper {
             unlisted: Unlisted::new(cache, metrics.consul.unlisted_refused.clone(), now),
             sweep: Sweep::new(cache.sweep_within, cache.sweep_every, now),
             guard,
+            check: Check::new(cache.check_every, now),
             idle: cache.idle,
             query_kept: cache.query_kept,
             ahead: Vec::new(),
@@ -132,6 +137,7 @@ impl Keeper {
                     self.sweep();
                     self.sweep_unlisted();
                     self.sweep_addresses();
+                    self.begin_check();
                 }
             }
         }
@@ -147,6 +153,7 @@ impl Keeper {
                 Said::Confirmed { watched, change, asked } => {
                     self.take_confirmed(&watched, change, asked, &mut batch);
                 }
+                Said::Checked(checked) => self.take_checked(checked, arrived, &mut batch),
                 Said::Failed { watched, failures, error } => {
                     self.lose(&watched, failures, &error, &mut batch);
                 }
@@ -170,6 +177,7 @@ impl Keeper {
         self.settle();
         self.begin();
         self.begin_sweep();
+        self.begin_check();
         self.tell_pending();
     }
 
@@ -220,6 +228,7 @@ impl Keeper {
             }
             _ => (),
         }
+        self.check.note(&change, read.and_then(|read| read.position), Instant::now());
         batch.heard.push((Heard::of(&change), arrived, None));
         batch.changes.push(change);
     }
@@ -260,6 +269,7 @@ impl Keeper {
         };
         self.watches.set_fetched(&key, position, arrived);
         self.weigh(&mut change);
+        self.check.note(&change, position, Instant::now());
         batch.changes.push(change);
         if is_list_older && key.form == Form::Service {
             let Key { datacenter, service, .. } = key;
@@ -356,18 +366,6 @@ impl Keeper {
         true
     }
 
-    /// What an ended watch said is as good as if it had just been fetched.
-    fn loosen(&mut self, ended: Vec<Key>) {
-        let snapshot = self.publisher.snapshot();
-        let changes = ended.iter().filter_map(|key| {
-            let service = find(&snapshot, key)?;
-            Some(hold(key, self.on_demand(&service.instances)))
-        });
-        let changes: Vec<_> = changes.collect();
-        self.publisher.publish(changes);
-        ended.into_iter().for_each(|key| self.shelf.put(key));
-    }
-
     fn answer_lists(&mut self, datacenter: &str, snapshot: &Snapshot) {
         let is_in = matches!(
             snapshot.datacenter(Some(datacenter.as_bytes())),
@@ -424,36 +422,6 @@ impl Keeper {
                 }
             }
         }
-    }
-
-    /// Lets go of services that nobody asks for, unless Consul could not tell us of them again.
-    fn sweep(&mut self) {
-        self.waiting.sweep(Instant::now());
-        let removed = self.shelf.sweep();
-        self.metrics.consul.on_demand.set(self.shelf.count() as i64);
-        if removed.is_empty() {
-            return;
-        }
-        let snapshot = self.publisher.snapshot();
-        let mut changes = Vec::new();
-        for removed in removed {
-            let Key { datacenter, form, service } = removed.key.clone();
-            let is_cut_off = matches!(
-                snapshot.datacenter(Some(datacenter.as_bytes())),
-                Found::Here(datacenter) if !datacenter.reachable
-            );
-            if self.watches.has(&removed.key) {
-                continue;
-            }
-            if removed.crowded_out {
-                self.metrics.consul.evictions.inc();
-            } else if is_cut_off {
-                self.shelf.put(removed.key);
-                continue;
-            }
-            changes.push(Change::Release { datacenter, form, service });
-        }
-        self.publisher.publish(changes);
     }
 
     /// Says what is still to come before we are ready.

@@ -8,6 +8,7 @@
 //!   roster, lists, failing -> watches           who is watched; whose watch hears nothing
 //!   waiting, shelf                              what is fetched on demand, and what is held so
 //!   guard                                       what vanishes, until it is believed to be gone
+//!   sweep, check                                what is read besides, a little at a time
 //!   tasks -> keeper                             what is heard, and what follows from it
 //! ```
 //! No DNS query ever asks Consul; only a name that is known to exist, and whose instances or whose
@@ -20,6 +21,7 @@
 pub mod address;
 pub mod api;
 pub mod backoff;
+pub mod check;
 pub mod client;
 pub mod failing;
 pub mod fetch;

@@ -2,6 +2,7 @@
 //!
 //! Each asks, and reports what it heard; none knows what the others do, or what is published.
 
+mod check;
 mod confirm;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,8 @@ use crate::consul::watch::{Event, Outage, Pace, Read, Repeated, Source, Wake, wa
 use crate::consul::{Key, Watched, api};
 use crate::demand::Wanted;
 use crate::metrics::Metrics;
+
+pub use check::Checked;
 
 /// What a task heard.
 #[derive(Debug)]
@@ -49,6 +52,8 @@ pub enum Said {
         /// When it was asked for.
         asked: Instant,
     },
+    /// What is watched was read again, to be compared.
+    Checked(Checked),
     /// A watch that hears nothing at present.
     Failed {
         /// Which one.

@@ -7,6 +7,7 @@
 
 mod support;
 
+mod checking;
 mod cli;
 mod differential;
 mod fairness;
@@ -30,3 +31,4 @@ mod secrets;
 mod sharing;
 mod streams;
 mod unlisted;
+mod verifying;

@@ -148,7 +148,7 @@ pub fn put_back(
         Change::Services { listing, .. } => {
             for key in gone.keys() {
                 if let Found::Here(old) = datacenter.service(key.as_bytes()) {
-                    let tags = old.listed_tags().iter().map(|tag| tag.to_string());
+                    let tags = old.listed_tags().map(str::to_owned);
                     listing.push((old.name.to_string(), tags.collect()));
                 }
             }
