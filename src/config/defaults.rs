@@ -149,7 +149,13 @@ impl Default for CacheConfig {
 
 impl Default for GuardConfig {
     fn default() -> Self {
-        Self { share: 50, least: 10, settle: Duration::from_secs(1), hold: Duration::from_secs(60) }
+        Self {
+            share: 50,
+            least: 10,
+            settle: Duration::from_secs(1),
+            hold: Duration::from_secs(60),
+            min_nodes: 0,
+        }
     }
 }
 

@@ -209,6 +209,13 @@ static KEYS: &[Key] = &[
         },
     ),
     Key::new(
+        "split_brain.min_nodes",
+        "0",
+        "Servers of the local datacenter that must be alive; with fewer, or without a leader, nothing \
+         that vanishes is believed. 0 is a majority of those that vote.",
+        Kind::Whole { min: 0, max: 1000, put: |config, value| config.guard.min_nodes = value },
+    ),
+    Key::new(
         "catalog.file",
         r#""""#,
         "A catalogue file to serve instead of a Consul.",

@@ -249,7 +249,7 @@ pub struct CacheConfig {
     pub check_every: Duration,
 }
 
-/// `[guard]`: when what vanishes from Consul is believed to be gone.
+/// `[guard]` and `[split_brain]`: when what vanishes from Consul is believed to be gone.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GuardConfig {
     /// How much of a datacenter may vanish within ten seconds, in percent.
@@ -260,6 +260,8 @@ pub struct GuardConfig {
     pub settle: Duration,
     /// How long all of it is where too much did.
     pub hold: Duration,
+    /// Servers of the local datacenter that must be alive; 0 is a majority of them.
+    pub min_nodes: usize,
 }
 
 /// `[log]`.

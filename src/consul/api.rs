@@ -10,6 +10,7 @@
 
 mod agent;
 mod query;
+pub mod status;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -178,10 +178,12 @@ impl Guard {
     }
 
     /// What [`raise`](Self::raise) was for is over: what is missing is read again.
-    pub fn lower(&mut self, datacenter: &str, now: Instant) {
-        if let Some(alarm) = self.places.get_mut(datacenter).and_then(|it| it.alarm.as_mut()) {
-            alarm.until.get_or_insert(now);
-        }
+    ///
+    /// False if it was not raised.
+    pub fn lower(&mut self, datacenter: &str, now: Instant) -> bool {
+        let alarm = self.places.get_mut(datacenter).and_then(|it| it.alarm.as_mut());
+        let raised = alarm.filter(|alarm| alarm.until.is_none());
+        raised.is_some_and(|alarm| alarm.until.replace(now).is_none())
     }
 
     /// Whether all that vanishes in `datacenter` is held back at present.

@@ -165,6 +165,7 @@ impl Keeper {
                     let ended = self.watches.use_queries(&datacenter);
                     self.loosen(ended);
                 }
+                Said::Quorum(verdict) => self.take_quorum(verdict),
                 Said::Swept(change) => {
                     self.sweep.end();
                     let is_known =

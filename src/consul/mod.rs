@@ -29,6 +29,7 @@ pub mod guard;
 pub mod index;
 pub mod keeper;
 pub mod lists;
+pub mod quorum;
 pub mod roster;
 #[cfg(test)]
 mod samples;
@@ -182,6 +183,7 @@ pub async fn run(
     let tasks_cancel = cancel.child_token();
     let tasks = Tasks::new(client, metrics.clone(), pace, sender, tasks_cancel);
     tasks.poll_datacenters(config.datacenter.clone());
+    tasks.watch_quorum(guard.min_nodes);
     let room = Room {
         at_start: ROOM_AT_START,
         most: config.connections_max - config.connections_spare,

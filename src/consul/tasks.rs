@@ -4,6 +4,7 @@
 
 mod check;
 mod confirm;
+mod quorum;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::catalog::{Change, Executed, Form, Held};
 use crate::consul::client::{Ask, Client, Place, Reply};
 use crate::consul::fetch::FetchError;
 use crate::consul::index::Position;
+use crate::consul::quorum::Verdict;
 use crate::consul::watch::{Event, Outage, Pace, Read, Repeated, Source, Wake, watch};
 use crate::consul::{Key, Watched, api};
 use crate::demand::Wanted;
@@ -72,6 +74,8 @@ pub enum Said {
         /// Its name.
         datacenter: String,
     },
+    /// Whether the local servers can be believed is another thing now.
+    Quorum(Verdict),
     /// The addresses of a service were read, or could not be.
     Swept(Option<Change>),
 }

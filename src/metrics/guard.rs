@@ -1,6 +1,6 @@
 //! Metrics of what vanished from Consul and is answered still.
 
-use prometheus::{IntCounter, IntGauge, Registry};
+use prometheus::{IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
 
 use crate::metrics::{add, counter};
 
@@ -13,6 +13,7 @@ pub struct GuardMetrics {
     pub held_back: IntGauge,
     /// Times that too much had vanished at once.
     pub alarms: IntCounter,
+    quorum: IntGaugeVec,
 }
 
 impl GuardMetrics {
@@ -38,6 +39,21 @@ impl GuardMetrics {
                 "fingerpost_guard_alarms_total",
                 "How often too much had vanished from Consul at once to be believed.",
             )?,
+            quorum: add(
+                registry,
+                IntGaugeVec::new(
+                    Opts::new(
+                        "fingerpost_consul_quorum",
+                        "Whether the servers of the local datacenter have a leader and are enough.",
+                    ),
+                    &["dc"],
+                )?,
+            )?,
         })
+    }
+
+    /// Says whether the servers of the local datacenter can be believed.
+    pub fn set_quorum(&self, datacenter: &str, is_whole: bool) {
+        self.quorum.with_label_values(&[datacenter]).set(is_whole.into());
     }
 }

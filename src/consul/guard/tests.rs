@@ -26,6 +26,7 @@ impl Trial {
             least: 4,
             settle: Duration::from_secs(1),
             hold: Duration::from_secs(60),
+            min_nodes: 0,
         };
         let rules = Rules::new(Zone::new("consul").unwrap());
         let mut builder = Builder::new(rules, 1, 0, std::sync::Arc::new(Usage::new(1, false)));
@@ -388,7 +389,7 @@ fn an_alarm_that_is_raised_lasts_until_it_is_lowered() {
     trial.hear(instances("a", "n1/1"));
     assert_eq!(trial.pass(600_000), "");
     assert_eq!(trial.shown(), "a=2 b=2 c=2 holding");
-    trial.guard.lower("dc1", trial.now());
+    assert!(trial.guard.lower("dc1", trial.now()) && !trial.guard.lower("dc1", trial.now()));
     assert_eq!(trial.pass(600_001), "the instances of a in dc1");
     trial.confirm(instances("a", "n1/1"));
     assert_eq!(trial.shown(), "a=1 b=2 c=2");

@@ -1,10 +1,12 @@
 //! How the keeper deals with what vanishes: through the [`guard`](crate::consul::guard).
 
 use tokio::time::Instant;
+use tracing::{info, warn};
 
 use crate::catalog::Change;
-use crate::catalog::{Form, Held};
+use crate::catalog::{Form, Found, Held};
 use crate::consul::keeper::{Batch, Keeper};
+use crate::consul::quorum::Verdict;
 use crate::consul::view::{Heard, find};
 use crate::consul::{Key, Watched};
 
@@ -54,6 +56,37 @@ impl Keeper {
     pub fn is_doubtful_denial(&self, key: &Key) -> bool {
         self.guard.is_holding(&key.datacenter)
             && find(&self.publisher.snapshot(), key).is_none_or(|it| it.instances.is_empty())
+    }
+
+    /// Takes in whether the servers of the local datacenter can be believed.
+    pub fn take_quorum(&mut self, verdict: Verdict) {
+        let snapshot = self.publisher.snapshot();
+        let Found::Here(local) = snapshot.datacenter(None) else { return };
+        let datacenter = &*local.name;
+        let is_whole = match verdict {
+            Verdict::Unknown => return,
+            Verdict::Whole => {
+                if self.guard.lower(datacenter, Instant::now()) {
+                    info!(datacenter, "consul has a leader and enough servers");
+                }
+                true
+            }
+            Verdict::NoLeader => {
+                warn!(datacenter, "consul has no leader: what vanishes is answered still");
+                false
+            }
+            Verdict::TooFew { alive, needed } => {
+                warn!(
+                    datacenter,
+                    alive, needed, "consul has too few servers: what vanishes is answered still"
+                );
+                false
+            }
+        };
+        if !is_whole {
+            self.guard.raise(datacenter);
+        }
+        self.metrics.guard.set_quorum(datacenter, is_whole);
     }
 
     fn believe(&self, mut change: Change, batch: &mut Batch) {
