@@ -7,6 +7,7 @@
 
 mod support;
 
+mod chaos;
 mod cli;
 mod differential;
 mod fairness;
