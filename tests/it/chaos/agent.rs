@@ -1,8 +1,8 @@
 //! A Consul agent, server or client, at one host of a [`Net`].
 //!
 //! What it keeps is on disk, so it may be killed and started again with it, or without. Its timers
-//! of gossip and election are those of a fast network; they decide how soon a cluster notices a
-//! fault, not what it does then.
+//! of elections, and of gossip between datacenters, are those of a fast network; they decide how
+//! soon a fault is noticed, not what is done then.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -107,7 +107,6 @@ fn config(net: &Net, host: Host, others: &[Host], extra: &Value) -> Value {
         "client_addr": net.bound(host).to_string(),
         "data_dir": KEPT,
         "disable_update_check": true,
-        "gossip_lan": gossip,
         "gossip_wan": gossip,
         "node_id": format!("00000000-0000-4000-8000-{:012}", host.0),
         "node_name": format!("host-{}", host.0),

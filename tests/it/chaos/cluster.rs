@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::chaos::agent::Agent;
 use crate::chaos::net::{Condition, Host, Net, all_but};
-use crate::chaos::served::Served;
+use crate::chaos::served::{Served, kill_ourselves, ready_ourselves, start_ourselves};
 use crate::chaos::times::Times;
 use crate::chaos::trial::Scene;
 use crate::chaos::voice::Voice;
@@ -33,11 +33,12 @@ pub enum Fault {
     SnapshotRestored,
     ConnectionsTaken,
     OurselvesKilled,
+    OurselvesKilledAlone,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::LeaderKilled,
         Self::ServersKilled,
         Self::AgentKilled,
@@ -51,6 +52,7 @@ impl Fault {
         Self::SnapshotRestored,
         Self::ConnectionsTaken,
         Self::OurselvesKilled,
+        Self::OurselvesKilledAlone,
     ];
 }
 
@@ -81,9 +83,8 @@ impl Cluster {
             "server": true,
         });
         let client = json!({ "ports": { "serf_wan": -1 } });
-        let begin = |host, extra| {
-            Agent::start(binary.clone(), &net, host, &all_but(&SERVERS, host), extra)
-        };
+        let begin =
+            |host, extra| Agent::start(binary.clone(), &net, host, &all_but(&SERVERS, host), extra);
         let servers: Vec<_> = SERVERS.iter().map(|host| begin(*host, &server)).collect();
         let agent = begin(AGENT, &client);
 
@@ -92,7 +93,7 @@ impl Cluster {
         let local = json!({ "Name": "local", "Port": 80, "Tags": ["v1"] });
         let path = "/v1/agent/service/register";
         eventually("the agent is there", async || voices[0].put(path, &local).await).await;
-        let has_all = async || voices[0].truth().await.is_some_and(|truth| truth.len() == 7);
+        let has_all = async || voices[0].truth().await.is_some_and(|truth| truth.len() == 7 + 8);
         eventually("all is registered", has_all).await;
 
         let way = |url: &str| url.trim_start_matches("http://").parse::<SocketAddr>().unwrap();
@@ -117,7 +118,7 @@ impl Cluster {
 
     /// The place of the leader among the servers.
     async fn leader(&self) -> usize {
-        let voice = voice(&self.servers.iter().collect::<Vec<_>>());
+        let voice = self.voice_of_servers();
         let leader = poll(Duration::from_secs(30), async || {
             let address: SocketAddr =
                 voice.get("/v1/status/leader").await?.as_str()?.parse().ok()?;
@@ -125,6 +126,10 @@ impl Cluster {
             self.servers.iter().position(is_there)
         });
         leader.await.expect("the cluster has a leader")
+    }
+
+    fn voice_of_servers(&self) -> Voice {
+        voice(&self.servers.iter().collect::<Vec<_>>())
     }
 
     fn stopped(&self) -> impl Iterator<Item = &Agent> {
@@ -150,6 +155,7 @@ impl Scene for Cluster {
             Fault::SnapshotRestored => "`consul snapshot restore` sets Consul back",
             Fault::ConnectionsTaken => "another program takes all connections that Consul allows",
             Fault::OurselvesKilled => "fingerpost is killed and started again",
+            Fault::OurselvesKilledAlone => "the same, while Consul is away",
         }
     }
 
@@ -157,8 +163,8 @@ impl Scene for Cluster {
         &mut self.served
     }
 
-    fn voice(&self) -> Voice {
-        voice(&self.servers.iter().collect::<Vec<_>>())
+    fn voices(&self) -> Vec<Voice> {
+        vec![self.voice_of_servers()]
     }
 
     async fn strike(&mut self, fault: Fault) {
@@ -184,22 +190,28 @@ impl Scene for Cluster {
             Fault::ConsulStopped => self.stopped().for_each(Agent::stop),
             Fault::WaySlow => way(Condition::Slow(Duration::from_secs(2))),
             Fault::WayLossy => way(Condition::Lossy),
-            Fault::SnapshotRestored => self.saved = self.voice().save().await,
+            Fault::SnapshotRestored => self.saved = self.voice_of_servers().save().await,
             Fault::ConnectionsTaken => self.take_connections().await,
-            Fault::OurselvesKilled => {
-                for served in &mut self.served {
-                    served.kill().await;
-                }
+            Fault::OurselvesKilled => kill_ourselves(&mut self.served).await,
+            Fault::OurselvesKilledAlone => {
+                way(Condition::Cut);
+                kill_ourselves(&mut self.served).await;
+                start_ourselves(&mut self.served).await;
             }
         }
     }
 
     async fn hold(&mut self, fault: Fault) {
         match fault {
-            Fault::ConsulStopped | Fault::WayCut | Fault::AgentCutOff => {
-                pause(self.times.hang).await;
+            Fault::ConsulStopped | Fault::WayCut => pause(self.times.hang).await,
+            Fault::OurselvesKilled => {
+                for _ in 0..3 {
+                    start_ourselves(&mut self.served).await;
+                    // Anywhere in its start, or later.
+                    pause(Duration::from_millis(fastrand::u64(..1_000))).await;
+                    kill_ourselves(&mut self.served).await;
+                }
             }
-            Fault::OurselvesKilled => pause(Duration::from_millis(300)).await,
             _ => pause(self.times.hold).await,
         }
     }
@@ -216,29 +228,38 @@ impl Scene for Cluster {
             Fault::ConsulStopped => self.stopped().for_each(Agent::cont),
             Fault::SnapshotRestored => {
                 let saved = std::mem::take(&mut self.saved);
-                self.voice().restore(saved).await;
+                self.voice_of_servers().restore(saved).await;
             }
             Fault::ConnectionsTaken => self.others.shutdown().await,
             Fault::OurselvesKilled => {
-                for served in &mut self.served {
-                    served.start_again().await;
-                    served.ready_again().await;
-                }
+                start_ourselves(&mut self.served).await;
+                ready_ourselves(&mut self.served).await;
+            }
+            Fault::OurselvesKilledAlone => {
+                whole(US);
+                ready_ourselves(&mut self.served).await;
             }
         }
     }
 
+    fn may_die(fault: Fault) -> bool {
+        !matches!(fault, Fault::OurselvesKilled | Fault::OurselvesKilledAlone)
+    }
+
     fn is_felt(fault: Fault) -> bool {
         match fault {
+            // What is left of the cluster answers, or the way is only bad.
             Fault::LeaderKilled
-            | Fault::OurselvesKilled
             | Fault::ServerCutOff
             | Fault::SnapshotRestored
             | Fault::WayLossy
             | Fault::WaySlow => false,
-            // The other fingerpost does not ask the agent.
-            Fault::AgentCutOff | Fault::AgentEmptied | Fault::AgentKilled => false,
-            Fault::ConnectionsTaken
+            // It has forgotten what it counted.
+            Fault::OurselvesKilled | Fault::OurselvesKilledAlone => false,
+            Fault::AgentCutOff
+            | Fault::AgentEmptied
+            | Fault::AgentKilled
+            | Fault::ConnectionsTaken
             | Fault::ConsulStopped
             | Fault::ServersKilled
             | Fault::WayCut => true,
@@ -276,7 +297,7 @@ async fn occupy(address: SocketAddr) {
 
 fn voice(agents: &[&Agent]) -> Voice {
     let urls: Vec<_> = agents.iter().map(|agent| agent.url()).collect();
-    Voice::of(&urls, None)
+    Voice::of(&urls, None, &["dc1"])
 }
 
 const SERVERS: [Host; 3] = [Host(1), Host(2), Host(3)];

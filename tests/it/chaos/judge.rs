@@ -2,7 +2,7 @@
 //!
 //! - Every question is answered, but for those to a fingerpost that has just been killed.
 //! - No reply is late that comes from memory.
-//! - What Consul's last good catalogue has is not denied, and once it was heard, not refused.
+//! - What Consul's last good catalogue has is answered.
 //! - What Consul never had is denied.
 //! - No instance is answered that a healthy Consul has shown critical for a while.
 
@@ -12,7 +12,7 @@ use std::time::Duration;
 use hickory_proto::op::ResponseCode;
 use tokio::time::Instant;
 
-use crate::chaos::served::{Sample, Served};
+use crate::chaos::account::Account;
 use crate::chaos::stream::{Exchange, Kind, Reply};
 use crate::chaos::times::{CRITICAL_WITHIN, Times};
 use crate::chaos::voice::address;
@@ -23,7 +23,7 @@ use crate::chaos::world::{WAVERING, WAVERING_NODE};
 pub struct Verdict {
     /// How many questions were asked.
     pub questions: usize,
-    /// The longest that a reply from memory took.
+    /// The longest that a reply took whose name was in memory for sure.
     pub slowest: Duration,
     /// How many said SERVFAIL.
     pub failed: usize,
@@ -31,119 +31,218 @@ pub struct Verdict {
     pub complaints: BTreeMap<&'static str, (usize, String)>,
 }
 
-/// What is known beside the exchanges.
-#[derive(Debug)]
-struct Witness<'s> {
-    served: &'s Served,
-    times: Times,
-    samples: Vec<Sample>,
-}
-
-/// Judges what became of the questions to `served` since it was judged last.
-pub fn judge(served: &Served, times: Times, begun: Instant) -> Verdict {
-    let witness = Witness { served, times, samples: served.samples() };
-    let mut verdict = Verdict::default();
-    for exchange in served.take() {
-        verdict.questions += 1;
+/// Judges what became of the questions. `begun` is where the time of complaints begins.
+pub fn judge(account: &Account, exchanges: &[Exchange], times: Times, begun: Instant) -> Verdict {
+    let mut verdict = Verdict { questions: exchanges.len(), ..Verdict::default() };
+    for exchange in exchanges {
+        let question = &account.questions[exchange.question];
         if let Some(reply) = &exchange.reply {
-            let kind = served.questions[exchange.question].kind;
-            if kind != Kind::OnDemand {
+            if question.kind != Kind::OnDemand && account.is_ready(exchange.sent) {
                 verdict.slowest = verdict.slowest.max(reply.after);
             }
             verdict.failed += usize::from(reply.code == ResponseCode::ServFail);
         }
-        if let Some(rule) = witness.broken_rule(&exchange) {
-            let broken = verdict.complaints.entry(rule).or_insert_with(|| {
-                let question = &served.questions[exchange.question];
-                let at = exchange.sent.saturating_duration_since(begun);
-                let reply = &exchange.reply;
-                (0, format!("{} {} at {at:.1?}: {reply:?}", question.name, question.qtype))
-            });
-            broken.0 += 1;
-        }
+        let Some(rule) = broken_rule(account, times, exchange) else { continue };
+        let broken = verdict.complaints.entry(rule).or_insert_with(|| {
+            let at = exchange.sent.saturating_duration_since(begun);
+            let reply = &exchange.reply;
+            (0, format!("{} {} at {at:.1?}: {reply:?}", question.name, question.qtype))
+        });
+        broken.0 += 1;
     }
     verdict
 }
 
-impl Witness<'_> {
-    /// The rule that an exchange breaks, if it does.
-    fn broken_rule(&self, exchange: &Exchange) -> Option<&'static str> {
-        let question = &self.served.questions[exchange.question];
-        let Some(reply) = &exchange.reply else {
-            return (!self.is_dead(exchange.sent)).then_some("a question was not answered");
-        };
-        let is_ready = self.is_ready(exchange.sent);
-        let patience = match question.kind {
-            Kind::OnDemand => ON_DEMAND_PATIENCE,
-            // What is not heard yet may be waited for.
-            _ if !is_ready => ON_DEMAND_PATIENCE,
-            Kind::Absent | Kind::Kept => Duration::ZERO,
-        };
-        if reply.after > self.times.reply_within + patience {
-            return Some("a reply was late");
-        }
-        match (question.kind, reply.code) {
-            (_, ResponseCode::ServFail) if !is_ready => None,
-            (Kind::Absent, ResponseCode::NXDomain) => None,
-            (Kind::Absent, _) => Some("what never was is not denied"),
-            (_, ResponseCode::NXDomain) if self.is_lacking(exchange.sent) => None,
-            (_, ResponseCode::NXDomain) => Some("what Consul has was denied"),
-            (_, ResponseCode::NoError) if reply.answers > 0 => self.critical(exchange, reply),
-            _ => Some("what was heard is not answered"),
-        }
+/// The rule that an exchange breaks, if it does.
+fn broken_rule(account: &Account, times: Times, exchange: &Exchange) -> Option<&'static str> {
+    let question = &account.questions[exchange.question];
+    let sent = exchange.sent;
+    let Some(reply) = &exchange.reply else {
+        return (!account.is_dead(sent)).then_some("a question was not answered");
+    };
+    let is_ready = account.is_ready(sent);
+    let patience = match question.kind {
+        Kind::OnDemand => ON_DEMAND_PATIENCE,
+        // What is not heard yet may be waited for.
+        Kind::Absent | Kind::Kept if !is_ready => ON_DEMAND_PATIENCE,
+        Kind::Absent | Kind::Kept => Duration::ZERO,
+    };
+    if reply.after > times.reply_within + patience {
+        return Some("a reply was late");
     }
+    match (question.kind, reply.code) {
+        (_, ResponseCode::ServFail) if !is_ready => None,
+        (Kind::Absent, ResponseCode::NXDomain) => None,
+        (Kind::Absent, _) => Some("what never was is not denied"),
+        (_, ResponseCode::NXDomain) if account.is_lacking(sent) => None,
+        (_, ResponseCode::NXDomain) => Some("what Consul has was denied"),
+        (_, ResponseCode::NoError) if reply.answers > 0 => critical(account, exchange, reply),
+        _ => Some("what was heard is not answered"),
+    }
+}
 
-    fn critical(&self, exchange: &Exchange, reply: &Reply) -> Option<&'static str> {
-        let question = &self.served.questions[exchange.question];
-        let is_shown = question.name.starts_with(WAVERING)
-            && reply.addresses.contains(&address(WAVERING_NODE));
-        let is_wrong =
-            is_shown && self.is_heard(exchange.sent) && self.was_critical(exchange.sent);
-        is_wrong.then_some("an instance was answered that has long been critical")
-    }
-
-    /// Whether Consul has shown the instance that wavers critical for longer than it may take to
-    /// show here, without a break and also just after `at`.
-    fn was_critical(&self, at: Instant) -> bool {
-        let Some(since) = at.checked_sub(CRITICAL_WITHIN) else { return false };
-        let before = self.samples.partition_point(|sample| sample.at < since);
-        let after = self.samples.partition_point(|sample| sample.at <= at);
-        let Some(seen) = self.samples.get(before.saturating_sub(1)..=after) else { return false };
-        seen.iter().all(|sample| sample.is_critical == Some(true))
-            && seen.windows(2).all(|two| two[1].at - two[0].at < GAP)
-    }
-
-    /// Whether nothing was wrong with Consul, nor with the way to it, for as long as that takes.
-    fn is_heard(&self, at: Instant) -> bool {
-        let overlaps = |(from, until): &(Instant, Option<Instant>)| {
-            *from <= at && until.is_none_or(|until| at < until + CRITICAL_WITHIN)
-        };
-        !self.served.unheard.iter().any(overlaps)
-    }
-
-    fn is_dead(&self, at: Instant) -> bool {
-        self.served.deaths.iter().any(|death| {
-            // What had arrived and was not answered yet dies too.
-            death.killed <= at + UNDER_WAY && death.bound.is_none_or(|bound| at < bound)
-        })
-    }
-
-    fn is_ready(&self, at: Instant) -> bool {
-        !self.served.deaths.iter().any(|death| {
-            death.killed <= at && death.ready.is_none_or(|ready| at < ready)
-        })
-    }
-
-    fn is_lacking(&self, at: Instant) -> bool {
-        self.served.lacking.iter().any(|(from, until)| (*from..*until).contains(&at))
-    }
+fn critical(account: &Account, exchange: &Exchange, reply: &Reply) -> Option<&'static str> {
+    let name = &account.questions[exchange.question].name;
+    let is_shown = name.starts_with(WAVERING) && reply.addresses.contains(&address(WAVERING_NODE));
+    let (at, since) = (exchange.sent, exchange.sent.checked_sub(CRITICAL_WITHIN)?);
+    let is_wrong = is_shown && account.is_heard(since, at) && account.was_critical(since, at);
+    is_wrong.then_some("an instance was answered that has long been critical")
 }
 
 /// What a question waits for Consul at most, see `cache.patience`.
 const ON_DEMAND_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Consul is looked at more often than this, or it is not known what it showed.
-const GAP: Duration = Duration::from_millis(600);
+#[cfg(test)]
+mod tests {
+    use hickory_proto::rr::RecordType;
 
-/// How long a question may be under way on a busy machine.
-const UNDER_WAY: Duration = Duration::from_millis(500);
+    use super::*;
+    use crate::chaos::account::{Death, Sample};
+    use crate::chaos::stream::Question;
+
+    /// What is wrong with a reply to `name` ten seconds after the start of an account of a minute.
+    #[derive(Clone, Debug)]
+    struct Case {
+        account: Account,
+        start: Instant,
+        exchange: Exchange,
+    }
+
+    impl Case {
+        fn new(kind: Kind, name: &str, code: ResponseCode, addresses: &[u8]) -> Self {
+            let start = Instant::now();
+            let addresses: Vec<_> = addresses.iter().map(|node| address(*node)).collect();
+            let reply = Reply {
+                after: Duration::from_millis(1),
+                code,
+                answers: addresses.len(),
+                addresses,
+            };
+            let questions = vec![Question::new(kind, name, RecordType::A)];
+            Self {
+                account: Account { questions, ..Account::default() },
+                start,
+                exchange: Exchange { question: 0, sent: start + secs(10.0), reply: Some(reply) },
+            }
+        }
+
+        fn at(&self, at: f64) -> Instant {
+            self.start + secs(at)
+        }
+
+        fn rule(&self) -> &'static str {
+            broken_rule(&self.account, TIMES, &self.exchange).unwrap_or("none")
+        }
+
+        /// The instance that wavers is critical from `from` until `until`.
+        fn critical(mut self, from: f64, until: f64) -> Self {
+            let samples = (0..200).map(|number| f64::from(number) / 10.0).map(|at| Sample {
+                at: self.start + secs(at),
+                is_critical: Some((from..until).contains(&at)),
+            });
+            self.account.samples = samples.collect();
+            self
+        }
+    }
+
+    const TIMES: Times = Times {
+        reply_within: Duration::from_millis(100),
+        hold: Duration::ZERO,
+        hang: Duration::ZERO,
+        guard_hold: Duration::ZERO,
+        is_long: true,
+    };
+
+    fn secs(secs: f64) -> Duration {
+        Duration::from_secs_f64(secs)
+    }
+
+    #[test]
+    fn each_kind_of_name_has_its_answers() {
+        use Kind::{Absent, Kept, OnDemand};
+        use ResponseCode::{NXDomain, NoError, ServFail};
+        for (kind, code, addresses, expected) in [
+            (Kept, NoError, &[1][..], "none"),
+            (Kept, NoError, &[], "what was heard is not answered"),
+            (Kept, ServFail, &[], "what was heard is not answered"),
+            (Kept, NXDomain, &[], "what Consul has was denied"),
+            (OnDemand, NXDomain, &[], "what Consul has was denied"),
+            (OnDemand, ServFail, &[], "what was heard is not answered"),
+            (Absent, NXDomain, &[], "none"),
+            (Absent, ServFail, &[], "what never was is not denied"),
+        ] {
+            assert_eq!(Case::new(kind, "app", code, addresses).rule(), expected, "{kind:?} {code}");
+        }
+    }
+
+    #[test]
+    fn a_reply_has_its_time() {
+        let mut case = Case::new(Kind::Kept, "app", ResponseCode::NoError, &[1]);
+        let take = |case: &mut Case, after| {
+            case.exchange.reply.as_mut().unwrap().after = secs(after);
+            case.rule()
+        };
+        assert_eq!(take(&mut case, 0.1), "none");
+        assert_eq!(take(&mut case, 0.2), "a reply was late");
+        case.account.questions[0].kind = Kind::OnDemand;
+        assert_eq!(take(&mut case, 1.1), "none");
+        assert_eq!(take(&mut case, 1.2), "a reply was late");
+        case.exchange.reply = None;
+        assert_eq!(case.rule(), "a question was not answered");
+    }
+
+    #[test]
+    fn the_dead_need_not_answer_nor_the_newborn_know() {
+        let mut case = Case::new(Kind::Kept, "app", ResponseCode::ServFail, &[]);
+        let die = |case: &mut Case, bound: f64, ready: f64| {
+            let (killed, bound, ready) = (case.at(9.0), case.at(bound), case.at(ready));
+            case.account.deaths = vec![Death { killed, bound: Some(bound), ready: Some(ready) }];
+            case.rule()
+        };
+        assert_eq!(die(&mut case, 9.5, 10.5), "none");
+        assert_eq!(die(&mut case, 9.5, 9.8), "what was heard is not answered");
+        case.exchange.reply.as_mut().unwrap().code = ResponseCode::NXDomain;
+        assert_eq!(die(&mut case, 9.5, 10.5), "what Consul has was denied");
+        case.exchange.reply = None;
+        assert_eq!(die(&mut case, 10.5, 11.0), "none");
+        assert_eq!(die(&mut case, 9.5, 11.0), "a question was not answered");
+    }
+
+    #[test]
+    fn a_catalogue_without_a_name_may_be_believed() {
+        let mut case = Case::new(Kind::Kept, "app", ResponseCode::NXDomain, &[]);
+        let lack = |case: &mut Case, from, until| {
+            case.account.lacking = vec![(case.at(from), Some(case.at(until)))];
+            case.rule()
+        };
+        assert_eq!(lack(&mut case, 9.0, 11.0), "none");
+        assert_eq!(lack(&mut case, 10.1, 11.0), "what Consul has was denied");
+        assert_eq!(lack(&mut case, 8.0, 9.9), "what Consul has was denied");
+    }
+
+    #[test]
+    fn an_instance_may_be_critical_for_two_seconds() {
+        let wrong = "an instance was answered that has long been critical";
+        let case = Case::new(Kind::Kept, WAVERING, ResponseCode::NoError, &[1, WAVERING_NODE]);
+        for (from, until, expected) in [
+            (7.0, 20.0, wrong),
+            (8.5, 20.0, "none"),
+            // It may have been told a moment ago that it is well.
+            (5.0, 10.05, "none"),
+            (30.0, 31.0, "none"),
+        ] {
+            assert_eq!(case.clone().critical(from, until).rule(), expected, "{from} {until}");
+        }
+        let mut unheard = case.clone().critical(7.0, 20.0);
+        unheard.account.unheard = vec![(case.at(5.0), Some(case.at(9.0)))];
+        assert_eq!(unheard.rule(), "none");
+        unheard.account.unheard = vec![(case.at(5.0), Some(case.at(7.5)))];
+        assert_eq!(unheard.rule(), wrong);
+        let mut unseen = case.critical(7.0, 20.0);
+        unseen.account.samples.retain(|sample| sample.at < unseen.start + secs(9.0));
+        assert_eq!(unseen.rule(), "none");
+        let mut hidden = Case::new(Kind::Kept, WAVERING, ResponseCode::NoError, &[1]);
+        hidden = hidden.critical(7.0, 20.0);
+        assert_eq!(hidden.rule(), "none");
+    }
+}

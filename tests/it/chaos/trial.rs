@@ -18,9 +18,9 @@ use tokio::task::JoinSet;
 use tokio::time::{self, Instant, MissedTickBehavior};
 
 use crate::chaos::judge::judge;
-use crate::chaos::served::Served;
+use crate::chaos::served::{Served, kill_ourselves, ready_ourselves, start_ourselves};
 use crate::chaos::times::{CONVERGED_WITHIN, Times};
-use crate::chaos::voice::{Truth, Voice};
+use crate::chaos::voice::{Truth, Voice, name};
 use crate::chaos::world::{WAVERING, WAVERING_NODE};
 use crate::support::dns::{exchange, question, with_edns};
 use crate::support::wait::poll;
@@ -36,8 +36,8 @@ pub trait Scene {
     /// The fingerposts under observation.
     fn served(&mut self) -> &mut [Served];
 
-    /// Whoever takes changes.
-    fn voice(&self) -> Voice;
+    /// Whoever takes changes, in each datacenter; its own is the first.
+    fn voices(&self) -> Vec<Voice>;
 
     /// Lets it happen.
     async fn strike(&mut self, fault: Self::Fault);
@@ -48,7 +48,10 @@ pub trait Scene {
     /// Ends it.
     async fn heal(&mut self, fault: Self::Fault);
 
-    /// Whether requests to Consul must have failed for it.
+    /// Whether a fingerpost that is killed meanwhile, and started again, has the same to keep to.
+    fn may_die(fault: Self::Fault) -> bool;
+
+    /// Whether requests of the first fingerpost to Consul must have failed for it.
     fn is_felt(fault: Self::Fault) -> bool;
 }
 
@@ -64,42 +67,57 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// Begins to waver one instance of what `scene` has registered.
-    pub fn of(scene: &impl Scene, times: Times) -> Self {
+    /// Begins to waver one instance of what `scene` has registered, once all that is so is answered.
+    pub async fn of(scene: &mut impl Scene, times: Times) -> Self {
         let mut wavering = JoinSet::new();
-        wavering.spawn(waver(scene.voice()));
-        Self { times, fresh: 0, complaints: Vec::new(), _wavering: wavering }
+        wavering.spawn(waver(scene.voices().remove(0)));
+        let mut trial = Self { times, fresh: 0, complaints: Vec::new(), _wavering: wavering };
+        for served in scene.served() {
+            trial.converge("at first", served).await;
+            // Nothing was in memory yet.
+            served.take();
+        }
+        trial
     }
 
-    /// Lets `fault` happen to `scene`.
-    pub async fn suffer<S: Scene>(&mut self, scene: &mut S, fault: S::Fault) {
-        let words = S::words(fault);
+    /// Lets `fault` happen to `scene`, and where `dies`, kills fingerpost and starts it again
+    /// meanwhile.
+    pub async fn suffer<S: Scene>(&mut self, scene: &mut S, fault: S::Fault, dies: bool) {
+        let words = match dies {
+            true => format!("{}, and fingerpost is killed meanwhile", S::words(fault)),
+            false => S::words(fault).to_owned(),
+        };
         let begun = Instant::now();
         let mut failures = Vec::new();
         for served in scene.served() {
-            served.unheard.push((begun, None));
+            served.begin_unheard();
             failures.push(served.failures().await);
         }
         scene.strike(fault).await;
+        if dies {
+            kill_ourselves(scene.served()).await;
+            start_ourselves(scene.served()).await;
+        }
         // Where Consul takes it, it is to be heard of later.
-        self.change(&scene.voice()).await;
+        self.change(&scene.voices()).await;
         scene.hold(fault).await;
         scene.heal(fault).await;
+        if dies {
+            ready_ourselves(scene.served()).await;
+        }
 
-        let voice = scene.voice();
-        let is_taken = poll(HEALTHY_WITHIN, async || self.change(&voice).await.then_some(())).await;
-        assert!(is_taken.is_some(), "{words}: Consul takes no change again");
-        for (served, before) in scene.served().iter_mut().zip(failures) {
-            let took = self.converge(words, served).await;
-            if let Some((_, end)) = served.unheard.last_mut() {
-                *end = Some(Instant::now());
-            }
+        let voices = scene.voices();
+        let is_taken = poll(HEALTHY_WITHIN, async || self.change(&voices).await.then_some(()));
+        assert!(is_taken.await.is_some(), "{words}: Consul takes no change again");
+        for (at, (served, before)) in scene.served().iter_mut().zip(failures).enumerate() {
+            let took = self.converge(&words, served).await;
+            served.end_unheard();
             let failures = served.failures().await - before;
-            // A fingerpost that was killed has forgotten what it counted.
-            if S::is_felt(fault) && served.deaths.is_empty() && failures <= 0.0 {
-                self.complain(words, served, "it is not felt: no request has failed");
+            // One that was killed has forgotten what it counted.
+            if at == 0 && S::is_felt(fault) && !dies && failures <= 0.0 {
+                self.complain(&words, served, "it is not felt: no request has failed");
             }
-            self.judge(words, served, begun, took, failures);
+            self.judge(&words, served, begun, took, failures);
         }
     }
 
@@ -109,27 +127,31 @@ impl Trial {
         assert!(complaints.is_empty(), "\n{complaints}\n");
     }
 
-    /// A new service, and one less; whether Consul took both.
-    async fn change(&mut self, voice: &Voice) -> bool {
-        let next = self.fresh + 1;
-        if !voice.register(&format!("fresh-{next}"), FRESH_NODE).await {
-            return false;
+    /// A new service, and one less, in each datacenter; whether Consul took all.
+    async fn change(&mut self, voices: &[Voice]) -> bool {
+        self.fresh += 1;
+        for voice in voices {
+            let (new, old) = (fresh(self.fresh), fresh(self.fresh - 1));
+            if !voice.register(&new, FRESH_NODE).await || !voice.deregister(&old, FRESH_NODE).await
+            {
+                return false;
+            }
         }
-        let old = format!("fresh-{}", self.fresh);
-        self.fresh = next;
-        next == 1 || voice.deregister(&old, FRESH_NODE).await
+        true
     }
 
     /// Waits until `served` answers what is true, and says how long that took since Consul could
     /// be heard.
     async fn converge(&mut self, words: &str, served: &Served) -> Option<Duration> {
-        let heard = poll(HEALTHY_WITHIN, async || served.voice.truth().await).await;
-        assert!(heard.is_some(), "{words}: {}: Consul says nothing again", served.label);
-        let since = Instant::now();
-        let mut last = String::new();
-        let converged = poll(CONVERGED_WITHIN * 6, async || {
-            let truth = served.voice.truth().await?;
-            let difference = self.difference(served.dns(), &truth).await;
+        let (mut since, mut last) = (None, String::new());
+        let converged = poll(HEALTHY_WITHIN, async || {
+            let Some(truth) = served.voice.truth().await else {
+                // It is heard and not heard: that is the fault still.
+                since = None;
+                return None;
+            };
+            let since = *since.get_or_insert_with(Instant::now);
+            let difference = self.difference(served, &truth).await;
             // It may have changed while it was asked for.
             if served.voice.truth().await.as_ref() != Some(&truth) {
                 return None;
@@ -145,20 +167,20 @@ impl Trial {
         took
     }
 
-    /// What `server` answers otherwise than `truth` has it, in words; `None` without an answer.
-    async fn difference(&self, server: SocketAddr, truth: &Truth) -> Option<String> {
+    /// What is answered otherwise than `truth` has it, in words; `None` without an answer.
+    async fn difference(&self, served: &Served, truth: &Truth) -> Option<String> {
         let mut differences = Vec::new();
-        for (service, expected) in truth {
-            let (code, got) = ask(server, service).await?;
+        for (name, expected) in truth {
+            let (code, got) = ask(served.dns(), name).await?;
             if got != *expected {
-                differences.push(format!("{service}: {code:?} {got:?}, not {expected:?}"));
+                differences.push(format!("{name}: {code:?} {got:?}, not {expected:?}"));
             }
         }
         for gone in (1..self.fresh).rev().take(2) {
-            let service = format!("fresh-{gone}");
-            let (code, _) = ask(server, &service).await?;
-            if !truth.contains_key(&service) && code != ResponseCode::NXDomain {
-                differences.push(format!("{service}: {code:?}, not NXDOMAIN"));
+            let name = name(&fresh(gone), served.voice.datacenter());
+            let (code, _) = ask(served.dns(), &name).await?;
+            if !truth.contains_key(&name) && code != ResponseCode::NXDomain {
+                differences.push(format!("{name}: {code:?}, not NXDOMAIN"));
             }
         }
         Some(differences.join(", "))
@@ -167,12 +189,13 @@ impl Trial {
     fn judge(
         &mut self,
         words: &str,
-        served: &Served,
+        served: &mut Served,
         begun: Instant,
         took: Option<Duration>,
         failures: f64,
     ) {
-        let verdict = judge(served, self.times, begun);
+        let exchanges = served.take();
+        let verdict = judge(&served.account, &exchanges, self.times, begun);
         let (questions, slowest) = (verdict.questions, verdict.slowest);
         let failed = verdict.failed;
         say(&format!(
@@ -200,9 +223,14 @@ pub fn say(line: &str) {
     let _ = writeln!(io::stderr(), "chaos: {line}");
 }
 
-/// The addresses of `service`, and the response code.
-async fn ask(server: SocketAddr, service: &str) -> Option<(ResponseCode, BTreeSet<Ipv4Addr>)> {
-    let query = with_edns(question(&format!("{service}.service.consul"), RecordType::A), 1232, false);
+/// The service that came as the `number`th.
+fn fresh(number: u32) -> String {
+    format!("fresh-{number}")
+}
+
+/// The addresses of `name`, and the response code.
+pub async fn ask(server: SocketAddr, name: &str) -> Option<(ResponseCode, BTreeSet<Ipv4Addr>)> {
+    let query = with_edns(question(name, RecordType::A), 1232, false);
     let reply = time::timeout(Duration::from_secs(3), exchange(server, &query)).await.ok()?;
     let addresses = reply.answers.iter().filter_map(|record| match &record.data {
         RData::A(address) => Some(address.0),

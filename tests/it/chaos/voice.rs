@@ -8,19 +8,21 @@ use serde_json::{Value, json};
 
 use crate::support::choose_crypto;
 
-/// Asks agents, each in turn until one answers.
+/// Asks agents of one datacenter, each in turn until one answers.
 #[derive(Clone, Debug)]
 pub struct Voice {
     client: reqwest::Client,
     urls: Vec<String>,
+    datacenters: &'static [&'static str],
 }
 
-/// The addresses of each service's instances that are to be shown, by the service's name.
+/// The addresses of each service's instances that are to be shown, and of each node, by DNS name.
 pub type Truth = BTreeMap<String, BTreeSet<Ipv4Addr>>;
 
 impl Voice {
-    /// Asks the agents at `urls`, with `token` where there is one.
-    pub fn of(urls: &[&str], token: Option<&str>) -> Self {
+    /// Asks the agents at `urls`, with `token` where there is one. The truth is that of
+    /// `datacenters`, the first of which is the agents' own.
+    pub fn of(urls: &[&str], token: Option<&str>, datacenters: &'static [&'static str]) -> Self {
         choose_crypto();
         let mut headers = reqwest::header::HeaderMap::new();
         if let Some(token) = token {
@@ -30,7 +32,7 @@ impl Voice {
         // Consul counts connections by address, and ours are not to be among those of a test.
         let client = client.local_address(IpAddr::from([127, 0, 0, 2])).timeout(PATIENCE);
         let urls = urls.iter().map(|url| (*url).to_owned()).collect();
-        Self { client: client.build().unwrap(), urls }
+        Self { client: client.build().unwrap(), urls, datacenters }
     }
 
     /// Where the first agent is.
@@ -76,25 +78,41 @@ impl Voice {
         request.send().await.unwrap().error_for_status().unwrap();
     }
 
+    /// The datacenter that it is in.
+    pub fn datacenter(&self) -> &'static str {
+        self.datacenters[0]
+    }
+
     /// What is true; `None` where Consul cannot say.
     pub async fn truth(&self) -> Option<Truth> {
-        let listed = self.get("/v1/catalog/services?consistent").await?;
         let mut truth = Truth::new();
-        for name in listed.as_object()?.keys() {
-            truth.insert(name.clone(), self.shown(name).await?);
+        for datacenter in self.datacenters {
+            let path = format!("/v1/catalog/services?consistent&dc={datacenter}");
+            for service in self.get(&path).await?.as_object()?.keys() {
+                let shown = self.shown(datacenter, service).await?;
+                truth.insert(name(service, datacenter), shown);
+            }
+            let path = format!("/v1/catalog/nodes?consistent&dc={datacenter}");
+            for node in self.get(&path).await?.as_array()? {
+                let address = node["Address"].as_str()?.parse().ok()?;
+                let name = format!("{}.node.{datacenter}.consul", node["Node"].as_str()?);
+                truth.insert(name, BTreeSet::from([address]));
+            }
         }
         Some(truth)
     }
 
     /// The addresses of `service` that are to be shown.
-    pub async fn shown(&self, service: &str) -> Option<BTreeSet<Ipv4Addr>> {
-        let path = format!("/v1/health/service/{service}?consistent");
+    pub async fn shown(&self, datacenter: &str, service: &str) -> Option<BTreeSet<Ipv4Addr>> {
+        let path = format!("/v1/health/service/{service}?consistent&dc={datacenter}");
         let instances = self.get(&path).await?;
         let is_critical = |check: &Value| check["Status"] == "critical";
         let shown = instances.as_array()?.iter().filter(|instance| {
             !instance["Checks"].as_array().is_some_and(|checks| checks.iter().any(is_critical))
         });
-        Some(shown.filter_map(|instance| instance["Node"]["Address"].as_str()?.parse().ok()).collect())
+        let address =
+            |instance: &Value| instance["Node"]["Address"].as_str()?.parse::<Ipv4Addr>().ok();
+        Some(shown.filter_map(address).collect())
     }
 
     /// Registers an instance of `service`, tagged `v1`, on `node`.
@@ -127,6 +145,11 @@ impl Voice {
         let body = json!({ "Node": name, "SkipNodeUpdate": true, "Check": check });
         self.put("/v1/catalog/register", &body).await
     }
+}
+
+/// The DNS name of `service`.
+pub fn name(service: &str, datacenter: &str) -> String {
+    format!("{service}.service.{datacenter}.consul")
 }
 
 /// The address of the node `n{node}`.

@@ -52,14 +52,25 @@ pub fn questions() -> Vec<Question> {
     .to_vec()
 }
 
+/// What is asked about it in the other datacenter.
+pub fn far_questions() -> Vec<Question> {
+    [
+        (Kept, "app.service.dc2.consul", RecordType::A),
+        (Kept, "_app._tcp.dc2.consul", RecordType::SRV),
+        (Kept, "v1.db.dc2.consul", RecordType::A),
+        (Kept, "n2.node.dc2.consul", RecordType::A),
+        (Absent, "nope.service.dc2.consul", RecordType::A),
+    ]
+    .map(|(kind, name, qtype)| Question::new(kind, name, qtype))
+    .to_vec()
+}
+
 /// The variables that leave room for the watches of `services` services, and for few fetches.
 pub fn room_for(services: usize) -> Vec<(String, String)> {
     // The lists of services, of nodes and of prepared queries are watched too.
     let (spare, lists) = (4, 3);
     let most = services + lists + spare;
     [("MAX", most), ("SPARE", spare)]
-        .map(|(name, count)| {
-            (format!("FINGERPOST_CONSUL_CONNECTIONS_{name}"), count.to_string())
-        })
+        .map(|(name, count)| (format!("FINGERPOST_CONSUL_CONNECTIONS_{name}"), count.to_string()))
         .to_vec()
 }
