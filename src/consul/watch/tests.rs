@@ -206,6 +206,17 @@ async fn a_reply_without_an_index_is_polled_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_index_that_is_missing_once_starts_over_and_is_not_believed() {
+    let seen = run(&[says(7, "a"), without_index("old"), says(7, "a"), says(8, "b")]).await;
+    assert_eq!(seen.events, ["a", "a again", "b"]);
+    assert_eq!(seen.asked, ["start", "0/7", "start", "0/7", "0/8"]);
+    // Another Consul was asked from the start, and is believed.
+    let other = Step::Says { address: 1, index: None, value: "b", hold_ms: 0 };
+    let seen = run(&[says(7, "a"), other]).await;
+    assert_eq!(seen.events, ["a", "b"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn failures_are_spaced_out_and_forgotten_on_success() {
     let seen = run(&[Fails, Fails, Fails, says(7, "a"), Fails]).await;
     assert_eq!(seen.events, ["failed 1", "failed 2", "failed 3", "back", "a", "failed 1"]);
