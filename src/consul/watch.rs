@@ -281,4 +281,6 @@ impl Outage {
 }
 
 #[cfg(test)]
+mod schedules;
+#[cfg(test)]
 mod tests;
