@@ -1,6 +1,6 @@
 //! Two datacenters of one server each. A fingerpost asks the first, for the names of both.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use hickory_proto::op::ResponseCode;
 use serde_json::json;
@@ -160,7 +160,7 @@ impl Scene for Datacenters {
     }
 }
 
-fn server(binary: &PathBuf, net: &Net, host: Host, datacenter: &str, other: Host) -> Agent {
+fn server(binary: &Path, net: &Net, host: Host, datacenter: &str, other: Host) -> Agent {
     let wan = format!("{}:{}", net.known(other), net.ports().wan);
     let extra = json!({
         "bootstrap_expect": 1,
@@ -169,7 +169,7 @@ fn server(binary: &PathBuf, net: &Net, host: Host, datacenter: &str, other: Host
         "retry_join_wan": [wan],
         "server": true,
     });
-    Agent::start(binary.clone(), net, host, &[], &extra)
+    Agent::start(binary.to_owned(), net, host, &[], &extra)
 }
 
 const NEAR: Host = Host(1);
