@@ -114,6 +114,13 @@ impl Read {
     }
 }
 
+impl Pace {
+    /// The same, with pauses after failures that are short enough to notice soon that they are over.
+    pub fn alert(self) -> Self {
+        Self { backoff: self.backoff.at_most(ALERT_PAUSE_MAX), ..self }
+    }
+}
+
 /// Repeats `source` until `cancel`, passing each event to `publish`, which may take its time.
 ///
 /// A round that failed is followed by one from the start: the Consul that answers next may have
@@ -279,6 +286,9 @@ impl Outage {
         }
     }
 }
+
+/// With half of it again, by chance, and the time that the woken take: five seconds.
+const ALERT_PAUSE_MAX: Duration = Duration::from_millis(2_500);
 
 #[cfg(test)]
 mod schedules;
