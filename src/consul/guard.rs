@@ -78,6 +78,8 @@ enum Recheck {
 struct Alarm {
     /// When all is read again; `None` until the reason for it is over.
     until: Option<Instant>,
+    /// Since when most is back and nothing more has come.
+    calm: Option<Instant>,
 }
 
 impl Guard {
@@ -93,6 +95,10 @@ impl Guard {
         let Found::Here(datacenter) = snapshot.datacenter(Some(name.as_bytes())) else { return };
         let place = self.places.entry(name.clone()).or_default();
         let gone = missing::gone(change, datacenter, &place.nodes);
+        let before = place.pending.get(&watched).map_or(0, |before| before.gone.len());
+        if let Some(alarm) = place.alarm.as_mut().filter(|_| gone.len() < before) {
+            alarm.calm = None;
+        }
         if gone.is_empty() {
             place.pending.remove(&watched);
         } else {
@@ -126,7 +132,7 @@ impl Guard {
             place.pending.retain(|watched, _| missing::is_there(watched, datacenter));
             match place.alarm {
                 None => place.settle(&self.config, datacenter, now, &mut due),
-                Some(Alarm { until }) if until.is_some_and(|until| until <= now) => {
+                Some(alarm) if alarm.ends().is_some_and(|end| end <= now) => {
                     place.recheck(now, &mut due.rechecks);
                 }
                 Some(_) => (),
@@ -173,7 +179,7 @@ impl Guard {
     /// Holds back all that vanishes in `datacenter` from now on, for as long as it takes.
     pub fn raise(&mut self, datacenter: &str) {
         let place = self.places.entry(datacenter.to_owned()).or_default();
-        place.alarm = Some(Alarm { until: None });
+        place.alarm = Some(Alarm { until: None, calm: None });
         self.show();
     }
 
@@ -212,15 +218,22 @@ impl Guard {
 
     /// Sees whether too much has vanished to be believed.
     fn assess(&mut self, name: &str, datacenter: &Datacenter, now: Instant) {
-        let Some(place) = self.places.get_mut(name).filter(|place| place.alarm.is_none()) else {
-            return;
-        };
+        let Some(place) = self.places.get_mut(name) else { return };
         let since = now.checked_sub(WINDOW);
         place.believed.retain(|(at, _, _)| since.is_none_or(|since| *at > since));
-        let names = Watched::Services { datacenter: name.to_owned() };
-        let is_blind = place.pending.get(&names).is_some_and(|it| it.gone.contains_key(CONSUL));
-        let worst = Kind::ALL.into_iter().find_map(|kind| {
-            let (vanished, all) = place.count(kind, datacenter);
+        let is_blind = place.names_gone(name).is_some_and(|gone| gone.contains_key(CONSUL));
+        let counts = Kind::ALL.map(|kind| (kind, place.count(kind, datacenter)));
+        if let Some(alarm) = &mut place.alarm {
+            let is_few = |(_, (vanished, all)): &(Kind, (usize, usize))| {
+                vanished * 100 * CALM <= self.config.share * all
+            };
+            alarm.calm = match !is_blind && counts.iter().all(is_few) {
+                true => alarm.calm.or(Some(now)),
+                false => None,
+            };
+            return;
+        }
+        let worst = counts.into_iter().find_map(|(kind, (vanished, all))| {
             let is_many = all >= self.config.least && vanished * 100 > self.config.share * all;
             is_many.then_some((kind, vanished, all))
         });
@@ -240,7 +253,7 @@ impl Guard {
              clear that they are wrong; was consul emptied, or may the token not read any more?"
         );
         self.metrics.alarms.inc();
-        place.alarm = Some(Alarm { until: Some(now + self.config.hold) });
+        place.alarm = Some(Alarm { until: Some(now + self.config.hold), calm: None });
     }
 
     fn show(&self) {
@@ -276,9 +289,14 @@ impl Place {
                 pending.ask(watched, now, &mut due.rechecks);
                 continue;
             }
-            let before = pending.gone.len();
-            pending.gone.retain(|_, since| !is_ripe(since));
-            self.believed.push_back((now, Kind::of(watched), before - pending.gone.len()));
+            let gone = std::mem::take(&mut pending.gone).into_iter();
+            let ripe: BTreeMap<Box<str>, Instant>;
+            (ripe, pending.gone) = gone.partition(|(_, since)| is_ripe(since));
+            self.believed.push_back((now, Kind::of(watched), ripe.len()));
+            if matches!(watched, Watched::Services { .. }) {
+                let instances = missing::instances_of(&ripe, datacenter);
+                self.believed.push_back((now, Kind::Instances, instances));
+            }
             let mut change = pending.raw.clone();
             missing::put_back(&mut change, &pending.gone, datacenter, &self.nodes);
             due.changes.push(change);
@@ -313,19 +331,33 @@ impl Place {
 
     /// Whether a service is on its way out of the list.
     fn unlisted(&self, datacenter: &Datacenter) -> impl Fn(&Watched) -> bool + use<> {
-        let names = Watched::Services { datacenter: datacenter.name.to_string() };
-        let gone = self.pending.get(&names).map(|pending| pending.gone.clone());
-        let gone = gone.unwrap_or_default();
+        let gone = self.names_gone(&datacenter.name).cloned().unwrap_or_default();
         move |watched| match watched {
             Watched::Service(key) => gone.contains_key(&*key.service),
             _ => false,
         }
     }
 
+    /// The names of services that are missing.
+    fn names_gone(&self, datacenter: &str) -> Option<&BTreeMap<Box<str>, Instant>> {
+        let names = Watched::Services { datacenter: datacenter.to_owned() };
+        self.pending.get(&names).map(|pending| &pending.gone)
+    }
+
     /// How many of a kind have vanished of late, and how many there were.
     fn count(&self, kind: Kind, datacenter: &Datacenter) -> (usize, usize) {
+        // With the name of a service all its instances have vanished.
+        let names = self.names_gone(&datacenter.name).filter(|_| kind == Kind::Instances);
+        let with_name = names.map_or(0, |names| missing::instances_of(names, datacenter));
+        let is_counted = |watched: &Watched| match watched {
+            Watched::Service(key) if key.form == Form::Service => {
+                names.is_none_or(|names| !names.contains_key(&*key.service))
+            }
+            _ => true,
+        };
         let pending = self.pending.iter().filter(|(watched, _)| Kind::of(watched) == kind);
-        let pending: usize = pending.map(|(_, pending)| pending.gone.len()).sum();
+        let pending = pending.filter(|(watched, _)| is_counted(watched));
+        let pending = pending.map(|(_, pending)| pending.gone.len()).sum::<usize>() + with_name;
         let believed = self.believed.iter().filter(|(_, other, _)| *other == kind);
         let believed: usize = believed.map(|(_, _, count)| count).sum();
         (pending + believed, kind.count(datacenter) + believed)
@@ -337,12 +369,10 @@ impl Place {
             Recheck::Asked => None,
             Recheck::Due(at) => Some(at),
         };
-        match self.alarm {
-            Some(Alarm { until: Some(until) }) if until > now => Some(until),
-            Some(Alarm { until: Some(_) }) => {
-                self.pending.values().filter_map(to_ask).filter(|at| *at > now).min()
-            }
-            Some(Alarm { until: None }) => None,
+        match self.alarm.map(|alarm| alarm.ends()) {
+            Some(Some(end)) if end > now => Some(end),
+            Some(Some(_)) => self.pending.values().filter_map(to_ask).filter(|at| *at > now).min(),
+            Some(None) => None,
             None => {
                 let ripe = self.pending.iter().flat_map(|(watched, pending)| {
                     let first = pending.gone.values().min().copied();
@@ -355,6 +385,14 @@ impl Place {
                 ripe.flatten().filter(|at| *at > now).min()
             }
         }
+    }
+}
+
+impl Alarm {
+    /// When what is missing is read again; `None` while there is no telling.
+    fn ends(self) -> Option<Instant> {
+        let until = self.until?;
+        Some(self.calm.map_or(until, |calm| until.min(calm + CALM_FOR)))
     }
 }
 
@@ -375,6 +413,12 @@ impl Pending {
         is_due
     }
 }
+
+/// Most is back where no more is missing than this part of what is too much.
+const CALM: usize = 2;
+
+/// Where that lasts for so long, and nothing more comes back, what is missing is read again.
+const CALM_FOR: Duration = Duration::from_secs(3);
 
 /// The service that every Consul has: the servers themselves.
 const CONSUL: &str = "consul";

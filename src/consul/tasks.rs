@@ -211,6 +211,8 @@ impl Tasks {
     ) {
         let watches = (!watched.is_list()).then(|| self.metrics.consul.watches.clone());
         let source = self.counted(watched.to_string(), ask, Place::Watch, false);
+        // The lists are few; they notice that a datacenter can be heard again, and wake the rest.
+        let pace = if watched.is_list() { self.pace.alert() } else { self.pace };
         let tasks = self.clone();
         let publish = async move |event: Event<T>| {
             let watched = watched.clone();
@@ -227,7 +229,7 @@ impl Tasks {
             };
             tasks.report(said, arrived).await;
         };
-        let watching = watch(source, self.pace, self.wake.clone(), cancel, publish);
+        let watching = watch(source, pace, self.wake.clone(), cancel, publish);
         self.tracker.spawn(async move {
             watches.iter().for_each(IntGauge::inc);
             watching.await;

@@ -7,6 +7,7 @@
 
 mod support;
 
+mod chaos;
 mod checking;
 mod cli;
 mod differential;

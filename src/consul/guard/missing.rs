@@ -157,6 +157,12 @@ pub fn put_back(
     }
 }
 
+/// How many instances the services of these names have in memory.
+pub fn instances_of(names: &BTreeMap<Box<str>, Instant>, datacenter: &Datacenter) -> usize {
+    let services = names.keys().filter_map(|name| held(datacenter, Form::Service, name));
+    services.map(|service| service.instances.len()).sum()
+}
+
 fn lacking<T>(old: &[T], new: &[T], key: impl Fn(&T) -> Box<str>) -> Vec<Box<str>> {
     // Most changes lack nothing, and have everything in the same place.
     let is_in_place = |(old, new): (&T, &T)| key(old) == key(new);

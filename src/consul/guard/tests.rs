@@ -312,6 +312,39 @@ fn what_comes_back_ends_the_hold() {
     assert_eq!(trial.guard.metrics.holding.get(), 0);
 }
 
+/// A service that went while everything was missing is gone soon after the rest is back.
+#[test]
+fn what_is_missing_when_the_rest_is_back_settles() {
+    let mut trial = Trial::of("a b c d e f");
+    trial.hear(services(""));
+    trial.pass(5_000);
+    trial.hear(services("consul b c"));
+    trial.pass(9_000);
+    assert_eq!(trial.shown(), "a=2 b=2 c=2 d=2 e=2 f=2 holding", "4 of 7 are not back");
+    trial.hear(services("consul b c d e f"));
+    trial.pass(11_000);
+    assert_eq!(trial.shown(), "a=2 b=2 c=2 d=2 e=2 f=2 holding");
+    trial.hear(instances("b", "n1/1"));
+    trial.pass(11_900);
+    trial.hear(instances("b", "n1/1 n2/2"));
+    assert_eq!(trial.pass(14_899), "", "something came back meanwhile");
+    assert_eq!(trial.pass(14_900), "the services of dc1");
+    trial.confirm(services("consul b c d e f"));
+    assert_eq!(trial.shown(), "b=2 c=2 d=2 e=2 f=2");
+}
+
+/// Three services are too few to be doubted as such; not so with ten instances each.
+#[test]
+fn instances_vanish_with_the_name_of_their_service() {
+    let mut trial = Trial::new();
+    trial.hear(services("consul a b"));
+    for name in ["a", "b"] {
+        trial.hear(instances(name, "n1/1 n1/2 n1/3"));
+    }
+    trial.hear(services("consul"));
+    assert_eq!(trial.shown(), "a=3 b=3 holding");
+}
+
 #[test]
 fn a_list_without_consul_is_doubted_whatever_its_size() {
     let mut trial = Trial::of("a b c d e f");

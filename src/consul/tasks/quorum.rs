@@ -22,7 +22,8 @@ impl Tasks {
                     said = verdict;
                     tasks.report(Said::Quorum(verdict), Instant::now()).await;
                 }
-                time::sleep(QUORUM_EVERY).await;
+                let is_well = said == Verdict::Whole && verdict == said;
+                time::sleep(if is_well { QUORUM_EVERY } else { QUORUM_SOON }).await;
             }
         };
         self.tracker.spawn(self.cancel.clone().run_until_cancelled_owned(watching));
@@ -46,6 +47,9 @@ impl Tasks {
         Seen { has_leader, peers, servers: servers.map(|reply| reply.value) }
     }
 }
+
+/// What vanished meanwhile is to be believed as soon as they can be again.
+const QUORUM_SOON: Duration = Duration::from_secs(1);
 
 /// Consul elects a leader within a few seconds.
 const QUORUM_EVERY: Duration = Duration::from_secs(5);
