@@ -51,7 +51,8 @@
 //!   number, logs nothing and cannot fail. Time and seed are arguments.
 //! - NXDOMAIN is said only of what the catalogue's own lists lack; before they were heard it is
 //!   SERVFAIL. If a name has data, none of its parents is NXDOMAIN, whatever the type.
-//! - A critical instance is in no answer, as its records are never encoded.
+//! - A critical instance is in no answer, as its records are never encoded; but for one that a
+//!   prepared query asks for all the same.
 //! - What was heard last is answered until something newer is: losing Consul loses nothing.
 //! - `store` alone holds what threads share and replace; per query there is no lock.
 //! - Everything that comes from outside has a bound: bytes, connections, waiting queries, series.

@@ -26,8 +26,8 @@ pub struct Order<'a> {
     pub address_scope: &'a str,
     /// Whose clients ask.
     pub view: View,
-    /// Whether warnings are left out where the rules say so. Queries have rules of their own.
-    pub obeys_only_passing: bool,
+    /// Whether instances are left out by their health. A query has done so itself, by its own rules.
+    pub leaves_out: bool,
     /// Of all records.
     pub ttl_secs: u32,
 }
@@ -37,10 +37,7 @@ impl Order<'_> {
     pub fn encode(&self, instances: &[Instance]) -> RRsets {
         let shown: Vec<&Instance> = instances
             .iter()
-            .filter(|instance| match self.obeys_only_passing {
-                true => self.rules.shows(instance.health),
-                false => selection::is_reachable(instance.health),
-            })
+            .filter(|instance| !self.leaves_out || self.rules.shows(instance.health))
             .collect();
         let mut press = Press::new(self);
         let printed: Vec<Printed> = shown.iter().map(|instance| press.print(instance)).collect();

@@ -54,15 +54,12 @@ impl Rules {
     }
 }
 
-/// Whether an instance of this health is answered with where no rule asks for more.
-pub fn is_reachable(health: Health) -> bool {
-    health != Health::Critical
-}
-
-/// The SRV weight of an instance: by health, and 1 where Consul knows no such health.
+/// The SRV weight of an instance: by health, and 1 where Consul knows no such health. That of a
+/// critical one, which only a prepared query can ask for, is 0.
 pub fn weight(instance: &Instance) -> u16 {
     match instance.health {
-        Health::Critical | Health::Unknown => 1,
+        Health::Critical => 0,
+        Health::Unknown => 1,
         Health::Passing => instance.weights.passing,
         Health::Warning => instance.weights.warning,
     }

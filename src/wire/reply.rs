@@ -227,12 +227,10 @@ fn push_opt(out: &mut Vec<u8>, opt: &Opt, rcode: u16) {
     }
 }
 
-/// A compression pointer to `offset`, where one reaches it.
+/// A compression pointer to `offset`, where one reaches it: it has fourteen bits.
 pub fn pointer(offset: usize) -> Option<[u8; 2]> {
-    u16::try_from(offset)
-        .ok()
-        .filter(|offset| *offset < POINTER)
-        .map(|at| (POINTER | at).to_be_bytes())
+    let at = u16::try_from(offset).ok().filter(|at| at & POINTER == 0)?;
+    Some((POINTER | at).to_be_bytes())
 }
 
 /// The length of the uncompressed name that `bytes` starts with; 0 if there is none.

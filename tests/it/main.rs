@@ -20,6 +20,7 @@ mod garbage;
 mod hosts;
 mod image;
 mod kept;
+mod large;
 mod living;
 mod properties;
 mod readme;

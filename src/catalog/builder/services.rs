@@ -120,7 +120,7 @@ impl Builder {
             node_scope: scope,
             address_scope: scope,
             view: self.view(at),
-            obeys_only_passing: true,
+            leaves_out: true,
             ttl_secs: self.rules.service_ttl_secs(&key),
         };
         let rrsets = order.encode(&instances);
@@ -278,7 +278,7 @@ impl Builder {
             address_scope: if form == Form::Peer { "" } else { in_datacenter },
             view: self.position(in_datacenter).map_or_else(|| self.view(1), |at| self.view(at)),
             // Consul: which warnings a query leaves out, it says itself.
-            obeys_only_passing: form != Form::Query,
+            leaves_out: form != Form::Query,
             ttl_secs: ttl_secs
                 .unwrap_or_else(|| self.rules.service_ttl_secs(&of_service.to_ascii_lowercase())),
         };
