@@ -7,6 +7,7 @@
 //! Knows nothing of tokens, parameters or replies.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use reqwest::Url;
@@ -15,8 +16,10 @@ use reqwest::redirect::Policy;
 use rustls::ClientConfig;
 use thiserror::Error;
 use tokio::net::lookup_host;
+use tower::util::MapResponseLayer;
 
 use crate::config::{ConsulAddress, ConsulConfig};
+use crate::consul::client::Costs;
 
 /// An address with its connections.
 pub struct Address {
@@ -65,6 +68,7 @@ impl Address {
         address: &ConsulAddress,
         config: &ConsulConfig,
         tls: &ClientConfig,
+        costs: &Costs,
     ) -> Result<Self, AddressError> {
         match address {
             ConsulAddress::Http(text) => {
@@ -79,7 +83,7 @@ impl Address {
                 let count = if secure { config.connections_max.div_ceil(STREAMS_MAX) } else { 1 };
                 let lanes = (0..count.max(1))
                     .map(|_| {
-                        let builder = builder(config, tls);
+                        let builder = builder(config, tls, costs);
                         Lane::new(match pinned.clone() {
                             Some(pinned) => builder.dns_resolver(pinned),
                             None => builder,
@@ -89,7 +93,7 @@ impl Address {
                 Ok(Self { label, base, lanes })
             }
             ConsulAddress::Unix(path) => {
-                let lane = Lane::new(builder(config, tls).unix_socket(path.as_path()))?;
+                let lane = Lane::new(builder(config, tls, costs).unix_socket(path.as_path()))?;
                 let base = base("http://localhost")?;
                 Ok(Self { label: path.display().to_string(), base, lanes: vec![lane] })
             }
@@ -161,7 +165,12 @@ impl Resolve for Pinned {
     }
 }
 
-fn builder(config: &ConsulConfig, tls: &ClientConfig) -> reqwest::ClientBuilder {
+fn builder(config: &ConsulConfig, tls: &ClientConfig, costs: &Costs) -> reqwest::ClientBuilder {
+    let costs = Arc::clone(costs);
+    let counting = MapResponseLayer::new(move |connection| {
+        costs.get().iter().for_each(|costs| costs.connections.inc());
+        connection
+    });
     reqwest::Client::builder()
         .connect_timeout(config.timeout)
         // Consul redirects browsers to its UI; for us that is a reply that is not JSON.
@@ -170,6 +179,7 @@ fn builder(config: &ConsulConfig, tls: &ClientConfig) -> reqwest::ClientBuilder 
         .no_proxy()
         .tls_backend_preconfigured(tls.clone())
         .user_agent(concat!("fingerpost/", env!("CARGO_PKG_VERSION")))
+        .connector_layer(counting)
 }
 
 fn base(text: &str) -> Result<Url, AddressError> {

@@ -22,8 +22,8 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reqwest::Url;
@@ -41,6 +41,7 @@ use crate::consul::fetch::{Answer, FetchError, fetch};
 use crate::consul::index::{Index, Position};
 use crate::consul::tls::{self, TlsError};
 use crate::consul::token::{Token, TokenError};
+use crate::metrics::CostMetrics;
 
 /// Talks to Consul. Cheap to clone; clones share connections, budget and the address in use.
 #[derive(Clone)]
@@ -48,6 +49,8 @@ pub struct Client(Arc<Shared>);
 
 /// A question to Consul, with how to read what comes back.
 pub struct Ask<T> {
+    /// What is counted: one of a fixed set of words, whatever is asked about.
+    pub endpoint: &'static str,
     /// The segments of the path, not encoded.
     pub path: Vec<String>,
     /// Whom it is about.
@@ -98,6 +101,9 @@ pub struct Reply<T> {
     pub arrived: Instant,
 }
 
+/// Where it is counted what we cost Consul; empty until somebody wants to know.
+pub type Costs = Arc<OnceLock<CostMetrics>>;
+
 /// Why there is no client. For the operator to mend.
 #[derive(Debug, Error)]
 #[allow(missing_docs, reason = "the messages say it")]
@@ -126,6 +132,8 @@ struct Shared {
     response_bytes_max: usize,
     watches: Semaphore,
     spare: Semaphore,
+    /// Counts what we cost Consul, once there is somebody who wants to know.
+    costs: Costs,
 }
 
 impl Client {
@@ -137,10 +145,11 @@ impl Client {
     pub fn new(config: &ConsulConfig) -> Result<Self, SetupError> {
         let secure = config.addresses.iter().any(Address::is_secure);
         let tls = if secure { tls::configured(config)? } else { tls::unused()? };
+        let costs = Costs::default();
         let addresses = config
             .addresses
             .iter()
-            .map(|address| Address::new(address, config, &tls))
+            .map(|address| Address::new(address, config, &tls, &costs))
             .collect::<Result<_, _>>()?;
         let http_auth = config.http_auth.as_ref().map(|auth| {
             let auth = auth.reveal();
@@ -161,7 +170,13 @@ impl Client {
             response_bytes_max: config.response_bytes_max,
             watches: Semaphore::new(watches.max(1)),
             spare: Semaphore::new(config.connections_spare.max(1)),
+            costs,
         })))
+    }
+
+    /// Counts in `metrics` what is asked from here on. The first to say so counts.
+    pub fn count_in(&self, metrics: CostMetrics) {
+        self.0.costs.set(metrics).ok();
     }
 
     /// Asks until an address replies, each once, the one in use first.
@@ -297,7 +312,11 @@ impl Shared {
             let value = parse(ask.parse, body).await?;
             Ok(Reply { value, index, known_leader, last_contact_ms, address, bytes, arrived })
         };
-        reading.await.map_err(|error| self.without_secrets(error, token.as_ref()))
+        let read = reading.await.map_err(|error| self.without_secrets(error, token.as_ref()));
+        if let Some(costs) = self.costs.get() {
+            costs.count(ask.endpoint, read.as_ref().ok().map(|reply| reply.bytes));
+        }
+        read
     }
 
     /// Whoever answers in Consul's stead may send back what it was sent, so the beginning of an

@@ -172,6 +172,7 @@ pub async fn run(
     cancel: CancellationToken,
 ) {
     let Parts { client, publisher, demands, metrics, clock } = parts;
+    client.count_in(metrics.cost.clone());
     let backoff = Backoff { min: config.backoff_min, max: config.backoff_max };
     let pace = Pace { backoff, burst: ROUND_BURST, floor: ROUND_FLOOR, poll: POLL };
     let (sender, reports) = mpsc::channel(REPORTS_MAX);

@@ -7,6 +7,7 @@
 
 pub mod catalog;
 pub mod check;
+pub mod cost;
 pub mod dns;
 pub mod family;
 pub mod forward;
@@ -24,6 +25,7 @@ use crate::catalog::Usage;
 use crate::store::Store;
 
 pub use check::CheckMetrics;
+pub use cost::CostMetrics;
 pub use dns::{DnsMetrics, Protocol, Tally};
 pub use forward::{ForwardMetrics, RecursorMetrics};
 
@@ -36,6 +38,8 @@ pub struct Metrics {
     pub consul: ConsulMetrics,
     /// Memory compared with Consul.
     pub check: CheckMetrics,
+    /// What we cost Consul.
+    pub cost: CostMetrics,
     /// What is asked of the recursors.
     pub forward: ForwardMetrics,
     /// Cache results of names without a service, and of services without a label of their own.
@@ -97,6 +101,7 @@ impl Metrics {
         let other = Arc::new(Usage::new(lanes, false));
         let consul = ConsulMetrics::register(&registry, store)?;
         let check = CheckMetrics::register(&registry)?;
+        let cost = CostMetrics::register(&registry)?;
         let forward = ForwardMetrics::register(&registry)?;
         registry.register(Box::new(catalog::CatalogCollector::new(
             Arc::clone(store),
@@ -109,7 +114,7 @@ impl Metrics {
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         registry.register(Box::new(build))?;
-        Ok(Self { dns, consul, check, forward, other, registry })
+        Ok(Self { dns, consul, check, cost, forward, other, registry })
     }
 
     /// All metrics in Prometheus' text format.

@@ -9,6 +9,7 @@ mod support;
 
 mod checking;
 mod cli;
+mod costs;
 mod differential;
 mod fairness;
 mod faults;

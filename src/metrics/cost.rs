@@ -1,0 +1,80 @@
+//! What we cost Consul: requests, connections, bytes.
+
+use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+
+use crate::metrics::{add, counter};
+
+/// Counts of what is asked of Consul.
+#[derive(Clone, Debug)]
+pub struct CostMetrics {
+    /// Connections that were opened.
+    pub connections: IntCounter,
+    requests: IntCounterVec,
+    bytes: IntCounterVec,
+}
+
+impl CostMetrics {
+    /// Makes and registers them, with a series for each endpoint.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a name is taken, which is a bug in this folder.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let requests = add(
+            registry,
+            IntCounterVec::new(
+                Opts::new(
+                    "fingerpost_consul_requests_total",
+                    "Requests to Consul that ended, by what was asked and whether it came.",
+                ),
+                &["endpoint", "outcome"],
+            )?,
+        )?;
+        let bytes = add(
+            registry,
+            IntCounterVec::new(
+                Opts::new(
+                    "fingerpost_consul_response_bytes_total",
+                    "Bytes of Consul's replies, headers not counted.",
+                ),
+                &["endpoint"],
+            )?,
+        )?;
+        for endpoint in ENDPOINTS {
+            bytes.with_label_values(&[endpoint]);
+            for outcome in [CAME, FAILED] {
+                requests.with_label_values(&[endpoint, outcome]);
+            }
+        }
+        let connections = counter(
+            registry,
+            "fingerpost_consul_connections_opened_total",
+            "Connections to Consul that were opened.",
+        )?;
+        Ok(Self { connections, requests, bytes })
+    }
+
+    /// Counts a request that ended, with so many bytes or with none that count.
+    pub fn count(&self, endpoint: &str, bytes: Option<usize>) {
+        let outcome = if bytes.is_some() { CAME } else { FAILED };
+        self.requests.with_label_values(&[endpoint, outcome]).inc();
+        self.bytes.with_label_values(&[endpoint]).inc_by(bytes.unwrap_or(0) as u64);
+    }
+}
+
+const CAME: &str = "ok";
+const FAILED: &str = "failed";
+
+/// What a source asks for, so that the series exist from the start.
+const ENDPOINTS: [&str; 10] = [
+    "agent/self",
+    "catalog/datacenters",
+    "catalog/nodes",
+    "catalog/service",
+    "catalog/services",
+    "health/connect",
+    "health/ingress",
+    "health/service",
+    "query",
+    "query/execute",
+];
