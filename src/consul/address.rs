@@ -8,7 +8,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -16,10 +16,13 @@ use reqwest::redirect::Policy;
 use rustls::ClientConfig;
 use thiserror::Error;
 use tokio::net::lookup_host;
+use tokio::sync::Semaphore;
 use tower::util::MapResponseLayer;
 
 use crate::config::{ConsulAddress, ConsulConfig};
 use crate::consul::client::Costs;
+use crate::consul::fetch;
+use crate::consul::lane::{Lane, Leased};
 
 /// An address with its connections.
 pub struct Address {
@@ -28,10 +31,9 @@ pub struct Address {
     base: Url,
     /// Never empty.
     lanes: Vec<Lane>,
+    /// Over TLS, those there may be where each request takes one. Elsewhere that is so anyway.
+    connections: Option<Semaphore>,
 }
-
-/// A client chosen for one request; counts as open until dropped.
-pub struct Leased<'a>(&'a Lane);
 
 /// Why an address cannot be used at all. For the operator to mend.
 #[derive(Debug, Error)]
@@ -43,12 +45,6 @@ pub enum AddressError {
     NoUrl { address: String },
     #[error("tls_server_name must be a host name, not {name:?}")]
     ServerName { name: String },
-}
-
-/// One reqwest client, which keeps a single HTTP/2 connection.
-struct Lane {
-    http: reqwest::Client,
-    open: AtomicUsize,
 }
 
 /// Resolves any name to the host that the operator configured.
@@ -80,7 +76,7 @@ impl Address {
                     _ => None,
                 };
                 // Without TLS there is no HTTP/2, and each request has a connection of its own.
-                let count = if secure { config.connections_max.div_ceil(STREAMS_MAX) } else { 1 };
+                let count = if secure { config.streams_max.div_ceil(STREAMS_MAX) } else { 1 };
                 let lanes = (0..count.max(1))
                     .map(|_| {
                         let builder = builder(config, tls, costs);
@@ -90,12 +86,18 @@ impl Address {
                         })
                     })
                     .collect::<Result<_, _>>()?;
-                Ok(Self { label, base, lanes })
+                let connections = secure.then(|| Semaphore::new(config.connections_max));
+                Ok(Self { label, base, lanes, connections })
             }
             ConsulAddress::Unix(path) => {
                 let lane = Lane::new(builder(config, tls, costs).unix_socket(path.as_path()))?;
                 let base = base("http://localhost")?;
-                Ok(Self { label: path.display().to_string(), base, lanes: vec![lane] })
+                Ok(Self {
+                    label: path.display().to_string(),
+                    base,
+                    lanes: vec![lane],
+                    connections: None,
+                })
             }
         }
     }
@@ -123,35 +125,16 @@ impl Address {
         url
     }
 
-    /// The client with the fewest requests open, for one more.
-    pub fn lease(&self) -> Leased<'_> {
-        let lane = self
-            .lanes
-            .iter()
-            .min_by_key(|lane| lane.open.load(Ordering::Relaxed))
-            .unwrap_or(&self.lanes[0]);
-        lane.open.fetch_add(1, Ordering::Relaxed);
-        Leased(lane)
-    }
-}
-
-impl Leased<'_> {
-    /// The client itself.
-    pub fn http(&self) -> &reqwest::Client {
-        &self.0.http
-    }
-}
-
-impl Drop for Leased<'_> {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Lane {
-    fn new(builder: reqwest::ClientBuilder) -> Result<Self, AddressError> {
-        let http = builder.build().map_err(AddressError::Http)?;
-        Ok(Self { http, open: AtomicUsize::new(0) })
+    /// A client for one more request, once there is room on a connection. Those that have one fill
+    /// up before another is opened.
+    pub async fn lease(&self) -> Leased<'_> {
+        let has_room = |lane: &&Lane| lane.open() < STREAMS_MAX;
+        let least = || self.lanes.iter().min_by_key(|lane| lane.open());
+        let lane = self.lanes.iter().find(has_room).or_else(least).unwrap_or(&self.lanes[0]);
+        match &self.connections {
+            Some(connections) => lane.lease_secure(connections).await,
+            None => lane.lease(),
+        }
     }
 }
 
@@ -169,6 +152,7 @@ fn builder(config: &ConsulConfig, tls: &ClientConfig, costs: &Costs) -> reqwest:
     let costs = Arc::clone(costs);
     let counting = MapResponseLayer::new(move |connection| {
         costs.get().iter().for_each(|costs| costs.connections.inc());
+        fetch::note_opened();
         connection
     });
     reqwest::Client::builder()
@@ -180,6 +164,8 @@ fn builder(config: &ConsulConfig, tls: &ClientConfig, costs: &Costs) -> reqwest:
         .tls_backend_preconfigured(tls.clone())
         .user_agent(concat!("fingerpost/", env!("CARGO_PKG_VERSION")))
         .connector_layer(counting)
+        // More than are in use are kept for a moment only: Consul counts those that are idle too.
+        .pool_idle_timeout(IDLE)
 }
 
 fn base(text: &str) -> Result<Url, AddressError> {
@@ -214,6 +200,9 @@ fn pin(base: &mut Url, name: &str) -> Result<Pinned, AddressError> {
     base.set_host(Some(name)).map_err(|_| bad())?;
     Ok(Pinned { host, port })
 }
+
+/// Longer than a watch rests between two rounds.
+const IDLE: Duration = Duration::from_secs(15);
 
 /// Requests per client. Past 250 streams of its one HTTP/2 connection, reqwest queues silently.
 const STREAMS_MAX: usize = 200;

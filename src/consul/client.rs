@@ -19,16 +19,16 @@
 //!
 //! Knows nothing of what the JSON means; that comes with the [`Ask`].
 
+pub mod secrets;
+pub mod terms;
+
 use std::fmt;
 use std::net::IpAddr;
-use std::ops::RangeInclusive;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reqwest::Url;
-use reqwest::header::HeaderValue;
-use serde::de::Error as _;
 use thiserror::Error;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::spawn_blocking;
@@ -37,8 +37,10 @@ use tracing::{debug, info};
 
 use crate::config::ConsulConfig;
 use crate::consul::address::{Address, AddressError};
+use crate::consul::client::terms::Terms;
 use crate::consul::fetch::{Answer, FetchError, fetch};
 use crate::consul::index::{Index, Position};
+use crate::consul::lane::Leased;
 use crate::consul::tls::{self, TlsError};
 use crate::consul::token::{Token, TokenError};
 use crate::metrics::CostMetrics;
@@ -132,6 +134,14 @@ struct Shared {
     response_bytes_max: usize,
     watches: Semaphore,
     spare: Semaphore,
+    /// When it was made.
+    since: Instant,
+    /// Whether no query is to be held any more.
+    has_ended: AtomicBool,
+    /// Whether the last reply was a stream of a connection that has many.
+    has_streams: AtomicBool,
+    /// New connections in a row that were closed at once.
+    refusals: AtomicUsize,
     /// Counts what we cost Consul, once there is somebody who wants to know.
     costs: Costs,
 }
@@ -156,7 +166,7 @@ impl Client {
             let (user, password) = auth.split_once(':').unwrap_or((auth, ""));
             (user.to_owned(), password.to_owned())
         });
-        let watches = config.connections_max.saturating_sub(config.connections_spare);
+        let watches = watches_max(config);
         Ok(Self(Arc::new(Shared {
             addresses,
             current: AtomicUsize::new(0),
@@ -168,10 +178,35 @@ impl Client {
             wait: config.wait,
             timeout: config.timeout,
             response_bytes_max: config.response_bytes_max,
-            watches: Semaphore::new(watches.max(1)),
+            watches: Semaphore::new(watches),
             spare: Semaphore::new(config.connections_spare.max(1)),
+            since: Instant::now(),
+            has_ended: AtomicBool::new(false),
+            has_streams: AtomicBool::new(false),
+            refusals: AtomicUsize::new(0),
             costs,
         })))
+    }
+
+    /// Whether what was asked last was a stream of a connection that has many.
+    pub fn has_streams(&self) -> bool {
+        self.0.has_streams.load(Ordering::Relaxed)
+    }
+
+    /// Whether Consul lets no more connections in, as far as was seen since it was asked last. One
+    /// may be closed for another reason; two in a row, and none let in between, are the limit.
+    pub fn take_refusals(&self) -> bool {
+        let refusals = self.0.refusals.load(Ordering::Relaxed);
+        let is_refused = refusals >= REFUSALS_MIN;
+        if is_refused {
+            self.0.refusals.store(0, Ordering::Relaxed);
+        }
+        is_refused
+    }
+
+    /// Lets no further query be held: it would keep its place at Consul after our end.
+    pub fn hold_no_more(&self) {
+        self.0.has_ended.store(true, Ordering::Relaxed);
     }
 
     /// Counts in `metrics` what is asked from here on. The first to say so counts.
@@ -194,9 +229,13 @@ impl Client {
         place: Place,
     ) -> Result<Reply<T>, FetchError> {
         let terms = |address| match after {
-            Some(after) if after.address == address => Terms::After(after.index),
+            Some(after) if after.address == address => Terms::After(after.index, self.0.wait()),
             Some(_) | None => Terms::Start,
         };
+        if after.is_some() && self.0.has_ended.load(Ordering::Relaxed) {
+            // Whoever asks is about to end too.
+            std::future::pending::<()>().await;
+        }
         self.ask_around(ask, place, terms).await
     }
 
@@ -278,6 +317,30 @@ impl Shared {
         }
     }
 
+    /// How long the next query is to be held.
+    fn wait(&self) -> Duration {
+        terms::wait(self.wait, self.since.elapsed(), fastrand::f64())
+    }
+
+    /// Learns from a reply, or from its absence, what the connections are like.
+    fn note(&self, lease: &Leased<'_>, answer: &Result<Answer, FetchError>) {
+        match answer {
+            Ok(answer) => {
+                self.has_streams.store(lease.note(answer.version), Ordering::Relaxed);
+                if answer.is_first {
+                    self.refusals.store(0, Ordering::Relaxed);
+                }
+            }
+            Err(error) if error.is_refusal() => {
+                lease.forget();
+                self.refusals.fetch_add(1, Ordering::Relaxed);
+                self.costs.get().iter().for_each(|costs| costs.refusals.inc());
+            }
+            Err(error) if error.is_of_address() => lease.forget(),
+            Err(_) => (),
+        }
+    }
+
     /// Asks one address once.
     async fn attempt<T: Send + 'static>(
         &self,
@@ -285,12 +348,10 @@ impl Shared {
         address: usize,
         terms: Terms,
     ) -> Result<Reply<T>, FetchError> {
-        let deadline = match terms {
-            // Consul holds a query for up to a sixteenth longer than asked.
-            Terms::After(_) => self.wait + self.wait / 16 + self.timeout,
-            Terms::Leaderless | Terms::Start => self.timeout,
-        };
-        let lease = self.addresses[address].lease();
+        let deadline = terms.deadline(self.timeout);
+        let crowded = |_| FetchError::Crowded { after: self.timeout };
+        let leasing = time::timeout(self.timeout, self.addresses[address].lease());
+        let lease = leasing.await.map_err(crowded)?;
         let token = self.token.header();
         let mut request = lease.http().get(self.url(ask, address, terms));
         if let Some(token) = &token {
@@ -303,8 +364,9 @@ impl Shared {
             request = request.basic_auth(user, Some(password));
         }
         let reading = async {
-            let answer = fetch(request, deadline, self.response_bytes_max).await?;
-            let Answer { body, index, known_leader, last_contact_ms, arrived } = answer;
+            let answer = fetch(request, deadline, self.response_bytes_max).await;
+            self.note(&lease, &answer);
+            let Answer { body, index, known_leader, last_contact_ms, arrived, .. } = answer?;
             if known_leader == Some(false) && !terms.believe(last_contact_ms) {
                 return Err(FetchError::NoLeader);
             }
@@ -319,34 +381,6 @@ impl Shared {
         read
     }
 
-    /// Whoever answers in Consul's stead may send back what it was sent, so the beginning of an
-    /// error's text is kept without it.
-    fn without_secrets(&self, error: FetchError, token: Option<&HeaderValue>) -> FetchError {
-        match error {
-            // JSON that is whole, but of another type, is quoted in the error.
-            FetchError::Body(source) if source.is_data() => {
-                let text = self.without_secret(source.to_string(), token);
-                FetchError::Body(serde_json::Error::custom(text))
-            }
-            FetchError::Status { status, body } => {
-                FetchError::Status { status, body: self.without_secret(body, token) }
-            }
-            error => error,
-        }
-    }
-
-    fn without_secret(&self, text: String, token: Option<&HeaderValue>) -> String {
-        // Basic authentication travels in another spelling, which is not worth knowing here.
-        if self.http_auth.is_some() {
-            return "…".to_owned();
-        }
-        let text = match token.and_then(|token| token.to_str().ok()) {
-            Some(token) => text.replace(token, "…"),
-            None => text,
-        };
-        text.chars().take(CHARS_SHOWN).collect()
-    }
-
     fn url<T>(&self, ask: &Ask<T>, address: usize, terms: Terms) -> Url {
         let mut url = self.addresses[address].url(&ask.path);
         let Scope::Datacenter(datacenter) = &ask.scope else { return url };
@@ -355,7 +389,7 @@ impl Shared {
         // Watches ask with an index all day long, and any server may answer them, as for Consul's
         // own DNS: the leader would be a bottleneck.
         query.append_key_only(match terms {
-            Terms::After(_) | Terms::Leaderless => "stale",
+            Terms::After(..) | Terms::Leaderless => "stale",
             Terms::Start => "consistent",
         });
         for (key, value) in [
@@ -368,34 +402,12 @@ impl Shared {
                 query.append_pair(key, value);
             }
         }
-        if let Terms::After(index) = terms {
+        if let Terms::After(index, wait) = terms {
             query.append_pair("index", &index.get().to_string());
-            query.append_pair("wait", &format!("{}ms", self.wait.as_millis()));
+            query.append_pair("wait", &format!("{}ms", wait.as_millis()));
         }
         drop(query);
         url
-    }
-}
-
-/// From where something is asked, and who may answer it.
-#[derive(Clone, Copy, Debug)]
-enum Terms {
-    /// What changes after it, from any server.
-    After(Index),
-    /// What is there, from a server that has lost its leader.
-    Leaderless,
-    /// What is there, from the leader once it has read its whole log.
-    Start,
-}
-
-impl Terms {
-    /// Whether a server without a leader is believed that heard of its last one so long ago.
-    ///
-    /// One that has met none since its start has not read its log yet. 1.8.7 then answers with 500,
-    /// and the time would be that since the year 1; one that met it just now may be reading still.
-    fn believe(self, last_contact_ms: Option<u64>) -> bool {
-        matches!(self, Self::Leaderless)
-            && last_contact_ms.is_some_and(|ms| LEADER_LOST_MS.contains(&ms))
     }
 }
 
@@ -413,6 +425,13 @@ impl fmt::Debug for Client {
     }
 }
 
+/// How many watches there may be at most. Whether requests really are streams is seen later.
+pub fn watches_max(config: &ConsulConfig) -> usize {
+    let is_secure = config.addresses.iter().all(Address::is_secure);
+    let all = if is_secure { config.streams_max } else { config.connections_max };
+    all.saturating_sub(config.connections_spare).max(1)
+}
+
 /// Parses here what is small, and what is large on a thread that may take its time.
 async fn parse<T: Send + 'static>(
     parse: fn(&[u8]) -> Result<T, serde_json::Error>,
@@ -425,11 +444,8 @@ async fn parse<T: Send + 'static>(
     parsed.map_err(FetchError::Body)
 }
 
-/// How long ago a server may have lost the leader to be asked in its stead: 5 s to ten years.
-const LEADER_LOST_MS: RangeInclusive<u64> = 5_000..=315_360_000_000;
-
-/// As much of an error's text as is worth a log line.
-const CHARS_SHOWN: usize = 200;
+/// New connections closed at once, in a row, that are no accident.
+const REFUSALS_MIN: usize = 2;
 
 /// Above this, JSON takes longer than a runtime's thread should be kept from other tasks.
 const PARSE_HERE_BYTES_MAX: usize = 64 * 1024;

@@ -26,6 +26,7 @@ use crate::catalog::{Change, Form, Found, Held, Snapshot};
 use crate::clock::Clock;
 use crate::config::CacheConfig;
 use crate::consul::check::Check;
+use crate::consul::growth::Room;
 use crate::consul::shelf::Shelf;
 use crate::consul::sweep::Sweep;
 use crate::consul::tasks::{Fetched, Report, Said, Tasks};
@@ -33,7 +34,7 @@ use crate::consul::unlisted::Unlisted;
 use crate::consul::view::{self, Heard, find, is_askable, warn_of_nothing};
 use crate::consul::waiting::{Ended, Waiting};
 use crate::consul::watch::Read;
-use crate::consul::watches::{Room, Watches};
+use crate::consul::watches::Watches;
 use crate::consul::{Key, Watched};
 use crate::demand::{Demand, Supply, Wanted};
 use crate::metrics::{Metrics, OTHER, Operation};
@@ -123,7 +124,8 @@ impl Keeper {
                     _ => self.hear(std::mem::take(&mut batch)),
                 },
                 _ = sweeps.tick() => {
-                    self.watches.grow(&self.publisher.snapshot());
+                    let ended = self.watches.grow(&self.publisher.snapshot());
+                    self.loosen(ended);
                     self.sweep();
                     self.sweep_unlisted();
                     self.sweep_addresses();

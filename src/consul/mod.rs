@@ -24,8 +24,10 @@ pub mod check;
 pub mod client;
 pub mod failing;
 pub mod fetch;
+pub mod growth;
 pub mod index;
 pub mod keeper;
+pub mod lane;
 pub mod lists;
 pub mod roster;
 #[cfg(test)]
@@ -51,10 +53,10 @@ use crate::catalog::Form;
 use crate::clock::Clock;
 use crate::config::{CacheConfig, ConsulConfig};
 use crate::consul::backoff::Backoff;
+use crate::consul::growth::Room;
 use crate::consul::keeper::Keeper;
 use crate::consul::tasks::Tasks;
 use crate::consul::watch::Pace;
-use crate::consul::watches::Room;
 use crate::demand::{Demand, Wanted};
 use crate::metrics::Metrics;
 use crate::publisher::Publisher;
@@ -182,6 +184,7 @@ pub async fn run(
     let room = Room {
         at_start: ROOM_AT_START,
         most: config.connections_max - config.connections_spare,
+        streams: client::watches_max(config),
         // Consul holds a query for up to a sixteenth longer than asked.
         grows_after: config.wait + config.wait / 16,
         spare: config.connections_spare,

@@ -104,6 +104,11 @@ impl Tasks {
         Self { client, metrics, pace, wake, reports, cancel, tracker }
     }
 
+    /// Whom they ask.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// What ends all tasks.
     pub fn cancel(&self) -> &CancellationToken {
         &self.cancel

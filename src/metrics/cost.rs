@@ -9,6 +9,8 @@ use crate::metrics::{add, counter};
 pub struct CostMetrics {
     /// Connections that were opened.
     pub connections: IntCounter,
+    /// New connections that Consul closed at once.
+    pub refusals: IntCounter,
     requests: IntCounterVec,
     bytes: IntCounterVec,
 }
@@ -51,7 +53,12 @@ impl CostMetrics {
             "fingerpost_consul_connections_opened_total",
             "Connections to Consul that were opened.",
         )?;
-        Ok(Self { connections, requests, bytes })
+        let refusals = counter(
+            registry,
+            "fingerpost_consul_connections_refused_total",
+            "New connections that Consul closed at once, as it does past its limit.",
+        )?;
+        Ok(Self { connections, refusals, requests, bytes })
     }
 
     /// Counts a request that ended, with so many bytes or with none that count.

@@ -9,6 +9,7 @@ mod support;
 
 mod checking;
 mod cli;
+mod connections;
 mod costs;
 mod differential;
 mod fairness;

@@ -1,0 +1,118 @@
+//! One reqwest client of one address: over TLS a single connection with many streams.
+//!
+//! ```text
+//!   unknown --a few at a time--> a reply says: HTTP/2 --> as many streams as a connection takes
+//!                                              HTTP/1.1 --> a connection each, so many of them
+//! ```
+//! Until the first reply nobody knows which of the two it is, and a hundred requests at once would
+//! open a hundred connections before one of them turned out to be enough for all. When an address
+//! fails it may be another that answers next, so that is forgotten.
+//!
+//! Knows nothing of what is asked.
+
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+
+use reqwest::Version;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+
+use crate::consul::address::AddressError;
+
+/// A client, and what is known of its connection.
+pub struct Lane {
+    http: reqwest::Client,
+    open: AtomicUsize,
+    spoken: AtomicU8,
+    /// Told when the first reply is in.
+    known: Notify,
+    first: Semaphore,
+}
+
+/// A lane chosen for one request; counts as open until dropped.
+pub struct Leased<'a> {
+    lane: &'a Lane,
+    /// Where a request takes more than a stream.
+    _place: Option<SemaphorePermit<'a>>,
+}
+
+impl Lane {
+    /// With a client that opens nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the client cannot be set up.
+    pub fn new(builder: reqwest::ClientBuilder) -> Result<Self, AddressError> {
+        let http = builder.build().map_err(AddressError::Http)?;
+        let first = Semaphore::new(FIRST_MAX);
+        let (open, spoken) = (AtomicUsize::new(0), AtomicU8::new(UNKNOWN));
+        Ok(Self { http, open, spoken, known: Notify::new(), first })
+    }
+
+    /// How many requests are open.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Leases it at once, whatever its connections.
+    pub fn lease(&self) -> Leased<'_> {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Leased { lane: self, _place: None }
+    }
+
+    /// Leases it once another stream, or another of these `connections`, can be had.
+    pub async fn lease_secure<'a>(&'a self, connections: &'a Semaphore) -> Leased<'a> {
+        // Counted from here on: those who wait for the first reply will be on its connection.
+        let mut leased = self.lease();
+        leased._place = self.place(connections).await;
+        leased
+    }
+
+    async fn place<'a>(&'a self, connections: &'a Semaphore) -> Option<SemaphorePermit<'a>> {
+        loop {
+            // Registered before the look, so that a reply between the two is not missed.
+            let known = self.known.notified();
+            match self.spoken.load(Ordering::Relaxed) {
+                // The semaphores are never closed.
+                HTTP_1 => return connections.acquire().await.ok(),
+                HTTP_2 => return None,
+                _ => (),
+            }
+            tokio::select! {
+                place = self.first.acquire() => return place.ok(),
+                () = known => (),
+            }
+        }
+    }
+}
+
+impl Leased<'_> {
+    /// The client itself.
+    pub fn http(&self) -> &reqwest::Client {
+        &self.lane.http
+    }
+
+    /// Notes which HTTP a reply was in. Whether it is one whose connections have many streams.
+    pub fn note(&self, version: Version) -> bool {
+        let has_streams = version == Version::HTTP_2;
+        self.lane.spoken.store(if has_streams { HTTP_2 } else { HTTP_1 }, Ordering::Relaxed);
+        self.lane.known.notify_waiters();
+        has_streams
+    }
+
+    /// Notes that there was no reply.
+    pub fn forget(&self) {
+        self.lane.spoken.store(UNKNOWN, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Leased<'_> {
+    fn drop(&mut self) {
+        self.lane.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Before the first reply: each may open a connection.
+const FIRST_MAX: usize = 4;
+
+const UNKNOWN: u8 = 0;
+const HTTP_1: u8 = 1;
+const HTTP_2: u8 = 2;
