@@ -164,8 +164,10 @@ fn builder(config: &ConsulConfig, tls: &ClientConfig, costs: &Costs) -> reqwest:
         .tls_backend_preconfigured(tls.clone())
         .user_agent(concat!("fingerpost/", env!("CARGO_PKG_VERSION")))
         .connector_layer(counting)
-        // More than are in use are kept for a moment only: Consul counts those that are idle too.
+        // Consul counts connections that are idle too, and there may be more than requests: one
+        // that is opened while another becomes free is not needed any more.
         .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(config.connections_spare)
 }
 
 fn base(text: &str) -> Result<Url, AddressError> {

@@ -37,11 +37,12 @@ use tracing::{debug, info};
 
 use crate::config::ConsulConfig;
 use crate::consul::address::{Address, AddressError};
+use crate::consul::addresses::Addresses;
 use crate::consul::client::terms::Terms;
 use crate::consul::fetch::{Answer, FetchError, fetch};
 use crate::consul::index::{Index, Position};
 use crate::consul::lane::Leased;
-use crate::consul::tls::{self, TlsError};
+use crate::consul::tls::TlsError;
 use crate::consul::token::{Token, TokenError};
 use crate::metrics::CostMetrics;
 
@@ -119,8 +120,7 @@ pub enum SetupError {
 }
 
 struct Shared {
-    /// Never empty.
-    addresses: Vec<Address>,
+    addresses: Addresses,
     /// The address to ask first.
     current: AtomicUsize,
     token: Token,
@@ -153,14 +153,8 @@ impl Client {
     ///
     /// Fails when a file cannot be read, or when an address is none.
     pub fn new(config: &ConsulConfig) -> Result<Self, SetupError> {
-        let secure = config.addresses.iter().any(Address::is_secure);
-        let tls = if secure { tls::configured(config)? } else { tls::unused()? };
         let costs = Costs::default();
-        let addresses = config
-            .addresses
-            .iter()
-            .map(|address| Address::new(address, config, &tls, &costs))
-            .collect::<Result<_, _>>()?;
+        let addresses = Addresses::new(config, Arc::clone(&costs))?;
         let http_auth = config.http_auth.as_ref().map(|auth| {
             let auth = auth.reveal();
             let (user, password) = auth.split_once(':').unwrap_or((auth, ""));
@@ -259,14 +253,14 @@ impl Client {
         terms: impl Fn(usize) -> Terms,
     ) -> Result<Reply<T>, FetchError> {
         let _place = self.0.take(place).await?;
-        let addresses = &self.0.addresses;
+        let addresses = self.0.addresses.current();
         let first = self.0.current.load(Ordering::Relaxed);
         let mut failures = 0;
         loop {
             let address = (first + failures) % addresses.len();
-            match self.0.attempt(ask, address, terms(address)).await {
+            match self.0.attempt(ask, (address, &addresses[address]), terms(address)).await {
                 Ok(reply) => {
-                    self.settle(first, address);
+                    self.settle(first, address, &addresses);
                     return Ok(reply);
                 }
                 Err(error) if error.is_of_address() && failures + 1 < addresses.len() => {
@@ -285,13 +279,13 @@ impl Client {
 
     /// The addresses in the order in which they are tried, for a log line.
     pub fn labels(&self) -> String {
-        let labels: Vec<_> = self.0.addresses.iter().map(Address::label).collect();
-        labels.join(", ")
+        let addresses = self.0.addresses.current();
+        addresses.iter().map(Address::label).collect::<Vec<_>>().join(", ")
     }
 
     /// Stays with the address that works, unless another request has chosen one meanwhile.
-    fn settle(&self, first: usize, address: usize) {
-        let Shared { current, addresses, .. } = &*self.0;
+    fn settle(&self, first: usize, address: usize, addresses: &[Address]) {
+        let current = &self.0.current;
         let settled = first != address
             && current
                 .compare_exchange(first, address, Ordering::Relaxed, Ordering::Relaxed)
@@ -345,12 +339,12 @@ impl Shared {
     async fn attempt<T: Send + 'static>(
         &self,
         ask: &Ask<T>,
-        address: usize,
+        (place, address): (usize, &Address),
         terms: Terms,
     ) -> Result<Reply<T>, FetchError> {
         let deadline = terms.deadline(self.timeout);
         let crowded = |_| FetchError::Crowded { after: self.timeout };
-        let leasing = time::timeout(self.timeout, self.addresses[address].lease());
+        let leasing = time::timeout(self.timeout, address.lease());
         let lease = leasing.await.map_err(crowded)?;
         let token = self.token.header();
         let mut request = lease.http().get(self.url(ask, address, terms));
@@ -372,6 +366,7 @@ impl Shared {
             }
             let bytes = body.len();
             let value = parse(ask.parse, body).await?;
+            let address = place;
             Ok(Reply { value, index, known_leader, last_contact_ms, address, bytes, arrived })
         };
         let read = reading.await.map_err(|error| self.without_secrets(error, token.as_ref()));
@@ -381,8 +376,8 @@ impl Shared {
         read
     }
 
-    fn url<T>(&self, ask: &Ask<T>, address: usize, terms: Terms) -> Url {
-        let mut url = self.addresses[address].url(&ask.path);
+    fn url<T>(&self, ask: &Ask<T>, address: &Address, terms: Terms) -> Url {
+        let mut url = address.url(&ask.path);
         let Scope::Datacenter(datacenter) = &ask.scope else { return url };
 
         let mut query = url.query_pairs_mut();
@@ -420,8 +415,7 @@ impl<T> Reply<T> {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let labels: Vec<_> = self.0.addresses.iter().map(Address::label).collect();
-        f.debug_struct("Client").field("addresses", &labels).finish_non_exhaustive()
+        f.debug_struct("Client").field("addresses", &self.labels()).finish_non_exhaustive()
     }
 }
 

@@ -2,7 +2,7 @@
 //! queries, and fetches what is not watched when an answer lacks it.
 //!
 //! ```text
-//!   address, tls, token -> client -> fetch      one request, bounded in time and bytes
+//!   addresses, tls, token -> client -> fetch    one request, bounded in time and bytes
 //!   api                                         what is asked, and what the JSON means
 //!   index, backoff, watch                       one blocking query, for ever
 //!   roster, lists, failing -> watches           who is watched; whose watch hears nothing
@@ -18,6 +18,7 @@
 //! what is asked of us.
 
 pub mod address;
+pub mod addresses;
 pub mod api;
 pub mod backoff;
 pub mod check;

@@ -7,6 +7,7 @@
 
 mod support;
 
+mod access;
 mod checking;
 mod cli;
 mod connections;

@@ -26,6 +26,15 @@ impl Authority {
         Self { folder, issuer: Issuer::new(params, key) }
     }
 
+    /// Another authority in the same files: nobody trusts the first any more.
+    pub fn replace(&mut self) {
+        let other = Self::new();
+        std::fs::copy(other.path("ca.pem"), self.path("ca.pem")).unwrap();
+        self.issuer = other.issuer;
+        self.issue("server", SERVER);
+        self.issue("client", CLIENT);
+    }
+
     /// Where the file `name` is, or would be.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
@@ -43,7 +52,7 @@ impl Authority {
     /// What a Consul is configured with that calls itself `server.dc1.consul`, and whose clients
     /// must show a certificate of this authority.
     pub fn consul(&self) -> Value {
-        self.issue("server", "server.dc1.consul");
+        self.issue("server", SERVER);
         json!({
             "ca_file": self.path("ca.pem"),
             "cert_file": self.path("server.pem"),
@@ -54,13 +63,16 @@ impl Authority {
 
     /// What a client of that Consul is configured with, at `https`.
     pub fn client(&self, https: std::net::SocketAddr) -> Config {
-        self.issue("client", "client.dc1.consul");
+        self.issue("client", CLIENT);
         let mut config = Config::default();
         config.consul.addresses = vec![ConsulAddress::Http(format!("https://{https}"))];
         config.consul.ca_file = Some(self.path("ca.pem"));
         config.consul.cert_file = Some(self.path("client.pem"));
         config.consul.key_file = Some(self.path("client.key"));
-        config.consul.tls_server_name = Some("server.dc1.consul".to_owned());
+        config.consul.tls_server_name = Some(SERVER.to_owned());
         config
     }
 }
+
+const SERVER: &str = "server.dc1.consul";
+const CLIENT: &str = "client.dc1.consul";
