@@ -33,7 +33,7 @@ use thiserror::Error;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::spawn_blocking;
 use tokio::time::{self, Instant};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::config::ConsulConfig;
 use crate::consul::address::{Address, AddressError};
@@ -140,6 +140,8 @@ struct Shared {
     has_ended: AtomicBool,
     /// Whether the last reply was a stream of a connection that has many.
     has_streams: AtomicBool,
+    /// Whether the log knows that Consul hides something.
+    is_filtered: AtomicBool,
     /// New connections in a row that were closed at once.
     refusals: AtomicUsize,
     /// Counts what we cost Consul, once there is somebody who wants to know.
@@ -177,6 +179,7 @@ impl Client {
             since: Instant::now(),
             has_ended: AtomicBool::new(false),
             has_streams: AtomicBool::new(false),
+            is_filtered: AtomicBool::new(false),
             refusals: AtomicUsize::new(0),
             costs,
         })))
@@ -317,9 +320,15 @@ impl Shared {
     }
 
     /// Learns from a reply, or from its absence, what the connections are like.
-    fn note(&self, lease: &Leased<'_>, answer: &Result<Answer, FetchError>) {
+    fn note(&self, endpoint: &str, lease: &Leased<'_>, answer: &Result<Answer, FetchError>) {
         match answer {
             Ok(answer) => {
+                if let Some(costs) = self.costs.get() {
+                    costs.set_filtered(endpoint, answer.is_filtered);
+                }
+                if answer.is_filtered && !self.is_filtered.swap(true, Ordering::Relaxed) {
+                    warn!(endpoint, "consul hides from the token what it may not read");
+                }
                 self.has_streams.store(lease.note(answer.version), Ordering::Relaxed);
                 if answer.is_first {
                     self.refusals.store(0, Ordering::Relaxed);
@@ -359,7 +368,7 @@ impl Shared {
         }
         let reading = async {
             let answer = fetch(request, deadline, self.response_bytes_max).await;
-            self.note(&lease, &answer);
+            self.note(ask.endpoint, &lease, &answer);
             let Answer { body, index, known_leader, last_contact_ms, arrived, .. } = answer?;
             if known_leader == Some(false) && !terms.believe(last_contact_ms) {
                 return Err(FetchError::NoLeader);

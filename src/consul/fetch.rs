@@ -30,6 +30,9 @@ pub struct Answer {
     pub known_leader: Option<bool>,
     /// How long ago the answering server heard of the leader.
     pub last_contact_ms: Option<u64>,
+    /// Whether the token may not read all that there is. Consul before 1.11 never says so, and none
+    /// does to whoever has no token.
+    pub is_filtered: bool,
     /// When the last byte of the body was in.
     pub arrived: Instant,
     /// Whether a connection was opened for it.
@@ -201,6 +204,7 @@ async fn exchange(request: RequestBuilder, bytes_max: usize) -> Result<Answer, F
         index: text(headers, "x-consul-index").and_then(Index::from_header),
         known_leader: text(headers, "x-consul-knownleader").and_then(|text| text.parse().ok()),
         last_contact_ms: text(headers, "x-consul-lastcontact").and_then(|text| text.parse().ok()),
+        is_filtered: text(headers, "x-consul-results-filtered-by-acls") == Some("true"),
         arrived: Instant::now(),
         is_first: OPENED.with(Cell::get),
         version: response.version(),

@@ -1,6 +1,6 @@
 //! What we cost Consul: requests, connections, bytes.
 
-use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 use crate::metrics::{add, counter};
 
@@ -13,6 +13,7 @@ pub struct CostMetrics {
     pub refusals: IntCounter,
     requests: IntCounterVec,
     bytes: IntCounterVec,
+    filtered: IntGaugeVec,
 }
 
 impl CostMetrics {
@@ -42,7 +43,18 @@ impl CostMetrics {
                 &["endpoint"],
             )?,
         )?;
+        let filtered = add(
+            registry,
+            IntGaugeVec::new(
+                Opts::new(
+                    "fingerpost_consul_results_filtered",
+                    "1 while Consul's last reply left out what the token may not read.",
+                ),
+                &["endpoint"],
+            )?,
+        )?;
         for endpoint in ENDPOINTS {
+            filtered.with_label_values(&[endpoint]);
             bytes.with_label_values(&[endpoint]);
             for outcome in [CAME, FAILED] {
                 requests.with_label_values(&[endpoint, outcome]);
@@ -58,7 +70,18 @@ impl CostMetrics {
             "fingerpost_consul_connections_refused_total",
             "New connections that Consul closed at once, as it does past its limit.",
         )?;
-        Ok(Self { connections, refusals, requests, bytes })
+        Ok(Self { connections, refusals, requests, bytes, filtered })
+    }
+
+    /// Notes whether the last reply of an endpoint left something out.
+    pub fn set_filtered(&self, endpoint: &str, is_filtered: bool) {
+        self.filtered.with_label_values(&[endpoint]).set(i64::from(is_filtered));
+    }
+
+    /// The endpoints whose last reply left something out.
+    pub fn filtered(&self) -> impl Iterator<Item = &'static str> {
+        let is_filtered = |endpoint: &&str| self.filtered.with_label_values(&[endpoint]).get() > 0;
+        ENDPOINTS.into_iter().filter(is_filtered)
     }
 
     /// Counts a request that ended, with so many bytes or with none that count.

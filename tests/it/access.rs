@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use fingerpost::app::Origin;
-use fingerpost::config::Config;
+use fingerpost::config::{Config, ConsulAddress, Secret};
 use fingerpost::consul::Client;
 use serde_json::{Value, json};
 
@@ -12,9 +12,11 @@ use crate::support::authority::Authority;
 use crate::support::choose_crypto;
 use crate::support::consul::Consul;
 use crate::support::dns::addresses;
+use crate::support::fake_consul::Reply;
 use crate::support::metrics::{scrape, value};
 use crate::support::server::Server;
 
+use crate::support::stage::{self, SERVICES, list};
 use crate::support::wait::eventually;
 
 /// What the README gives the token.
@@ -85,6 +87,56 @@ async fn tokens_and_certificates_are_followed_as_they_are_renewed() {
     eventually("a change is heard of the other authority", async || has("10.0.0.3").await).await;
     let hears = async || value(&scrape(&server).await, "fingerpost_consul_watches_failing") == 0.0;
     eventually("every watch hears", hears).await;
+}
+
+#[tokio::test]
+async fn a_token_that_sees_nothing_is_told_from_an_empty_catalogue() {
+    let acl = json!({ "enabled": true, "default_policy": "deny", "tokens": { "master": MASTER } });
+    let Some(consul) = Consul::start_with(json!({ "acl": acl })).await else { return };
+    choose_crypto();
+    register(&consul, "10.0.0.1").await;
+    let nodes = r#"node_prefix "" { policy = "read" }"#;
+    consul.put("/v1/acl/policy", &json!({ "Name": "nodes", "Rules": nodes })).await;
+    let (_, secret) = token(&consul, "nodes").await;
+    let mut config = Config::default();
+    config.consul.addresses = vec![ConsulAddress::Http(consul.url(""))];
+    config.consul.token = Some(Secret::new(secret));
+    let client = Client::new(&config.consul).unwrap();
+    let server = Server::start(config, Origin::Consul(client));
+    server.ready().await;
+    let expected = "ready\n\
+                    dc1: services 0, nodes 2\n\
+                    dc1: no services are shown; does the token have service:read?\n";
+    assert_eq!(verbose(&server).await, expected);
+}
+
+#[tokio::test]
+async fn what_consul_says_it_hides_is_shown() {
+    let consul = stage::consul(&["web"]).await;
+    let filtered = |index| {
+        let reply = Reply::ok(index, &json!({ "web": [] }));
+        reply.header("X-Consul-Results-Filtered-By-Acls", "true")
+    };
+    consul.script(SERVICES, filtered(10));
+    let server = stage::serve(stage::config(&consul)).await;
+    let services = "fingerpost_consul_results_filtered{endpoint=\"catalog/services\"}";
+    let is_filtered = async || value(&scrape(&server).await, services);
+    assert_eq!(is_filtered().await, 1.0);
+    let expected = "ready\n\
+                    dc1: services 1, nodes 1\n\
+                    Consul hides a part of catalog/services from the token\n";
+    assert_eq!(verbose(&server).await, expected);
+
+    // With more rights the next reply has all.
+    list(&consul, 11, &["web", "db"]);
+    eventually("nothing is hidden any more", async || is_filtered().await == 0.0).await;
+    let expected = "ready\ndc1: services 2, nodes 1\n";
+    eventually("both are there", async || verbose(&server).await == expected).await;
+}
+
+async fn verbose(server: &Server) -> String {
+    let url = format!("http://{}/ready?verbose", server.admin());
+    reqwest::get(url).await.unwrap().text().await.unwrap()
 }
 
 async fn delete(consul: &Consul, path: &str) {
