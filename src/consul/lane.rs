@@ -116,3 +116,73 @@ const FIRST_MAX: usize = 4;
 const UNKNOWN: u8 = 0;
 const HTTP_1: u8 = 1;
 const HTTP_2: u8 = 2;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::Semaphore;
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    /// A lane that ten requests want, and those of them that have it.
+    struct Queue {
+        lane: Arc<Lane>,
+        begun: Arc<AtomicUsize>,
+        _tasks: JoinSet<()>,
+    }
+
+    impl Queue {
+        fn new(connections: usize) -> Self {
+            let builder = reqwest::Client::builder()
+                .tls_backend_preconfigured(crate::consul::tls::unused().unwrap());
+            let lane = Arc::new(Lane::new(builder).unwrap());
+            let connections = Arc::new(Semaphore::new(connections));
+            let begun = Arc::new(AtomicUsize::new(0));
+            let mut tasks = JoinSet::new();
+            for _ in 0..10 {
+                let (lane, begun) = (Arc::clone(&lane), Arc::clone(&begun));
+                let connections = Arc::clone(&connections);
+                tasks.spawn(async move {
+                    let _leased = lane.lease_secure(&connections).await;
+                    begun.fetch_add(1, Ordering::Relaxed);
+                    std::future::pending::<()>().await;
+                });
+            }
+            Self { lane, begun, _tasks: tasks }
+        }
+
+        /// How many have begun once all had their turn.
+        async fn begun(&self) -> usize {
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            self.begun.load(Ordering::Relaxed)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_few_find_out_whether_all_can_share_a_connection() {
+        let queue = Queue::new(0);
+        assert_eq!((queue.begun().await, queue.lane.open()), (4, 10));
+        queue.lane.lease().note(Version::HTTP_2);
+        assert_eq!(queue.begun().await, 10);
+    }
+
+    #[tokio::test]
+    async fn where_each_takes_a_connection_there_are_so_many() {
+        let queue = Queue::new(3);
+        assert_eq!(queue.begun().await, 4);
+        queue.lane.lease().note(Version::HTTP_11);
+        assert_eq!(queue.begun().await, 4 + 3);
+    }
+
+    #[tokio::test]
+    async fn after_a_failure_it_is_found_out_again() {
+        let queue = Queue::new(0);
+        queue.lane.lease().note(Version::HTTP_2);
+        queue.lane.lease().forget();
+        assert_eq!(queue.begun().await, 4);
+    }
+}
