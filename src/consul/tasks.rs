@@ -210,8 +210,13 @@ impl Tasks {
                 Event::Failed { failures, error } => {
                     (Said::Failed { watched, failures, error }, Instant::now())
                 }
-                // Nobody but its watch tells of a list; a service may have been fetched meanwhile.
-                Event::Same(_) if watched.is_list() => return,
+                // Nobody but its watch tells of these lists. A service may have been fetched
+                // meanwhile; and a list of queries that is not heard is forgotten.
+                Event::Same(_)
+                    if matches!(watched, Watched::Nodes { .. } | Watched::Services { .. }) =>
+                {
+                    return;
+                }
                 Event::Same(round) | Event::Value(round) => {
                     (Said::Change(change(round.value), Some(round.read)), round.arrived)
                 }
