@@ -24,6 +24,7 @@ pub mod terms;
 
 use std::fmt;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -339,7 +340,7 @@ impl Shared {
                 self.refusals.fetch_add(1, Ordering::Relaxed);
                 self.costs.get().iter().for_each(|costs| costs.refusals.inc());
             }
-            Err(error) if error.is_of_address() => lease.forget(),
+            Err(error) if error.is_of_connection() => lease.forget(),
             Err(_) => (),
         }
     }
@@ -354,7 +355,7 @@ impl Shared {
         let deadline = terms.deadline(self.timeout);
         let crowded = |_| FetchError::Crowded { after: self.timeout };
         let leasing = time::timeout(self.timeout, address.lease());
-        let lease = leasing.await.map_err(crowded)?;
+        let mut lease = leasing.await.map_err(crowded)?;
         let token = self.token.header();
         let mut request = lease.http().get(self.url(ask, address, terms));
         if let Some(token) = &token {
@@ -367,7 +368,14 @@ impl Shared {
             request = request.basic_auth(user, Some(password));
         }
         let reading = async {
-            let answer = fetch(request, deadline, self.response_bytes_max).await;
+            let mut fetching = pin!(fetch(request, deadline, self.response_bytes_max));
+            let answer = match time::timeout(SETTLED, &mut fetching).await {
+                Ok(answer) => answer,
+                Err(_) => {
+                    lease.settle();
+                    fetching.await
+                }
+            };
             self.note(ask.endpoint, &lease, &answer);
             let Answer { body, index, known_leader, last_contact_ms, arrived, .. } = answer?;
             if known_leader == Some(false) && !terms.believe(last_contact_ms) {
@@ -446,6 +454,9 @@ async fn parse<T: Send + 'static>(
     };
     parsed.map_err(FetchError::Body)
 }
+
+/// Within this time a connection is open, if it ever will be.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// New connections closed at once, in a row, that are no accident.
 const REFUSALS_MIN: usize = 2;

@@ -124,6 +124,11 @@ impl FetchError {
         }
     }
 
+    /// Whether the connection is of no use any more.
+    pub fn is_of_connection(&self) -> bool {
+        matches!(self, Self::Connect(_) | Self::Cut(_) | Self::Exchange(_) | Self::Refused(_))
+    }
+
     /// Whether this is what a cluster without a leader says to a question from the beginning.
     pub fn is_of_leader(&self) -> bool {
         match self {

@@ -30,8 +30,10 @@ pub struct Lane {
 /// A lane chosen for one request; counts as open until dropped.
 pub struct Leased<'a> {
     lane: &'a Lane,
-    /// Where a request takes more than a stream.
-    _place: Option<SemaphorePermit<'a>>,
+    /// Where a request takes a connection.
+    _connection: Option<SemaphorePermit<'a>>,
+    /// Where it is one of the first, until it has a connection.
+    first: Option<SemaphorePermit<'a>>,
 }
 
 impl Lane {
@@ -55,31 +57,26 @@ impl Lane {
     /// Leases it at once, whatever its connections.
     pub fn lease(&self) -> Leased<'_> {
         self.open.fetch_add(1, Ordering::Relaxed);
-        Leased { lane: self, _place: None }
+        Leased { lane: self, _connection: None, first: None }
     }
 
     /// Leases it once another stream, or another of these `connections`, can be had.
     pub async fn lease_secure<'a>(&'a self, connections: &'a Semaphore) -> Leased<'a> {
         // Counted from here on: those who wait for the first reply will be on its connection.
         let mut leased = self.lease();
-        leased._place = self.place(connections).await;
-        leased
-    }
-
-    async fn place<'a>(&'a self, connections: &'a Semaphore) -> Option<SemaphorePermit<'a>> {
         loop {
             // Registered before the look, so that a reply between the two is not missed.
             let known = self.known.notified();
+            // The semaphores are never closed.
             match self.spoken.load(Ordering::Relaxed) {
-                // The semaphores are never closed.
-                HTTP_1 => return connections.acquire().await.ok(),
-                HTTP_2 => return None,
-                _ => (),
+                HTTP_1 => leased._connection = connections.acquire().await.ok(),
+                HTTP_2 => (),
+                _ => tokio::select! {
+                    place = self.first.acquire() => leased.first = place.ok(),
+                    () = known => continue,
+                },
             }
-            tokio::select! {
-                place = self.first.acquire() => return place.ok(),
-                () = known => (),
-            }
+            return leased;
         }
     }
 }
@@ -98,7 +95,12 @@ impl Leased<'_> {
         has_streams
     }
 
-    /// Notes that there was no reply.
+    /// Notes that its connection has been opened, though nothing came: Consul holds a query.
+    pub fn settle(&mut self) {
+        self.first = None;
+    }
+
+    /// Notes that the connection broke.
     pub fn forget(&self) {
         self.lane.spoken.store(UNKNOWN, Ordering::Relaxed);
     }
@@ -135,13 +137,17 @@ mod tests {
 
     impl Queue {
         fn new(connections: usize) -> Self {
+            Self::of(10, connections)
+        }
+
+        fn of(count: usize, connections: usize) -> Self {
             let builder = reqwest::Client::builder()
                 .tls_backend_preconfigured(crate::consul::tls::unused().unwrap());
             let lane = Arc::new(Lane::new(builder).unwrap());
             let connections = Arc::new(Semaphore::new(connections));
             let begun = Arc::new(AtomicUsize::new(0));
             let mut tasks = JoinSet::new();
-            for _ in 0..10 {
+            for _ in 0..count {
                 let (lane, begun) = (Arc::clone(&lane), Arc::clone(&begun));
                 let connections = Arc::clone(&connections);
                 tasks.spawn(async move {
@@ -168,6 +174,18 @@ mod tests {
         assert_eq!((queue.begun().await, queue.lane.open()), (4, 10));
         queue.lane.lease().note(Version::HTTP_2);
         assert_eq!(queue.begun().await, 10);
+    }
+
+    #[tokio::test]
+    async fn who_has_a_connection_and_waits_holds_up_nobody() {
+        let lane = Queue::of(0, 0).lane;
+        let none = Semaphore::new(0);
+        let mut leased = Vec::new();
+        for _ in 0..FIRST_MAX {
+            leased.push(lane.lease_secure(&none).await);
+        }
+        leased[0].settle();
+        lane.lease_secure(&none).await;
     }
 
     #[tokio::test]
