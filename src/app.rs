@@ -61,6 +61,16 @@ pub enum Origin {
     Fixed(Vec<Change>),
 }
 
+impl Origin {
+    /// Who asks Consul, where that is where it comes from.
+    fn client(&self) -> Option<consul::Client> {
+        match self {
+            Self::Consul(client) => Some(client.clone()),
+            Self::File { .. } | Self::Fixed(_) => None,
+        }
+    }
+}
+
 /// The program, with every socket open and nothing running.
 #[derive(Debug)]
 pub struct App {
@@ -173,6 +183,7 @@ impl App {
         let operator = Admin::new(Arc::clone(&front.store), front.metrics.clone());
         let mut serving = parts.spawn(operator.serve(admin, parts_cancel.clone()));
         let grace = config.shutdown_grace;
+        let client = origin.client();
         let source = Source { origin, publisher, demands: served.source, clock: front.clock };
         let workers = start_listeners(listeners, &config.dns, &front)?;
         let forwarding = forward(&config, &front.metrics, served.forwarder, parts_cancel.clone());
@@ -189,6 +200,7 @@ impl App {
             ended = &mut serving => Err(broken("the admin port", ended.err())),
         };
         info!(?grace, "stopping");
+        client.iter().for_each(consul::Client::hold_no_more);
         let stopped = async {
             front.cancel.cancel();
             join(workers).await;

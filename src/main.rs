@@ -70,6 +70,9 @@ struct Verify {
     /// Where the server answers DNS [default: the first of dns.listen].
     #[arg(long, value_name = "ADDR:PORT")]
     server: Option<SocketAddr>,
+    /// Where its admin port is, which tells what it holds [default: admin.listen, without --server].
+    #[arg(long, value_name = "ADDR:PORT")]
+    admin: Option<SocketAddr>,
     /// Consul's address; repeat it, and the next one is tried when one fails.
     #[arg(long, value_name = "URL")]
     consul: Vec<String>,
@@ -110,6 +113,7 @@ fn main() -> ExitCode {
                 config: verify.config,
                 consul: verify.consul,
                 server: verify.server,
+                admin: verify.admin,
                 datacenters: verify.datacenter,
             };
             cli::verify::run(&terms, env, out, err)

@@ -2,16 +2,19 @@
 //!
 //! ```text
 //!   GET /health    200 while the process runs
-//!   GET /ready     200 once nothing is pending, and from then on; else 503 and what is, by line
+//!   GET /ready     200 once nothing is pending, and from then on; else 503 and what is, by line;
+//!                  with ?verbose what there is, and what Consul does not show
 //!   GET /metrics   Prometheus' text format
 //! ```
 //! It reads the store and the metrics, and knows neither Consul nor the listeners.
+
+mod verbose;
 
 use std::io;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -54,14 +57,20 @@ async fn health() -> &'static str {
     "ok\n"
 }
 
-async fn ready(State(admin): State<Admin>) -> Response {
-    let pending = admin.store.pending.load();
-    if pending.0.is_empty() {
-        return "ready\n".into_response();
+async fn ready(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
+    let mut lines = admin.store.pending.load().0.clone();
+    let status = match lines.is_empty() {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    if lines.is_empty() {
+        lines.push("ready".to_owned());
     }
-    let mut lines = pending.0.join("\n");
-    lines.push('\n');
-    (StatusCode::SERVICE_UNAVAILABLE, lines).into_response()
+    if query.is_some_and(|query| query.split('&').any(|word| word == "verbose")) {
+        lines.extend(verbose::lines(&admin.store.snapshot.load(), &admin.metrics.cost));
+    }
+    lines.push(String::new());
+    (status, lines.join("\n")).into_response()
 }
 
 async fn metrics(State(admin): State<Admin>) -> Response {

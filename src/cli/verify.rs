@@ -9,6 +9,7 @@
 //! change in between is no difference. Nothing here is of use to a server; it asks as any client.
 
 pub mod expected;
+pub mod held;
 pub mod question;
 pub mod server;
 
@@ -41,6 +42,8 @@ pub struct Terms {
     pub consul: Vec<String>,
     /// Where the server answers DNS; `None` is the first of `dns.listen`.
     pub server: Option<SocketAddr>,
+    /// Where its admin port is; `None` is `admin.listen`, unless `server` is given.
+    pub admin: Option<SocketAddr>,
     /// The datacenters; none is the server's own.
     pub datacenters: Vec<String>,
 }
@@ -113,7 +116,9 @@ async fn verify(
         anyhow::bail!("Consul knows no datacenter {unknown}");
     }
     let expected = Expected::new(config, &local, names)?;
-    let mut visit = Visit { config, client, expected, server: Server::new(address) };
+    let own = || terms.server.is_none().then(|| reachable(config.admin.listen));
+    let admin = terms.admin.or_else(own);
+    let mut visit = Visit { config, client, expected, server: Server::new(address), admin };
     visit.greet().await?;
     let mut differences = 0;
     for datacenter in &datacenters {
@@ -122,18 +127,23 @@ async fn verify(
     Ok(differences)
 }
 
-/// The listener that is asked, as a client of this machine reaches it.
+/// The listener that is asked.
 fn listener(config: &Config) -> anyhow::Result<SocketAddr> {
     let listen = *config.dns.listen.first().context("dns.listen is empty")?;
     if listen.port() == 0 {
         anyhow::bail!("dns.listen has port 0: say with --server where the server answers");
     }
+    Ok(reachable(listen))
+}
+
+/// As a client of this machine reaches it.
+fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
-    Ok(SocketAddr::new(ip, listen.port()))
+    SocketAddr::new(ip, listen.port())
 }
 
 /// The datacenter that the server takes for its own.
@@ -171,6 +181,7 @@ struct Visit<'c> {
     client: Client,
     expected: Expected,
     server: Server,
+    admin: Option<SocketAddr>,
 }
 
 impl Visit<'_> {
@@ -196,8 +207,16 @@ impl Visit<'_> {
         for subject in &listed {
             self.read_instances(datacenter, subject).await?;
         }
+        let held = match self.admin {
+            Some(admin) => held::subjects(admin, datacenter).await,
+            None => Ok(BTreeSet::new()),
+        };
+        let held = held.unwrap_or_else(|error| {
+            writeln!(err, "{error:#}; names that Consul lacks are not looked for").ok();
+            BTreeSet::new()
+        });
         let mut differences = Differences::new();
-        for subject in &listed {
+        for subject in listed.union(&held) {
             differences.extend(self.compare(datacenter, subject, &BTreeSet::new()).await?);
         }
 

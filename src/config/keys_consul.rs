@@ -108,8 +108,9 @@ pub static KEYS: &[Key] = &[
     ),
     Key::new(
         "consul.wait",
-        r#""30s""#,
-        "How long Consul may hold a blocking query.",
+        r#""60s""#,
+        "How long Consul may hold a blocking query: ten seconds in the first minute, half of this \
+         or more from then on.",
         Kind::Duration {
             min: Duration::from_secs(1),
             max: Duration::from_secs(600),
@@ -129,7 +130,7 @@ pub static KEYS: &[Key] = &[
     Key::new(
         "consul.connections_max",
         "80",
-        "Requests to Consul open at once, blocking ones included.",
+        "Requests to Consul open at once, blocking ones included; each has a connection.",
         Kind::Whole {
             min: 8,
             max: 10_000,
@@ -144,6 +145,17 @@ pub static KEYS: &[Key] = &[
             min: 2,
             max: 9999,
             put: |config, value| config.consul.connections_spare = value,
+        },
+    ),
+    Key::new(
+        "consul.streams_max",
+        "2000",
+        "The same over HTTPS, where HTTP/2 has 200 of them on a connection; at least 3 more than \
+         `connections_spare`.",
+        Kind::Whole {
+            min: 8,
+            max: 100_000,
+            put: |config, value| config.consul.streams_max = value,
         },
     ),
     Key::new(

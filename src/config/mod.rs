@@ -205,6 +205,8 @@ pub struct ConsulConfig {
     pub connections_max: usize,
     /// Of these, kept free for queries that do not block. At least 2, and 3 less than the whole.
     pub connections_spare: usize,
+    /// Requests open at once where each is a stream of HTTP/2. Between 8 and 100,000.
+    pub streams_max: usize,
     /// The largest reply of Consul's that is read, in bytes.
     pub response_bytes_max: usize,
     /// The first pause after a failure; it doubles up to `backoff_max`.

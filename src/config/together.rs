@@ -45,6 +45,7 @@ pub fn check(config: &Config, standing: &Standing<'_>) -> Vec<Mistake> {
     mistakes.extend(certificate(config, standing));
     mistakes.extend(backoff(config, standing));
     mistakes.extend(connections(config, standing));
+    mistakes.extend(streams(config, standing));
     mistakes.extend(listeners(config, standing));
     mistakes.extend(admin(config, standing));
     mistakes.extend(recursors(config, standing));
@@ -84,6 +85,16 @@ fn connections(config: &Config, standing: &Standing<'_>) -> Option<Mistake> {
     let below = format!("must be at least {WATCHES_MIN} below {whole}, which is {max}");
     let above = format!("must be at least {WATCHES_MIN} above {part}, which is {spare}");
     standing.mistake(part, below).or_else(|| standing.mistake(whole, above))
+}
+
+fn streams(config: &Config, standing: &Standing<'_>) -> Option<Mistake> {
+    let (part, whole) = ("consul.connections_spare", "consul.streams_max");
+    let (spare, max) = (config.consul.connections_spare, config.consul.streams_max);
+    if spare + WATCHES_MIN <= max || !standing.is_sound(&[part, whole]) {
+        return None;
+    }
+    let above = format!("must be at least {WATCHES_MIN} above {part}, which is {spare}");
+    standing.mistake(whole, above)
 }
 
 fn listeners(config: &Config, standing: &Standing<'_>) -> Option<Mistake> {
@@ -190,6 +201,11 @@ mod tests {
             (
                 "consul.connections_max = 10",
                 "f.toml:1: consul.connections_max = 10: \
+                 must be at least 3 above consul.connections_spare, which is 8",
+            ),
+            (
+                "consul.streams_max = 10",
+                "f.toml:1: consul.streams_max = 10: \
                  must be at least 3 above consul.connections_spare, which is 8",
             ),
             // a mistake of its own is told alone

@@ -7,7 +7,8 @@
 //! Knows nothing of tokens, parameters or replies.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
 
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -15,8 +16,13 @@ use reqwest::redirect::Policy;
 use rustls::ClientConfig;
 use thiserror::Error;
 use tokio::net::lookup_host;
+use tokio::sync::Semaphore;
+use tower::util::MapResponseLayer;
 
 use crate::config::{ConsulAddress, ConsulConfig};
+use crate::consul::client::Costs;
+use crate::consul::fetch;
+use crate::consul::lane::{Lane, Leased};
 
 /// An address with its connections.
 pub struct Address {
@@ -25,10 +31,9 @@ pub struct Address {
     base: Url,
     /// Never empty.
     lanes: Vec<Lane>,
+    /// Over TLS, those there may be where each request takes one. Elsewhere that is so anyway.
+    connections: Option<Semaphore>,
 }
-
-/// A client chosen for one request; counts as open until dropped.
-pub struct Leased<'a>(&'a Lane);
 
 /// Why an address cannot be used at all. For the operator to mend.
 #[derive(Debug, Error)]
@@ -40,12 +45,6 @@ pub enum AddressError {
     NoUrl { address: String },
     #[error("tls_server_name must be a host name, not {name:?}")]
     ServerName { name: String },
-}
-
-/// One reqwest client, which keeps a single HTTP/2 connection.
-struct Lane {
-    http: reqwest::Client,
-    open: AtomicUsize,
 }
 
 /// Resolves any name to the host that the operator configured.
@@ -65,6 +64,7 @@ impl Address {
         address: &ConsulAddress,
         config: &ConsulConfig,
         tls: &ClientConfig,
+        costs: &Costs,
     ) -> Result<Self, AddressError> {
         match address {
             ConsulAddress::Http(text) => {
@@ -76,22 +76,28 @@ impl Address {
                     _ => None,
                 };
                 // Without TLS there is no HTTP/2, and each request has a connection of its own.
-                let count = if secure { config.connections_max.div_ceil(STREAMS_MAX) } else { 1 };
+                let count = if secure { config.streams_max.div_ceil(STREAMS_MAX) } else { 1 };
                 let lanes = (0..count.max(1))
                     .map(|_| {
-                        let builder = builder(config, tls);
+                        let builder = builder(config, tls, costs);
                         Lane::new(match pinned.clone() {
                             Some(pinned) => builder.dns_resolver(pinned),
                             None => builder,
                         })
                     })
                     .collect::<Result<_, _>>()?;
-                Ok(Self { label, base, lanes })
+                let connections = secure.then(|| Semaphore::new(config.connections_max));
+                Ok(Self { label, base, lanes, connections })
             }
             ConsulAddress::Unix(path) => {
-                let lane = Lane::new(builder(config, tls).unix_socket(path.as_path()))?;
+                let lane = Lane::new(builder(config, tls, costs).unix_socket(path.as_path()))?;
                 let base = base("http://localhost")?;
-                Ok(Self { label: path.display().to_string(), base, lanes: vec![lane] })
+                Ok(Self {
+                    label: path.display().to_string(),
+                    base,
+                    lanes: vec![lane],
+                    connections: None,
+                })
             }
         }
     }
@@ -119,35 +125,16 @@ impl Address {
         url
     }
 
-    /// The client with the fewest requests open, for one more.
-    pub fn lease(&self) -> Leased<'_> {
-        let lane = self
-            .lanes
-            .iter()
-            .min_by_key(|lane| lane.open.load(Ordering::Relaxed))
-            .unwrap_or(&self.lanes[0]);
-        lane.open.fetch_add(1, Ordering::Relaxed);
-        Leased(lane)
-    }
-}
-
-impl Leased<'_> {
-    /// The client itself.
-    pub fn http(&self) -> &reqwest::Client {
-        &self.0.http
-    }
-}
-
-impl Drop for Leased<'_> {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Lane {
-    fn new(builder: reqwest::ClientBuilder) -> Result<Self, AddressError> {
-        let http = builder.build().map_err(AddressError::Http)?;
-        Ok(Self { http, open: AtomicUsize::new(0) })
+    /// A client for one more request, once there is room on a connection. Those that have one fill
+    /// up before another is opened.
+    pub async fn lease(&self) -> Leased<'_> {
+        let has_room = |lane: &&Lane| lane.open() < STREAMS_MAX;
+        let least = || self.lanes.iter().min_by_key(|lane| lane.open());
+        let lane = self.lanes.iter().find(has_room).or_else(least).unwrap_or(&self.lanes[0]);
+        match &self.connections {
+            Some(connections) => lane.lease_secure(connections).await,
+            None => lane.lease(),
+        }
     }
 }
 
@@ -161,7 +148,13 @@ impl Resolve for Pinned {
     }
 }
 
-fn builder(config: &ConsulConfig, tls: &ClientConfig) -> reqwest::ClientBuilder {
+fn builder(config: &ConsulConfig, tls: &ClientConfig, costs: &Costs) -> reqwest::ClientBuilder {
+    let costs = Arc::clone(costs);
+    let counting = MapResponseLayer::new(move |connection| {
+        costs.get().iter().for_each(|costs| costs.connections.inc());
+        fetch::note_opened();
+        connection
+    });
     reqwest::Client::builder()
         .connect_timeout(config.timeout)
         // Consul redirects browsers to its UI; for us that is a reply that is not JSON.
@@ -170,6 +163,11 @@ fn builder(config: &ConsulConfig, tls: &ClientConfig) -> reqwest::ClientBuilder 
         .no_proxy()
         .tls_backend_preconfigured(tls.clone())
         .user_agent(concat!("fingerpost/", env!("CARGO_PKG_VERSION")))
+        .connector_layer(counting)
+        // Consul counts connections that are idle too, and there may be more than requests: one
+        // that is opened while another becomes free is not needed any more.
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(config.connections_spare)
 }
 
 fn base(text: &str) -> Result<Url, AddressError> {
@@ -204,6 +202,9 @@ fn pin(base: &mut Url, name: &str) -> Result<Pinned, AddressError> {
     base.set_host(Some(name)).map_err(|_| bad())?;
     Ok(Pinned { host, port })
 }
+
+/// Longer than a watch rests between two rounds.
+const IDLE: Duration = Duration::from_secs(15);
 
 /// Requests per client. Past 250 streams of its one HTTP/2 connection, reqwest queues silently.
 const STREAMS_MAX: usize = 200;

@@ -40,39 +40,41 @@ pub struct NodeList {
 /// Consul: neither `?passing` nor `?tag` makes such a watch wake less often, and both would hide
 /// what other names need. Of [`Form::Query`] this is nothing: that is executed.
 pub fn health(datacenter: Option<&str>, form: Form, name: &str) -> Ask<Vec<Instance>> {
-    let of = |kind| ask(&["v1", "health", kind, name], datacenter, instances);
+    let of = |endpoint, kind| ask(endpoint, &["v1", "health", kind, name], datacenter, instances);
     match form {
-        Form::Connect => of("connect"),
-        Form::Ingress => of("ingress"),
+        Form::Connect => of("health/connect", "connect"),
+        Form::Ingress => of("health/ingress", "ingress"),
         Form::Peer => {
             let (service, peer) = name.split_once('.').unwrap_or((name, ""));
-            let asked = ask(&["v1", "health", "service", service], datacenter, exported);
+            let path = ["v1", "health", "service", service];
+            let asked = ask("health/service", &path, datacenter, exported);
             Ask { peer: Some(peer.to_owned()), ..asked }
         }
-        Form::Query | Form::Service => of("service"),
+        Form::Query | Form::Service => of("health/service", "service"),
     }
 }
 
 /// All services of a datacenter by name, each with its tags, both sorted.
 pub fn services(datacenter: Option<&str>) -> Ask<Vec<(String, Vec<String>)>> {
-    ask(&["v1", "catalog", "services"], datacenter, listing)
+    ask("catalog/services", &["v1", "catalog", "services"], datacenter, listing)
 }
 
 /// All nodes of a datacenter.
 pub fn nodes(datacenter: Option<&str>) -> Ask<NodeList> {
-    ask(&["v1", "catalog", "nodes"], datacenter, node_list)
+    ask("catalog/nodes", &["v1", "catalog", "nodes"], datacenter, node_list)
 }
 
 /// Each address of its own that a service's instances have, with node and ID, sorted.
 pub fn addresses(datacenter: Option<&str>, name: &str) -> Ask<Vec<(IpAddr, String, String)>> {
-    ask(&["v1", "catalog", "service", name], datacenter, own_addresses)
+    ask("catalog/service", &["v1", "catalog", "service", name], datacenter, own_addresses)
 }
 
 /// The names of all datacenters, sorted. Does not block and has no index: poll it.
 ///
 /// Consul's order is by distance, which changes with every measurement.
 pub fn datacenters() -> Ask<Vec<String>> {
-    Ask { scope: Scope::Agent, ..ask(&["v1", "catalog", "datacenters"], None, datacenter_names) }
+    let path = ["v1", "catalog", "datacenters"];
+    Ask { scope: Scope::Agent, ..ask("catalog/datacenters", &path, None, datacenter_names) }
 }
 
 #[derive(Default, Deserialize)]
@@ -253,11 +255,13 @@ fn port_number(port: Option<f64>) -> u16 {
 }
 
 fn ask<T>(
+    endpoint: &'static str,
     path: &[&str],
     datacenter: Option<&str>,
     parse: fn(&[u8]) -> Result<T, serde_json::Error>,
 ) -> Ask<T> {
     Ask {
+        endpoint,
         path: path.iter().map(|&segment| segment.to_owned()).collect(),
         scope: Scope::Datacenter(datacenter.map(str::to_owned)),
         peer: None,

@@ -19,28 +19,33 @@
 //!
 //! Knows nothing of what the JSON means; that comes with the [`Ask`].
 
+pub mod secrets;
+pub mod terms;
+
 use std::fmt;
 use std::net::IpAddr;
-use std::ops::RangeInclusive;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reqwest::Url;
-use reqwest::header::HeaderValue;
-use serde::de::Error as _;
 use thiserror::Error;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::spawn_blocking;
 use tokio::time::{self, Instant};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::config::ConsulConfig;
 use crate::consul::address::{Address, AddressError};
+use crate::consul::addresses::Addresses;
+use crate::consul::client::terms::Terms;
 use crate::consul::fetch::{Answer, FetchError, fetch};
 use crate::consul::index::{Index, Position};
-use crate::consul::tls::{self, TlsError};
+use crate::consul::lane::Leased;
+use crate::consul::tls::TlsError;
 use crate::consul::token::{Token, TokenError};
+use crate::metrics::CostMetrics;
 
 /// Talks to Consul. Cheap to clone; clones share connections, budget and the address in use.
 #[derive(Clone)]
@@ -48,6 +53,8 @@ pub struct Client(Arc<Shared>);
 
 /// A question to Consul, with how to read what comes back.
 pub struct Ask<T> {
+    /// What is counted: one of a fixed set of words, whatever is asked about.
+    pub endpoint: &'static str,
     /// The segments of the path, not encoded.
     pub path: Vec<String>,
     /// Whom it is about.
@@ -90,6 +97,8 @@ pub struct Reply<T> {
     pub known_leader: Option<bool>,
     /// How long ago the answering server heard of the leader.
     pub last_contact_ms: Option<u64>,
+    /// Whether it leaves out what the token may not read. Consul says so from 1.11 on.
+    pub is_filtered: bool,
     /// The place in the configured list of the address that replied, from 0.
     pub address: usize,
     /// The length of the body.
@@ -97,6 +106,9 @@ pub struct Reply<T> {
     /// When the last byte of the body was in.
     pub arrived: Instant,
 }
+
+/// Where it is counted what we cost Consul; empty until somebody wants to know.
+pub type Costs = Arc<OnceLock<CostMetrics>>;
 
 /// Why there is no client. For the operator to mend.
 #[derive(Debug, Error)]
@@ -111,8 +123,7 @@ pub enum SetupError {
 }
 
 struct Shared {
-    /// Never empty.
-    addresses: Vec<Address>,
+    addresses: Addresses,
     /// The address to ask first.
     current: AtomicUsize,
     token: Token,
@@ -126,6 +137,18 @@ struct Shared {
     response_bytes_max: usize,
     watches: Semaphore,
     spare: Semaphore,
+    /// When it was made.
+    since: Instant,
+    /// Whether no query is to be held any more.
+    has_ended: AtomicBool,
+    /// Whether the last reply was a stream of a connection that has many.
+    has_streams: AtomicBool,
+    /// Whether the log knows that Consul hides something.
+    is_filtered: AtomicBool,
+    /// New connections in a row that were closed at once.
+    refusals: AtomicUsize,
+    /// Counts what we cost Consul, once there is somebody who wants to know.
+    costs: Costs,
 }
 
 impl Client {
@@ -135,19 +158,14 @@ impl Client {
     ///
     /// Fails when a file cannot be read, or when an address is none.
     pub fn new(config: &ConsulConfig) -> Result<Self, SetupError> {
-        let secure = config.addresses.iter().any(Address::is_secure);
-        let tls = if secure { tls::configured(config)? } else { tls::unused()? };
-        let addresses = config
-            .addresses
-            .iter()
-            .map(|address| Address::new(address, config, &tls))
-            .collect::<Result<_, _>>()?;
+        let costs = Costs::default();
+        let addresses = Addresses::new(config, Arc::clone(&costs))?;
         let http_auth = config.http_auth.as_ref().map(|auth| {
             let auth = auth.reveal();
             let (user, password) = auth.split_once(':').unwrap_or((auth, ""));
             (user.to_owned(), password.to_owned())
         });
-        let watches = config.connections_max.saturating_sub(config.connections_spare);
+        let watches = watches_max(config);
         Ok(Self(Arc::new(Shared {
             addresses,
             current: AtomicUsize::new(0),
@@ -159,9 +177,41 @@ impl Client {
             wait: config.wait,
             timeout: config.timeout,
             response_bytes_max: config.response_bytes_max,
-            watches: Semaphore::new(watches.max(1)),
+            watches: Semaphore::new(watches),
             spare: Semaphore::new(config.connections_spare.max(1)),
+            since: Instant::now(),
+            has_ended: AtomicBool::new(false),
+            has_streams: AtomicBool::new(false),
+            is_filtered: AtomicBool::new(false),
+            refusals: AtomicUsize::new(0),
+            costs,
         })))
+    }
+
+    /// Whether what was asked last was a stream of a connection that has many.
+    pub fn has_streams(&self) -> bool {
+        self.0.has_streams.load(Ordering::Relaxed)
+    }
+
+    /// Whether Consul lets no more connections in, as far as was seen since it was asked last. One
+    /// may be closed for another reason; two in a row, and none let in between, are the limit.
+    pub fn take_refusals(&self) -> bool {
+        let refusals = self.0.refusals.load(Ordering::Relaxed);
+        let is_refused = refusals >= REFUSALS_MIN;
+        if is_refused {
+            self.0.refusals.store(0, Ordering::Relaxed);
+        }
+        is_refused
+    }
+
+    /// Lets no further query be held: it would keep its place at Consul after our end.
+    pub fn hold_no_more(&self) {
+        self.0.has_ended.store(true, Ordering::Relaxed);
+    }
+
+    /// Counts in `metrics` what is asked from here on. The first to say so counts.
+    pub fn count_in(&self, metrics: CostMetrics) {
+        self.0.costs.set(metrics).ok();
     }
 
     /// Asks until an address replies, each once, the one in use first.
@@ -179,9 +229,13 @@ impl Client {
         place: Place,
     ) -> Result<Reply<T>, FetchError> {
         let terms = |address| match after {
-            Some(after) if after.address == address => Terms::After(after.index),
+            Some(after) if after.address == address => Terms::After(after.index, self.0.wait()),
             Some(_) | None => Terms::Start,
         };
+        if after.is_some() && self.0.has_ended.load(Ordering::Relaxed) {
+            // Whoever asks is about to end too.
+            std::future::pending::<()>().await;
+        }
         self.ask_around(ask, place, terms).await
     }
 
@@ -205,14 +259,14 @@ impl Client {
         terms: impl Fn(usize) -> Terms,
     ) -> Result<Reply<T>, FetchError> {
         let _place = self.0.take(place).await?;
-        let addresses = &self.0.addresses;
+        let addresses = self.0.addresses.current();
         let first = self.0.current.load(Ordering::Relaxed);
         let mut failures = 0;
         loop {
             let address = (first + failures) % addresses.len();
-            match self.0.attempt(ask, address, terms(address)).await {
+            match self.0.attempt(ask, (address, &addresses[address]), terms(address)).await {
                 Ok(reply) => {
-                    self.settle(first, address);
+                    self.settle(first, address, &addresses);
                     return Ok(reply);
                 }
                 Err(error) if error.is_of_address() && failures + 1 < addresses.len() => {
@@ -231,13 +285,13 @@ impl Client {
 
     /// The addresses in the order in which they are tried, for a log line.
     pub fn labels(&self) -> String {
-        let labels: Vec<_> = self.0.addresses.iter().map(Address::label).collect();
-        labels.join(", ")
+        let addresses = self.0.addresses.current();
+        addresses.iter().map(Address::label).collect::<Vec<_>>().join(", ")
     }
 
     /// Stays with the address that works, unless another request has chosen one meanwhile.
-    fn settle(&self, first: usize, address: usize) {
-        let Shared { current, addresses, .. } = &*self.0;
+    fn settle(&self, first: usize, address: usize, addresses: &[Address]) {
+        let current = &self.0.current;
         let settled = first != address
             && current
                 .compare_exchange(first, address, Ordering::Relaxed, Ordering::Relaxed)
@@ -263,19 +317,53 @@ impl Shared {
         }
     }
 
+    /// How long the next query is to be held.
+    fn wait(&self) -> Duration {
+        terms::wait(self.wait, self.since.elapsed(), fastrand::f64())
+    }
+
+    /// Learns from a reply, or from its absence, what the connections are like.
+    fn note(&self, endpoint: &str, lease: &Leased<'_>, answer: &Result<Answer, FetchError>) {
+        match answer {
+            Ok(answer) => {
+                if let Some(costs) = self.costs.get() {
+                    costs.set_filtered(endpoint, answer.is_filtered);
+                }
+                if answer.is_filtered && !self.is_filtered.swap(true, Ordering::Relaxed) {
+                    warn!(endpoint, "consul hides from the token what it may not read");
+                }
+                self.has_streams.store(lease.note(answer.version), Ordering::Relaxed);
+                if answer.is_first {
+                    self.refusals.store(0, Ordering::Relaxed);
+                }
+            }
+            Err(error) if error.is_refusal() => {
+                self.costs.get().iter().for_each(|costs| costs.refusals.inc());
+                // A proxy whose Consul is gone closes new connections too, and all others.
+                if lease.has_held() {
+                    self.refusals.fetch_add(1, Ordering::Relaxed);
+                }
+                lease.forget();
+            }
+            Err(error) if error.is_of_connection() => {
+                self.refusals.store(0, Ordering::Relaxed);
+                lease.forget();
+            }
+            Err(_) => (),
+        }
+    }
+
     /// Asks one address once.
     async fn attempt<T: Send + 'static>(
         &self,
         ask: &Ask<T>,
-        address: usize,
+        (place, address): (usize, &Address),
         terms: Terms,
     ) -> Result<Reply<T>, FetchError> {
-        let deadline = match terms {
-            // Consul holds a query for up to a sixteenth longer than asked.
-            Terms::After(_) => self.wait + self.wait / 16 + self.timeout,
-            Terms::Leaderless | Terms::Start => self.timeout,
-        };
-        let lease = self.addresses[address].lease();
+        let deadline = terms.deadline(self.timeout);
+        let crowded = |_| FetchError::Crowded { after: self.timeout };
+        let leasing = time::timeout(self.timeout, address.lease());
+        let mut lease = leasing.await.map_err(crowded)?;
         let token = self.token.header();
         let mut request = lease.http().get(self.url(ask, address, terms));
         if let Some(token) = &token {
@@ -288,55 +376,52 @@ impl Shared {
             request = request.basic_auth(user, Some(password));
         }
         let reading = async {
-            let answer = fetch(request, deadline, self.response_bytes_max).await?;
-            let Answer { body, index, known_leader, last_contact_ms, arrived } = answer;
+            let mut fetching = pin!(fetch(request, deadline, self.response_bytes_max));
+            let answer = match time::timeout(SETTLED, &mut fetching).await {
+                Ok(answer) => answer,
+                Err(_) => {
+                    lease.settle();
+                    fetching.await
+                }
+            };
+            self.note(ask.endpoint, &lease, &answer);
+            let Answer { body, index, known_leader, last_contact_ms, is_filtered, arrived, .. } =
+                answer?;
+            let is_denied = terms.is_denied(ask.endpoint, index, &body);
+            let known_leader = known_leader.filter(|_| !is_denied);
             if known_leader == Some(false) && !terms.believe(last_contact_ms) {
                 return Err(FetchError::NoLeader);
             }
             let bytes = body.len();
             let value = parse(ask.parse, body).await?;
-            Ok(Reply { value, index, known_leader, last_contact_ms, address, bytes, arrived })
+            let address = place;
+            Ok(Reply {
+                value,
+                index,
+                known_leader,
+                last_contact_ms,
+                is_filtered,
+                address,
+                bytes,
+                arrived,
+            })
         };
-        reading.await.map_err(|error| self.without_secrets(error, token.as_ref()))
-    }
-
-    /// Whoever answers in Consul's stead may send back what it was sent, so the beginning of an
-    /// error's text is kept without it.
-    fn without_secrets(&self, error: FetchError, token: Option<&HeaderValue>) -> FetchError {
-        match error {
-            // JSON that is whole, but of another type, is quoted in the error.
-            FetchError::Body(source) if source.is_data() => {
-                let text = self.without_secret(source.to_string(), token);
-                FetchError::Body(serde_json::Error::custom(text))
-            }
-            FetchError::Status { status, body } => {
-                FetchError::Status { status, body: self.without_secret(body, token) }
-            }
-            error => error,
+        let read = reading.await.map_err(|error| self.without_secrets(error, token.as_ref()));
+        if let Some(costs) = self.costs.get() {
+            costs.count(ask.endpoint, read.as_ref().ok().map(|reply| reply.bytes));
         }
+        read
     }
 
-    fn without_secret(&self, text: String, token: Option<&HeaderValue>) -> String {
-        // Basic authentication travels in another spelling, which is not worth knowing here.
-        if self.http_auth.is_some() {
-            return "…".to_owned();
-        }
-        let text = match token.and_then(|token| token.to_str().ok()) {
-            Some(token) => text.replace(token, "…"),
-            None => text,
-        };
-        text.chars().take(CHARS_SHOWN).collect()
-    }
-
-    fn url<T>(&self, ask: &Ask<T>, address: usize, terms: Terms) -> Url {
-        let mut url = self.addresses[address].url(&ask.path);
+    fn url<T>(&self, ask: &Ask<T>, address: &Address, terms: Terms) -> Url {
+        let mut url = address.url(&ask.path);
         let Scope::Datacenter(datacenter) = &ask.scope else { return url };
 
         let mut query = url.query_pairs_mut();
         // Watches ask with an index all day long, and any server may answer them, as for Consul's
         // own DNS: the leader would be a bottleneck.
         query.append_key_only(match terms {
-            Terms::After(_) | Terms::Leaderless => "stale",
+            Terms::After(..) | Terms::Leaderless => "stale",
             Terms::Start => "consistent",
         });
         for (key, value) in [
@@ -349,34 +434,12 @@ impl Shared {
                 query.append_pair(key, value);
             }
         }
-        if let Terms::After(index) = terms {
+        if let Terms::After(index, wait) = terms {
             query.append_pair("index", &index.get().to_string());
-            query.append_pair("wait", &format!("{}ms", self.wait.as_millis()));
+            query.append_pair("wait", &format!("{}ms", wait.as_millis()));
         }
         drop(query);
         url
-    }
-}
-
-/// From where something is asked, and who may answer it.
-#[derive(Clone, Copy, Debug)]
-enum Terms {
-    /// What changes after it, from any server.
-    After(Index),
-    /// What is there, from a server that has lost its leader.
-    Leaderless,
-    /// What is there, from the leader once it has read its whole log.
-    Start,
-}
-
-impl Terms {
-    /// Whether a server without a leader is believed that heard of its last one so long ago.
-    ///
-    /// One that has met none since its start has not read its log yet. 1.8.7 then answers with 500,
-    /// and the time would be that since the year 1; one that met it just now may be reading still.
-    fn believe(self, last_contact_ms: Option<u64>) -> bool {
-        matches!(self, Self::Leaderless)
-            && last_contact_ms.is_some_and(|ms| LEADER_LOST_MS.contains(&ms))
     }
 }
 
@@ -389,9 +452,15 @@ impl<T> Reply<T> {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let labels: Vec<_> = self.0.addresses.iter().map(Address::label).collect();
-        f.debug_struct("Client").field("addresses", &labels).finish_non_exhaustive()
+        f.debug_struct("Client").field("addresses", &self.labels()).finish_non_exhaustive()
     }
+}
+
+/// How many watches there may be at most. Whether requests really are streams is seen later.
+pub fn watches_max(config: &ConsulConfig) -> usize {
+    let is_secure = config.addresses.iter().all(Address::is_secure);
+    let all = if is_secure { config.streams_max } else { config.connections_max };
+    all.saturating_sub(config.connections_spare).max(1)
 }
 
 /// Parses here what is small, and what is large on a thread that may take its time.
@@ -406,11 +475,11 @@ async fn parse<T: Send + 'static>(
     parsed.map_err(FetchError::Body)
 }
 
-/// How long ago a server may have lost the leader to be asked in its stead: 5 s to ten years.
-const LEADER_LOST_MS: RangeInclusive<u64> = 5_000..=315_360_000_000;
+/// Within this time a connection is open, if it ever will be.
+const SETTLED: Duration = Duration::from_secs(1);
 
-/// As much of an error's text as is worth a log line.
-const CHARS_SHOWN: usize = 200;
+/// New connections closed at once, in a row, that are no accident.
+const REFUSALS_MIN: usize = 2;
 
 /// Above this, JSON takes longer than a runtime's thread should be kept from other tasks.
 const PARSE_HERE_BYTES_MAX: usize = 64 * 1024;

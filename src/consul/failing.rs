@@ -69,6 +69,11 @@ impl Failing {
         self.watches.contains_key(watched)
     }
 
+    /// How many fail.
+    pub fn count(&self) -> usize {
+        self.watches.len()
+    }
+
     /// Forgets the watches that have ended.
     pub fn retain(&mut self, goes_on: impl Fn(&Watched) -> bool) {
         self.watches.retain(|watched, _| goes_on(watched));

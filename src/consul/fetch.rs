@@ -7,10 +7,13 @@
 //! ```
 //! Knows nothing of JSON, of other addresses, or of what is asked.
 
+use std::cell::Cell;
+use std::io;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use reqwest::header::HeaderMap;
-use reqwest::{RequestBuilder, Response, StatusCode};
+use reqwest::{RequestBuilder, Response, StatusCode, Version};
 use thiserror::Error;
 use tokio::time::{self, Instant};
 
@@ -27,8 +30,15 @@ pub struct Answer {
     pub known_leader: Option<bool>,
     /// How long ago the answering server heard of the leader.
     pub last_contact_ms: Option<u64>,
+    /// Whether the token may not read all that there is. Consul before 1.11 never says so, and none
+    /// does to whoever has no token.
+    pub is_filtered: bool,
     /// When the last byte of the body was in.
     pub arrived: Instant,
+    /// Whether a connection was opened for it.
+    pub is_first: bool,
+    /// Which HTTP it came in.
+    pub version: Version,
 }
 
 /// Why a request to Consul brought nothing.
@@ -47,13 +57,17 @@ pub enum FetchError {
     /// All places for such requests were taken all the while.
     #[error("no request to consul could begin within {} ms", after.as_millis())]
     Crowded { after: Duration },
-    /// No byte of a reply. Also what Consul 1.8.7 does past its `http_max_conns_per_client`.
+    /// No byte of a reply.
     #[error("consul broke off before it replied")]
     Exchange(#[source] reqwest::Error),
     /// A reply with status 200 from a server without a leader. Such a server may know nothing
     /// yet, just after its start, so it is not believed.
     #[error("consul has no leader")]
     NoLeader,
+    /// A connection that was opened for this and closed at once: what Consul 1.8.7 does past its
+    /// `http_max_conns_per_client`.
+    #[error("consul closed a new connection before it replied")]
+    Refused(#[source] reqwest::Error),
     #[error("reading consul's reply was interrupted")]
     Interrupted(#[source] tokio::task::JoinError),
     /// `body` is the beginning of Consul's text, without control characters.
@@ -73,7 +87,7 @@ impl FetchError {
             Self::Connect(_) => "connect",
             Self::Crowded { .. } => "crowded",
             Self::Cut(_) => "cut",
-            Self::Exchange(_) => "exchange",
+            Self::Exchange(_) | Self::Refused(_) => "exchange",
             Self::Interrupted(_) => "interrupted",
             Self::NoLeader => "no_leader",
             Self::Status { .. } => "status",
@@ -93,10 +107,26 @@ impl FetchError {
             | Self::Cut(_)
             | Self::Exchange(_)
             | Self::NoLeader
+            | Self::Refused(_)
             | Self::Timeout { .. } => true,
             Self::Status { status, .. } => *status >= 500 || *status == 429,
             Self::Crowded { .. } | Self::Interrupted(_) | Self::TooLarge { .. } => false,
         }
+    }
+
+    /// Whether Consul let a new connection in no further than to close it. Over TLS that is before
+    /// the handshake, so that none is known to have been opened.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Connect(error) => is_broken_off(error),
+            Self::Refused(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the connection is of no use any more.
+    pub fn is_of_connection(&self) -> bool {
+        matches!(self, Self::Connect(_) | Self::Cut(_) | Self::Exchange(_) | Self::Refused(_))
     }
 
     /// Whether this is what a cluster without a leader says to a question from the beginning.
@@ -131,16 +161,31 @@ pub async fn fetch(
     deadline: Duration,
     bytes_max: usize,
 ) -> Result<Answer, FetchError> {
-    match time::timeout(deadline, exchange(request, bytes_max)).await {
-        Ok(result) => result,
-        Err(_) => Err(FetchError::Timeout { after: deadline }),
-    }
+    let fetching = async {
+        match time::timeout(deadline, exchange(request, bytes_max)).await {
+            Ok(result) => result,
+            Err(_) => Err(FetchError::Timeout { after: deadline }),
+        }
+    };
+    OPENED.scope(Cell::new(false), fetching).await
+}
+
+/// Notes that the request which is being sent has opened a connection.
+pub fn note_opened() {
+    // One that was opened and is not needed any more is nobody's.
+    OPENED.try_with(|opened| opened.set(true)).ok();
 }
 
 async fn exchange(request: RequestBuilder, bytes_max: usize) -> Result<Answer, FetchError> {
-    let mut response = request.send().await.map_err(|error| match error.is_connect() {
-        true => FetchError::Connect(error.without_url()),
-        false => FetchError::Exchange(error.without_url()),
+    let begun = Instant::now();
+    let mut response = request.send().await.map_err(|error| {
+        let error = error.without_url();
+        let is_at_once = OPENED.with(Cell::get) && begun.elapsed() < AT_ONCE;
+        match error.is_connect() {
+            true => FetchError::Connect(error),
+            false if is_at_once && is_broken_off(&error) => FetchError::Refused(error),
+            false => FetchError::Exchange(error),
+        }
     })?;
     if response.status() != StatusCode::OK {
         return Err(status(response).await);
@@ -164,7 +209,10 @@ async fn exchange(request: RequestBuilder, bytes_max: usize) -> Result<Answer, F
         index: text(headers, "x-consul-index").and_then(Index::from_header),
         known_leader: text(headers, "x-consul-knownleader").and_then(|text| text.parse().ok()),
         last_contact_ms: text(headers, "x-consul-lastcontact").and_then(|text| text.parse().ok()),
+        is_filtered: text(headers, "x-consul-results-filtered-by-acls") == Some("true"),
         arrived: Instant::now(),
+        is_first: OPENED.with(Cell::get),
+        version: response.version(),
     })
 }
 
@@ -181,6 +229,23 @@ async fn status(mut response: Response) -> FetchError {
     FetchError::Status { status, body }
 }
 
+/// Whether the other side closed the connection, rather than saying something.
+fn is_broken_off(error: &reqwest::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(kind, Some(ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof)) {
+            return true;
+        }
+        // hyper's own error has no kind that another crate could ask for.
+        if matches!(&*error.to_string(), CLOSED | CANCELED) {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}
+
 fn cut(error: reqwest::Error) -> FetchError {
     FetchError::Cut(error.without_url())
 }
@@ -188,6 +253,18 @@ fn cut(error: reqwest::Error) -> FetchError {
 fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name)?.to_str().ok()
 }
+
+tokio::task_local! {
+    /// Whether the request that is being sent has opened a connection.
+    static OPENED: Cell<bool>;
+}
+
+/// Before the first byte of a reply, and before the request was sent.
+const CLOSED: &str = "connection closed before message completed";
+const CANCELED: &str = "operation was canceled";
+
+/// A connection that lives longer was let in.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// More than is shown: what is to be hidden is looked for first, and must not be cut through.
 const STATUS_BODY_BYTES: usize = 8 * 1024;

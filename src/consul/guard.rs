@@ -80,6 +80,10 @@ struct Alarm {
     until: Option<Instant>,
     /// Since when most is back and nothing more has come.
     calm: Option<Instant>,
+    /// Whether more is expected to vanish, so that it lasts whatever comes back.
+    is_armed: bool,
+    /// Whether it was raised and is not any more: if much is missing now, that has a hold of its own.
+    is_lowered: bool,
 }
 
 impl Guard {
@@ -140,7 +144,7 @@ impl Guard {
             if let Some(change) = due.changes.iter().rev().find_map(missing::nodes_of(name)) {
                 place.nodes.clone_from(change);
             }
-            place.end_alarm(name);
+            place.end_alarm(name, now);
         }
         self.show();
         due
@@ -171,25 +175,50 @@ impl Guard {
         if let Change::Nodes { nodes, .. } = &change {
             place.nodes.clone_from(nodes);
         }
-        place.end_alarm(name);
+        place.end_alarm(name, now);
         self.show();
         Some(change)
+    }
+
+    /// Holds back what vanishes in `datacenter` from now on: Consul says that it hides something.
+    pub fn alarm(&mut self, datacenter: &str, now: Instant) {
+        let place = self.places.entry(datacenter.to_owned()).or_default();
+        if place.alarm.is_some() {
+            return;
+        }
+        let hold_secs = self.config.hold.as_secs_f64();
+        error!(
+            datacenter,
+            hold_secs,
+            "consul hides from the token what it could read; the last good answers are kept"
+        );
+        self.metrics.alarms.inc();
+        let until = Some(now + self.config.hold);
+        place.alarm = Some(Alarm { until, calm: None, is_armed: true, is_lowered: false });
+        self.show();
     }
 
     /// Holds back all that vanishes in `datacenter` from now on, for as long as it takes.
     pub fn raise(&mut self, datacenter: &str) {
         let place = self.places.entry(datacenter.to_owned()).or_default();
-        place.alarm = Some(Alarm { until: None, calm: None });
+        let is_armed = place.alarm.is_some_and(|alarm| alarm.is_armed);
+        place.alarm = Some(Alarm { until: None, calm: None, is_armed, is_lowered: false });
         self.show();
     }
 
-    /// What [`raise`](Self::raise) was for is over: what is missing is read again.
+    /// What [`raise`](Self::raise) was for is over: what is missing is read again, at once if it is
+    /// little. Servers that have lost their data elect a leader too.
     ///
     /// False if it was not raised.
-    pub fn lower(&mut self, datacenter: &str, now: Instant) -> bool {
+    pub fn lower(&mut self, datacenter: &str, snapshot: &Snapshot, now: Instant) -> bool {
         let alarm = self.places.get_mut(datacenter).and_then(|it| it.alarm.as_mut());
-        let raised = alarm.filter(|alarm| alarm.until.is_none());
-        raised.is_some_and(|alarm| alarm.until.replace(now).is_none())
+        let Some(alarm) = alarm.filter(|alarm| alarm.until.is_none()) else { return false };
+        let hold = if alarm.is_armed { self.config.hold } else { Duration::ZERO };
+        (alarm.until, alarm.is_lowered) = (Some(now + hold), !alarm.is_armed);
+        if let Found::Here(known) = snapshot.datacenter(Some(datacenter.as_bytes())) {
+            self.assess(datacenter, known, now);
+        }
+        true
     }
 
     /// Whether all that vanishes in `datacenter` is held back at present.
@@ -223,11 +252,11 @@ impl Guard {
         place.believed.retain(|(at, _, _)| since.is_none_or(|since| *at > since));
         let is_blind = place.names_gone(name).is_some_and(|gone| gone.contains_key(CONSUL));
         let counts = Kind::ALL.map(|kind| (kind, place.count(kind, datacenter)));
-        if let Some(alarm) = &mut place.alarm {
+        if let Some(alarm) = place.alarm.as_mut().filter(|alarm| !alarm.is_lowered) {
             let is_few = |(_, (vanished, all)): &(Kind, (usize, usize))| {
                 vanished * 100 * CALM <= self.config.share * all
             };
-            alarm.calm = match !is_blind && counts.iter().all(is_few) {
+            alarm.calm = match !alarm.is_armed && !is_blind && counts.iter().all(is_few) {
                 true => alarm.calm.or(Some(now)),
                 false => None,
             };
@@ -253,7 +282,8 @@ impl Guard {
              clear that they are wrong; was consul emptied, or may the token not read any more?"
         );
         self.metrics.alarms.inc();
-        place.alarm = Some(Alarm { until: Some(now + self.config.hold), calm: None });
+        let until = Some(now + self.config.hold);
+        place.alarm = Some(Alarm { until, calm: None, is_armed: false, is_lowered: false });
     }
 
     fn show(&self) {
@@ -322,8 +352,10 @@ impl Place {
     }
 
     /// Nothing is missing any more, be it that it is back or that it is gone.
-    fn end_alarm(&mut self, name: &str) {
-        if self.pending.is_empty() && self.alarm.take_if(|alarm| alarm.until.is_some()).is_some() {
+    fn end_alarm(&mut self, name: &str, now: Instant) {
+        let is_over =
+            |alarm: &mut Alarm| alarm.until.is_some_and(|until| !alarm.is_armed || until <= now);
+        if self.pending.is_empty() && self.alarm.take_if(is_over).is_some() {
             self.believed.clear();
             info!(datacenter = name, "nothing is held back any more");
         }

@@ -28,6 +28,7 @@ use crate::catalog::{Change, Form, Found, Held, Snapshot};
 use crate::clock::Clock;
 use crate::config::CacheConfig;
 use crate::consul::check::Check;
+use crate::consul::growth::Room;
 use crate::consul::guard::Guard;
 use crate::consul::shelf::Shelf;
 use crate::consul::sweep::Sweep;
@@ -36,7 +37,7 @@ use crate::consul::unlisted::Unlisted;
 use crate::consul::view::{self, Heard, find, is_askable, warn_of_nothing};
 use crate::consul::waiting::{Ended, Waiting};
 use crate::consul::watch::Read;
-use crate::consul::watches::{Room, Watches};
+use crate::consul::watches::Watches;
 use crate::consul::{Key, Watched};
 use crate::demand::{Demand, Supply, Wanted};
 use crate::metrics::{Metrics, OTHER, Operation};
@@ -133,7 +134,8 @@ impl Keeper {
                 () = until(settles) => self.settle(),
                 _ = sweeps.tick() => {
                     self.settle();
-                    self.watches.grow(&self.publisher.snapshot());
+                    let ended = self.watches.grow(&self.publisher.snapshot());
+                    self.loosen(ended);
                     self.sweep();
                     self.sweep_unlisted();
                     self.sweep_addresses();
@@ -158,6 +160,7 @@ impl Keeper {
                     self.lose(&watched, failures, &error, &mut batch);
                 }
                 Said::Fetched(fetched) => self.take_fetched(fetched, arrived, &mut batch),
+                Said::Hidden { datacenter } => self.guard.alarm(&datacenter, Instant::now()),
                 Said::Nothing(wanted) => {
                     self.waiting.end(&wanted, Ended::Failed, Instant::now());
                 }

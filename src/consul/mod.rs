@@ -2,7 +2,7 @@
 //! queries, and fetches what is not watched when an answer lacks it.
 //!
 //! ```text
-//!   address, tls, token -> client -> fetch      one request, bounded in time and bytes
+//!   addresses, tls, token -> client -> fetch    one request, bounded in time and bytes
 //!   api                                         what is asked, and what the JSON means
 //!   index, backoff, watch                       one blocking query, for ever
 //!   roster, lists, failing -> watches           who is watched; whose watch hears nothing
@@ -19,15 +19,18 @@
 //! what is asked of us.
 
 pub mod address;
+pub mod addresses;
 pub mod api;
 pub mod backoff;
 pub mod check;
 pub mod client;
 pub mod failing;
 pub mod fetch;
+pub mod growth;
 pub mod guard;
 pub mod index;
 pub mod keeper;
+pub mod lane;
 pub mod lists;
 pub mod quorum;
 pub mod roster;
@@ -54,11 +57,11 @@ use crate::catalog::Form;
 use crate::clock::Clock;
 use crate::config::{CacheConfig, ConsulConfig, GuardConfig};
 use crate::consul::backoff::Backoff;
+use crate::consul::growth::Room;
 use crate::consul::guard::Guard;
 use crate::consul::keeper::Keeper;
 use crate::consul::tasks::Tasks;
 use crate::consul::watch::Pace;
-use crate::consul::watches::Room;
 use crate::demand::{Demand, Wanted};
 use crate::metrics::Metrics;
 use crate::publisher::Publisher;
@@ -177,6 +180,7 @@ pub async fn run(
     cancel: CancellationToken,
 ) {
     let Parts { client, publisher, demands, metrics, clock } = parts;
+    client.count_in(metrics.cost.clone());
     let backoff = Backoff { min: config.backoff_min, max: config.backoff_max };
     let pace = Pace { backoff, burst: ROUND_BURST, floor: ROUND_FLOOR, poll: POLL };
     let (sender, reports) = mpsc::channel(REPORTS_MAX);
@@ -187,6 +191,7 @@ pub async fn run(
     let room = Room {
         at_start: ROOM_AT_START,
         most: config.connections_max - config.connections_spare,
+        streams: client::watches_max(config),
         // Consul holds a query for up to a sixteenth longer than asked.
         grows_after: config.wait + config.wait / 16,
         spare: config.connections_spare,

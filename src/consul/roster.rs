@@ -42,9 +42,25 @@ impl Roster {
         Self { room, reserved: 0, watched: BTreeMap::new() }
     }
 
+    /// Adds `count` places.
+    pub fn add(&mut self, count: usize) {
+        self.room += count;
+    }
+
+    /// Takes `count` places away. Returns the watches that ended for it.
+    pub fn take(&mut self, count: usize) -> Vec<Key> {
+        self.room = self.room.saturating_sub(count);
+        self.end_last()
+    }
+
     /// Gives `count` places to others. Returns the watches that ended for it.
     pub fn reserve(&mut self, count: usize) -> Vec<Key> {
         self.reserved += count;
+        self.end_last()
+    }
+
+    /// Ends the watches that have no place any more.
+    fn end_last(&mut self) -> Vec<Key> {
         let mut ended = Vec::new();
         while self.watched.len() > self.places() {
             let Some((key, post)) = self.watched.pop_last() else { break };

@@ -30,6 +30,7 @@ pub(super) fn config(addresses: &[&str]) -> ConsulConfig {
         timeout: Duration::from_secs(10),
         connections_max: 8,
         connections_spare: 2,
+        streams_max: 8,
         response_bytes_max: 1_000_000,
         backoff_min: Duration::from_millis(100),
         backoff_max: Duration::from_secs(1),

@@ -4,17 +4,15 @@
 
 mod check;
 mod confirm;
+mod datacenters;
 mod quorum;
-
-use std::collections::BTreeMap;
-use std::time::Duration;
 
 use prometheus::IntGauge;
 use tokio::sync::mpsc;
-use tokio::time::{self, Instant};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, info, warn};
+use tracing::debug;
 
 use crate::catalog::model::Instance;
 use crate::catalog::{Change, Executed, Form, Held};
@@ -22,7 +20,7 @@ use crate::consul::client::{Ask, Client, Place, Reply};
 use crate::consul::fetch::FetchError;
 use crate::consul::index::Position;
 use crate::consul::quorum::Verdict;
-use crate::consul::watch::{Event, Outage, Pace, Read, Repeated, Source, Wake, watch};
+use crate::consul::watch::{Event, Pace, Read, Repeated, Source, Wake, watch};
 use crate::consul::{Key, Watched, api};
 use crate::demand::Wanted;
 use crate::metrics::Metrics;
@@ -67,6 +65,11 @@ pub enum Said {
     },
     /// What a fetch brought.
     Fetched(Fetched),
+    /// The token may not read any more what it could.
+    Hidden {
+        /// Where that is.
+        datacenter: String,
+    },
     /// A fetch that brought nothing.
     Nothing(Wanted),
     /// The agent has no ACLs: every list of this datacenter is whole.
@@ -118,6 +121,11 @@ impl Tasks {
         Self { client, metrics, pace, wake, reports, cancel, tracker }
     }
 
+    /// Whom they ask.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// What ends all tasks.
     pub fn cancel(&self) -> &CancellationToken {
         &self.cancel
@@ -127,15 +135,6 @@ impl Tasks {
     pub async fn wait(&self) {
         self.tracker.close();
         self.tracker.wait().await;
-    }
-
-    /// Asks again and again which datacenters there are, and in which one we are.
-    pub fn poll_datacenters(&self, configured: Option<String>) {
-        let tasks = self.clone();
-        self.tracker.spawn(async move {
-            let polling = tasks.clone();
-            tasks.cancel.run_until_cancelled(polling.poll(configured)).await;
-        });
     }
 
     /// Watches the names of services and the nodes of a datacenter, until `cancel`.
@@ -214,15 +213,29 @@ impl Tasks {
         // The lists are few; they notice that a datacenter can be heard again, and wake the rest.
         let pace = if watched.is_list() { self.pace.alert() } else { self.pace };
         let tasks = self.clone();
+        let mut was_filtered = true;
         let publish = async move |event: Event<T>| {
             let watched = watched.clone();
+            if let Event::Same(round) | Event::Value(round) = &event {
+                // A narrow token is one from the start on, and no news.
+                let before = std::mem::replace(&mut was_filtered, round.is_filtered);
+                if round.is_filtered && !before {
+                    let datacenter = watched.datacenter().to_owned();
+                    tasks.report(Said::Hidden { datacenter }, round.arrived).await;
+                }
+            }
             let (said, arrived) = match event {
                 Event::Back => (Said::Back(watched), Instant::now()),
                 Event::Failed { failures, error } => {
                     (Said::Failed { watched, failures, error }, Instant::now())
                 }
-                // Nobody but its watch tells of a list; a service may have been fetched meanwhile.
-                Event::Same(_) if watched.is_list() => return,
+                // Nobody but its watch tells of these lists. A service may have been fetched
+                // meanwhile; and a list of queries that is not heard is forgotten.
+                Event::Same(_)
+                    if matches!(watched, Watched::Nodes { .. } | Watched::Services { .. }) =>
+                {
+                    return;
+                }
                 Event::Same(round) | Event::Value(round) => {
                     (Said::Change(change(round.value), Some(round.read)), round.arrived)
                 }
@@ -292,74 +305,6 @@ impl Tasks {
         self.tracker.spawn(self.cancel.clone().run_until_cancelled_owned(fetching));
     }
 
-    async fn poll(&self, configured: Option<String>) {
-        let mut agent = api::Agent { datacenter: configured, is_open: false };
-        let mut is_asked = false;
-        let mut seen = BTreeMap::new();
-        let mut outage = Outage::default();
-        let mut rhythm = Rhythm::default();
-        loop {
-            let failed = match self.datacenters(&mut agent, &mut is_asked).await {
-                Ok(Some((local, names, arrived))) => {
-                    if outage.end("datacenters", &self.wake) {
-                        info!("consul tells its datacenters");
-                        rhythm = Rhythm::default();
-                    }
-                    let names = remember(&mut seen, names, arrived);
-                    let pause = rhythm.pause(&names);
-                    let datacenter = local.clone();
-                    let change = Change::Datacenters { local, names };
-                    self.report(Said::Change(change, None), arrived).await;
-                    if std::mem::take(&mut agent.is_open) {
-                        self.report(Said::Open { datacenter }, arrived).await;
-                    }
-                    time::sleep(pause).await;
-                    continue;
-                }
-                Ok(None) => None,
-                Err(error) => Some(error.chain()),
-            };
-            match (outage.add(), failed) {
-                (1, None) => warn!(
-                    "consul does not say which datacenter it is in: give the token agent:read \
-                     or node:read, or set consul.datacenter"
-                ),
-                (1, Some(error)) => {
-                    let consul = self.client.labels();
-                    warn!(consul, error, "cannot ask consul for its datacenters, retrying");
-                }
-                _ => (),
-            }
-            outage.rest(self.pace, &self.wake).await;
-        }
-    }
-
-    /// The datacenters there are. `None` where it cannot be told in which one we are.
-    async fn datacenters(
-        &self,
-        agent: &mut api::Agent,
-        is_asked: &mut bool,
-    ) -> Result<Option<(String, Vec<String>, Instant)>, FetchError> {
-        let names = self.once("datacenters", api::datacenters()).await?;
-        if !*is_asked {
-            match api::fetch_self(&self.client).await {
-                Ok(said) => {
-                    *is_asked = true;
-                    agent.is_open = said.is_open;
-                    agent.datacenter = agent.datacenter.take().or(said.datacenter);
-                }
-                // What it says besides can wait.
-                Err(_) if agent.datacenter.is_some() => (),
-                Err(error) => return Err(error),
-            }
-        }
-        if agent.datacenter.is_none() {
-            // The agent's own datacenter is what its nodes are in where none is named.
-            agent.datacenter = self.once("nodes", api::nodes(None)).await?.value.datacenter;
-        }
-        Ok(agent.datacenter.clone().map(|local| (local, names.value, names.arrived)))
-    }
-
     async fn once<T: Send + 'static>(
         &self,
         name: &str,
@@ -413,35 +358,6 @@ impl Drop for Open<'_> {
     }
 }
 
-/// The datacenters of `names`, and those that were among them not long ago.
-///
-/// An agent that has just been restarted knows only its own datacenter until it has met the others
-/// again. Their names must not be denied for it.
-fn remember(seen: &mut BTreeMap<String, Instant>, names: Vec<String>, now: Instant) -> Vec<String> {
-    seen.extend(names.into_iter().map(|name| (name, now)));
-    seen.retain(|_, at| now.saturating_duration_since(*at) <= DATACENTER_KEPT);
-    seen.keys().cloned().collect()
-}
-
-/// How often the datacenters are asked for: an agent that has just been started meets the others
-/// one by one.
-#[derive(Debug, Default)]
-struct Rhythm {
-    names: Vec<String>,
-    pause: Duration,
-}
-
-impl Rhythm {
-    /// The pause after having heard `names`.
-    fn pause(&mut self, names: &[String]) -> Duration {
-        if self.names != names {
-            *self = Self { names: names.to_vec(), pause: Duration::ZERO };
-        }
-        self.pause = (self.pause * 2).clamp(DATACENTERS_SOON, DATACENTERS_EVERY);
-        self.pause
-    }
-}
-
 /// Of all that Consul answers with 404, a query is the only one that is asked for here.
 fn is_denial(error: &FetchError) -> bool {
     matches!(error, FetchError::Status { status: 404, .. })
@@ -457,44 +373,4 @@ fn instances(
 ) -> Change {
     let (datacenter, service) = (datacenter.to_owned(), service.to_owned());
     Change::Service { datacenter, form, service, instances, held: Held::Watched, executed }
-}
-
-/// The first pause, and the one after a change.
-const DATACENTERS_SOON: Duration = Duration::from_secs(1);
-
-/// Consul has no blocking query for its datacenters. One that is new is denied for no longer than
-/// this, however often it is asked for: no question makes a poll.
-const DATACENTERS_EVERY: Duration = Duration::from_secs(5);
-
-/// How long a datacenter is known that Consul no longer lists.
-const DATACENTER_KEPT: Duration = Duration::from_secs(600);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn datacenters_are_asked_for_soon_after_a_start_and_a_change() {
-        let mut rhythm = Rhythm::default();
-        let mut pauses = |names: &[&str], times| -> Vec<u64> {
-            let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
-            (0..times).map(|_| rhythm.pause(&names).as_secs()).collect()
-        };
-        assert_eq!(pauses(&["dc1"], 5), [1, 2, 4, 5, 5]);
-        assert_eq!(pauses(&["dc1", "dc2"], 3), [1, 2, 4]);
-    }
-
-    #[test]
-    fn a_datacenter_that_is_not_listed_is_known_for_a_while() {
-        let start = Instant::now();
-        let mut seen = BTreeMap::new();
-        let mut names = |names: &[&str], secs| {
-            let names = names.iter().map(|name| (*name).to_owned()).collect();
-            remember(&mut seen, names, start + Duration::from_secs(secs)).join(" ")
-        };
-        assert_eq!(names(&["dc1", "dc2"], 0), "dc1 dc2");
-        assert_eq!(names(&["dc1"], 600), "dc1 dc2");
-        assert_eq!(names(&["dc1"], 630), "dc1");
-        assert_eq!(names(&["dc1", "dc2"], 660), "dc1 dc2");
-    }
 }

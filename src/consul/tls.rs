@@ -1,7 +1,7 @@
 //! TLS to Consul: whom we trust, what we show of ourselves.
 //!
-//! The crypto provider is named, ring, and no process-wide default is needed or set. Certificates
-//! are read once, at start.
+//! The crypto provider is named, ring, and no process-wide default is needed or set. Whoever asks
+//! gets what the files hold now.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

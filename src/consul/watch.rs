@@ -92,6 +92,8 @@ pub struct Round<T> {
     pub value: T,
     /// When it began, and where it got to.
     pub read: Read,
+    /// Whether it leaves out what the token may not read.
+    pub is_filtered: bool,
     /// When the contents had been received in full.
     pub arrived: Instant,
 }
@@ -170,12 +172,13 @@ async fn repeat<T: Clone + PartialEq>(
                     after = None;
                     continue;
                 }
-                let Reply { value, arrived, .. } = reply;
+                let Reply { value, arrived, is_filtered, .. } = reply;
                 let is_same = published.as_ref() == Some(&value);
                 if !is_same {
                     published = Some(value.clone());
                 }
-                let round = Round { value, read: Read { asked, position }, arrived };
+                let read = Read { asked, position };
+                let round = Round { value, read, is_filtered, arrived };
                 publish(if is_same { Event::Same(round) } else { Event::Value(round) }).await;
                 if position.is_none() {
                     time::sleep(pace.poll).await;

@@ -3,9 +3,9 @@
 //! Keeps the books of what runs and starts the tasks that run. What they say is the keeper's.
 
 mod again;
+mod room;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use prometheus::IntGauge;
 use tokio::time::Instant;
@@ -14,6 +14,7 @@ use tracing::warn;
 
 use crate::catalog::{Form, Found, Snapshot};
 use crate::consul::failing::{FAILURES_UNSAID, Failing};
+use crate::consul::growth::{Growth, Room};
 use crate::consul::index::Position;
 use crate::consul::lists::Lists;
 use crate::consul::roster::Roster;
@@ -36,29 +37,15 @@ pub struct Watches {
     starting: Option<BTreeSet<Key>>,
     /// Whether the log knows that there was no room for a datacenter.
     is_full_said: bool,
-    /// When all of the room may be used, and the places that are held back until then.
-    growth: Option<(Instant, usize)>,
-}
-
-/// How many requests there may be.
-#[derive(Clone, Copy, Debug)]
-pub struct Room {
-    /// Watches until `grows_after` has passed.
-    pub at_start: usize,
-    /// Watches from then on.
-    pub most: usize,
-    /// Longer than Consul holds a query that nobody waits for any more.
-    pub grows_after: Duration,
-    /// Fetches.
-    pub spare: usize,
+    /// How many watches there may be.
+    growth: Growth,
 }
 
 impl Watches {
     /// None yet. `tasks` run them, and `failing` shows how many hear nothing.
     pub fn new(tasks: Tasks, room: Room, failing: IntGauge) -> Self {
-        let held_back = room.most.saturating_sub(room.at_start);
-        let mut roster = Roster::new(room.most);
-        roster.reserve(held_back);
+        let growth = Growth::new(room, Instant::now());
+        let roster = Roster::new(growth.allowed());
         Self {
             lists: Lists::default(),
             tasks,
@@ -67,7 +54,7 @@ impl Watches {
             queries: BTreeMap::new(),
             starting: None,
             is_full_said: false,
-            growth: (held_back > 0).then(|| (Instant::now() + room.grows_after, held_back)),
+            growth,
         }
     }
 
@@ -166,19 +153,6 @@ impl Watches {
     /// The watches of what is in no list.
     pub fn unlisted(&self) -> impl Iterator<Item = &Key> {
         self.roster.keys().filter(|key| key.form != Form::Service)
-    }
-
-    /// Takes the places that were held back, once what an earlier start left at Consul is gone.
-    pub fn grow(&mut self, snapshot: &Snapshot) {
-        if let Some((_, places)) = self.growth.take_if(|(at, _)| *at <= Instant::now()) {
-            self.roster.give_back(places);
-            self.staff(snapshot);
-        }
-    }
-
-    /// Whether there will be more room soon.
-    pub fn is_growing(&self) -> bool {
-        self.growth.is_some()
     }
 
     /// Whether a service is watched.
@@ -303,6 +277,7 @@ const LISTS: usize = 2;
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use tokio::sync::mpsc;
     use tokio_util::sync::CancellationToken;
@@ -341,7 +316,8 @@ mod tests {
             let client = Client::new(&config(&["http://127.0.0.1:9"])).unwrap();
             let (reports, _) = mpsc::channel(1);
             let tasks = Tasks::new(client, metrics, pace, reports, CancellationToken::new());
-            let room = Room { at_start, most, grows_after: Duration::ZERO, spare: 2 };
+            let room =
+                Room { at_start, most, streams: most, grows_after: Duration::ZERO, spare: 2 };
             let mut builder = Builder::new(rules, 1, 0, Arc::new(Usage::new(1, false)));
             let names = ["dc1", "dc2", "dc3"].map(str::to_owned).to_vec();
             builder.apply(Change::Datacenters { local: "dc2".to_owned(), names });

@@ -7,6 +7,7 @@
 
 pub mod catalog;
 pub mod check;
+pub mod cost;
 pub mod dns;
 pub mod family;
 pub mod forward;
@@ -25,6 +26,7 @@ use crate::catalog::Usage;
 use crate::store::Store;
 
 pub use check::CheckMetrics;
+pub use cost::CostMetrics;
 pub use dns::{DnsMetrics, Protocol, Tally};
 pub use forward::{ForwardMetrics, RecursorMetrics};
 pub use guard::GuardMetrics;
@@ -38,6 +40,8 @@ pub struct Metrics {
     pub consul: ConsulMetrics,
     /// Memory compared with Consul.
     pub check: CheckMetrics,
+    /// What we cost Consul.
+    pub cost: CostMetrics,
     /// What is asked of the recursors.
     pub forward: ForwardMetrics,
     /// What vanished from Consul and is answered still.
@@ -101,6 +105,7 @@ impl Metrics {
         let other = Arc::new(Usage::new(lanes, false));
         let consul = ConsulMetrics::register(&registry, store)?;
         let check = CheckMetrics::register(&registry)?;
+        let cost = CostMetrics::register(&registry)?;
         let forward = ForwardMetrics::register(&registry)?;
         let guard = GuardMetrics::register(&registry)?;
         registry.register(Box::new(catalog::CatalogCollector::new(
@@ -114,7 +119,7 @@ impl Metrics {
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         registry.register(Box::new(build))?;
-        Ok(Self { dns, consul, check, forward, guard, other, registry })
+        Ok(Self { dns, consul, check, cost, forward, guard, other, registry })
     }
 
     /// All metrics in Prometheus' text format.

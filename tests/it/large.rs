@@ -28,7 +28,7 @@ fn every_target_has_its_own_address_however_long_the_reply() {
                 Scenario::parse("large", &(text + "query consul A\nreply NOERROR")).unwrap();
             let mut core = Core::new(rules(), policy(), scenario.changes);
             let reply = core.outcome(&query("k.service", SRV, None), Transport::Tcp, 1).unwrap();
-            check(&reply, &nodes);
+            check(reply, &nodes);
         }
     }
 }

@@ -7,9 +7,12 @@
 
 mod support;
 
+mod access;
 mod chaos;
 mod checking;
 mod cli;
+mod connections;
+mod costs;
 mod differential;
 mod fairness;
 mod faults;

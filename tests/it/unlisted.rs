@@ -76,6 +76,29 @@ async fn a_query_that_is_in_no_list_is_denied_without_a_word_to_consul() {
 }
 
 #[tokio::test]
+async fn a_list_of_queries_that_is_heard_again_denies_again_what_it_lacks() {
+    let consul = consul(&["geo"], "").await;
+    let server = stage::serve(stage::config(&consul)).await;
+    let denied = async |name: &str| text(server.dns(), name).await.starts_with("NXDOMAIN");
+    eventually("the list is in", async || denied("nope.query.consul").await).await;
+    // It fails, and comes back as it was.
+    (0..1_000).for_each(|_| consul.script(QUERIES, Reply::status(500, "gone")));
+    let failing = "fingerpost_consul_watches_failing";
+    let fails = async || value(&scrape(&server).await, failing) == 1.0;
+    eventually("it is not heard", fails).await;
+    consul.unscript(QUERIES);
+    eventually("it is heard again", async || !fails().await).await;
+    // The first may still be executed, if it is asked for before the list is taken in.
+    let mut names = (0..100).map(|number| format!("n{number}"));
+    let not_asked = async || {
+        let name = names.next().expect("a name");
+        assert!(denied(&format!("{name}.query.consul")).await);
+        consul.requests_for(&execute(&name)).is_empty()
+    };
+    eventually("what it lacks is denied without a word to Consul", not_asked).await;
+}
+
+#[tokio::test]
 async fn a_query_that_is_another_now_is_executed_anew() {
     let consul = consul(&["geo"], "").await;
     consul.set(&execute("geo"), 1, &found("10.0.0.7", "1h"));

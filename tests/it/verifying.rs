@@ -93,6 +93,31 @@ async fn each_difference_is_a_line() {
 }
 
 #[tokio::test]
+async fn what_consul_has_no_more_is_found_by_the_servers_metrics() {
+    let consul = stage::consul(&["db", "web"]).await;
+    let server = serve(&consul.url(), &[("FINGERPOST_CACHE_CHECK_EVERY", "0")]).await;
+    // Another Consul, as if this one had lost what the server still has.
+    let other = stage::consul(&["web"]).await;
+    fill(&other, 10, "db", "10.0.0.1");
+    let (dns, admin) = (server.dns_address().await, server.admin_address().await);
+    let told = "verified 1 service and 1 node of dc1: no differences\n";
+    assert_eq!(verify(&other.url(), dns, &[]).await, same(told));
+    let admin = admin.to_string();
+    let (status, out, _) = verify(&other.url(), dns, &["--admin", &admin]).await;
+    let told = "db.service.dc1.consul. A: only in consul: NXDOMAIN; only here: 10.0.0.1\n\
+                db.service.dc1.consul. SRV: only in consul: NXDOMAIN; \
+                only here: 1 1 80 0a000001.addr.dc1.consul.\n\
+                db.service.dc1.consul. AAAA: only in consul: NXDOMAIN; only here: NODATA\n\
+                verified 1 service and 1 node of dc1: 3 differences\n";
+    let sorted = |text: &str| {
+        let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!((status, sorted(&out)), (Some(1), sorted(told)));
+}
+
+#[tokio::test]
 async fn a_change_in_between_is_no_difference() {
     // The server hears of this one, which has moved on.
     let consul = stage::consul(&["web"]).await;

@@ -23,7 +23,8 @@ pub struct Agent {
 ///
 /// As [`Client::read`], but for status 403: the list of nodes tells the datacenter as well.
 pub async fn fetch_self(client: &Client) -> Result<Agent, FetchError> {
-    let ask = Ask { scope: Scope::Agent, ..ask(&["v1", "agent", "self"], None, agent) };
+    let ask =
+        Ask { scope: Scope::Agent, ..ask("agent/self", &["v1", "agent", "self"], None, agent) };
     match client.read(&ask, None, Place::Spare).await {
         Ok(Reply { value, .. }) => Ok(value),
         Err(FetchError::Status { status: 403, .. }) => Ok(Agent::default()),

@@ -21,13 +21,13 @@ pub struct Execution {
 /// What the prepared query `name` finds now, for a client if it is for one. Does not block.
 pub fn execution(datacenter: Option<&str>, name: &str) -> Ask<Execution> {
     let (name, client) = queries::split(name);
-    let asked = ask(&["v1", "query", name, "execute"], datacenter, executed);
+    let asked = ask("query/execute", &["v1", "query", name, "execute"], datacenter, executed);
     Ask { client, ..asked }
 }
 
 /// The prepared queries of a datacenter that the token may see.
 pub fn queries(datacenter: Option<&str>) -> Ask<Queries> {
-    ask(&["v1", "query"], datacenter, query_list)
+    ask("query", &["v1", "query"], datacenter, query_list)
 }
 
 #[derive(Default, Deserialize)]

@@ -9,17 +9,20 @@ use crate::consul::client::{Ask, Scope};
 
 /// Whether the local datacenter has a leader.
 pub fn has_leader() -> Ask<bool> {
-    Ask { scope: Scope::Agent, ..ask(&["v1", "status", "leader"], None, is_named) }
+    Ask { scope: Scope::Agent, ..ask("status/leader", &["v1", "status", "leader"], None, is_named) }
 }
 
 /// How many servers vote in the local datacenter, be they alive or not.
 pub fn peers() -> Ask<usize> {
-    Ask { scope: Scope::Agent, ..ask(&["v1", "status", "peers"], None, count) }
+    Ask { scope: Scope::Agent, ..ask("status/peers", &["v1", "status", "peers"], None, count) }
 }
 
 /// The servers among the agents that the local one knows, as far as the token may see them.
 pub fn servers() -> Ask<Servers> {
-    Ask { scope: Scope::Agent, ..ask(&["v1", "agent", "members"], None, servers_of) }
+    Ask {
+        scope: Scope::Agent,
+        ..ask("agent/members", &["v1", "agent", "members"], None, servers_of)
+    }
 }
 
 /// Servers as the agents see each other.

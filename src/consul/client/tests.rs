@@ -208,7 +208,7 @@ async fn bodies_that_are_no_answer() {
         (ok(7, "<html>"), "cannot read consul's reply as JSON: expected value", "body"),
         (Sends(cut), "consul's reply ends too early: ", "cut"),
         (Sends(cut_chunk), "consul's reply ends too early: ", "cut"),
-        (Closes, "consul broke off before it replied: ", "exchange"),
+        (Closes, "consul closed a new connection before it replied: ", "exchange"),
         (Sends("garbage\r\n\r\n".to_owned()), "consul broke off before it replied: ", "exchange"),
     ] {
         let server = Server::start([act]).await;

@@ -88,6 +88,10 @@ impl Trial {
         }
     }
 
+    fn lower(&mut self) -> bool {
+        self.guard.lower("dc1", &self.builder.snapshot(), self.now())
+    }
+
     /// `web=2 db=0`: the services with their instances; then the nodes and queries, if there are any.
     fn shown(&self) -> String {
         let snapshot = self.builder.snapshot();
@@ -414,6 +418,23 @@ fn results_of_queries_shrink_and_do_not_vanish() {
     assert_eq!(trial.shown(), "a.connect=1 a=2 b=2 c=2 d=2 q.query=0");
 }
 
+/// Consul says that it hides something: more will vanish, watch by watch.
+#[test]
+fn what_is_hidden_is_held_back_from_the_first_on() {
+    let mut trial = Trial::of("a b c d");
+    trial.guard.alarm("dc1", trial.now());
+    trial.pass(20_000);
+    trial.hear(instances("a", "n1/1"));
+    trial.pass(59_999);
+    assert_eq!(trial.shown(), "a=2 b=2 c=2 d=2 holding");
+    assert_eq!(trial.pass(60_000), "the instances of a in dc1");
+    trial.confirm(instances("a", "n1/1"));
+    assert_eq!(trial.shown(), "a=1 b=2 c=2 d=2");
+    trial.guard.alarm("dc1", trial.now());
+    trial.pass(120_000);
+    assert_eq!(trial.shown(), "a=1 b=2 c=2 d=2", "nothing vanished");
+}
+
 /// No leader, or too few servers: nothing that is missing is believed until there are.
 #[test]
 fn an_alarm_that_is_raised_lasts_until_it_is_lowered() {
@@ -422,12 +443,35 @@ fn an_alarm_that_is_raised_lasts_until_it_is_lowered() {
     trial.hear(instances("a", "n1/1"));
     assert_eq!(trial.pass(600_000), "");
     assert_eq!(trial.shown(), "a=2 b=2 c=2 holding");
-    assert!(trial.guard.lower("dc1", trial.now()) && !trial.guard.lower("dc1", trial.now()));
+    assert!(trial.lower() && !trial.lower());
     assert_eq!(trial.pass(600_001), "the instances of a in dc1");
     trial.confirm(instances("a", "n1/1"));
     assert_eq!(trial.shown(), "a=1 b=2 c=2");
     trial.guard.raise("dc1");
-    trial.guard.lower("dc1", trial.now());
+    trial.lower();
     trial.pass(600_002);
     assert_eq!(trial.shown(), "a=1 b=2 c=2", "nothing was missing");
+}
+
+/// Servers that come back without their data have no leader at first, and soon one again.
+#[test]
+fn what_is_missing_once_there_is_a_leader_has_its_hold() {
+    for is_heard_before in [true, false] {
+        let mut trial = Trial::of("a b c d");
+        trial.guard.raise("dc1");
+        if is_heard_before {
+            trial.hear(services("consul"));
+        }
+        trial.pass(600_000);
+        assert!(trial.lower());
+        // A little that is missing, so that it is not over yet.
+        trial.hear(instances("a", "n1/1"));
+        if !is_heard_before {
+            trial.hear(services("consul"));
+        }
+        assert_eq!(trial.pass(659_999), "");
+        assert_eq!(trial.shown(), "a=2 b=2 c=2 d=2 holding", "heard before: {is_heard_before}");
+        assert_eq!(trial.pass(660_000), "the services of dc1");
+        assert_eq!(trial.guard.metrics.alarms.get(), 1);
+    }
 }

@@ -61,14 +61,18 @@ impl Keeper {
 
     /// Whether what Consul has of `watched` should be in memory now.
     fn can_compare(&self, watched: &Watched) -> bool {
+        let snapshot = self.publisher.snapshot();
+        let listed = in_memory(&snapshot, watched.datacenter());
         let is_told = match watched {
+            // A far datacenter may take its time before it says anything.
+            Watched::Nodes { .. } => listed.is_some_and(Datacenter::has_nodes),
+            Watched::Queries { .. } => listed.is_some(),
+            Watched::Services { .. } => listed.is_some_and(Datacenter::has_services),
             Watched::Service(key) => {
                 // The list of names says first whether it is there; that is compared by itself.
-                let snapshot = self.publisher.snapshot();
                 let known = find(&snapshot, key).is_some_and(|it| it.held == Held::Watched);
                 known && self.watches.told(key).is_some()
             }
-            _ => true,
         };
         is_told && !self.watches.is_failing(watched) && !self.guard.is_held_back(watched)
     }

@@ -66,7 +66,7 @@ impl Keeper {
         let is_whole = match verdict {
             Verdict::Unknown => return,
             Verdict::Whole => {
-                if self.guard.lower(datacenter, Instant::now()) {
+                if self.guard.lower(datacenter, &snapshot, Instant::now()) {
                     info!(datacenter, "consul has a leader and enough servers");
                 }
                 true

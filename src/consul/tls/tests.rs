@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
@@ -172,6 +173,36 @@ async fn a_client_certificate_is_shown_where_it_is_wanted() {
         ..config(&[&address])
     };
     assert_eq!(ask(known).await, "no name");
+}
+
+#[tokio::test]
+async fn files_that_were_replaced_are_read_again_and_bad_ones_change_nothing() {
+    let (ca, theirs) = (Authority::new(), Authority::new());
+    let address = ca.serve("127.0.0.1", Clients::Known);
+    ca.issue("ours");
+    theirs.issue("client");
+    let path = |name: &str| theirs.path(name);
+    let client = Client::new(&ConsulConfig {
+        ca_file: Some(ca.path("ca.pem")),
+        cert_file: Some(path("client.pem")),
+        key_file: Some(path("client.key")),
+        ..config(&[&address])
+    });
+    let client = client.unwrap();
+    let is_let_in = async || {
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(5)).await;
+        tokio::time::resume();
+        client.read(&api::datacenters(), None, Place::Spare).await.is_ok()
+    };
+    assert!(!is_let_in().await, "the certificate is of another authority");
+    for (from, to) in [("ours.pem", "client.pem"), ("ours.key", "client.key")] {
+        assert!(!is_let_in().await, "before {to}");
+        std::fs::copy(ca.path(from), path(to)).unwrap();
+    }
+    assert!(is_let_in().await);
+    std::fs::write(path("client.pem"), "no certificate").unwrap();
+    assert!(is_let_in().await, "the last good one stays");
 }
 
 #[track_caller]

@@ -177,6 +177,7 @@ impl Truth {
         Reply {
             value: version,
             index: Index::from_header(&index.to_string()).filter(|_| has_index),
+            is_filtered: false,
             known_leader: Some(true),
             last_contact_ms: Some(0),
             address,

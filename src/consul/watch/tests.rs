@@ -74,6 +74,7 @@ impl Source<&'static str> for Script {
                 Ok(Reply {
                     value,
                     index: index.and_then(|index| Index::from_header(&index.to_string())),
+                    is_filtered: false,
                     known_leader: Some(true),
                     last_contact_ms: Some(0),
                     address,

@@ -8,6 +8,7 @@
 // Each file is a toolbox: what one version of the tests leaves unused is not dead.
 #![allow(dead_code)]
 
+pub mod authority;
 pub mod consul;
 pub mod dns;
 pub mod expectation;
