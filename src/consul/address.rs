@@ -77,9 +77,12 @@ impl Address {
                 };
                 // Without TLS there is no HTTP/2, and each request has a connection of its own.
                 let count = if secure { config.streams_max.div_ceil(STREAMS_MAX) } else { 1 };
+                // To reqwest a connection with streams is idle since the last one began, and each
+                // request that comes after that time would open another.
+                let idle = (!secure).then_some(IDLE);
                 let lanes = (0..count.max(1))
                     .map(|_| {
-                        let builder = builder(config, tls, costs);
+                        let builder = builder(config, tls, costs, idle);
                         Lane::new(match pinned.clone() {
                             Some(pinned) => builder.dns_resolver(pinned),
                             None => builder,
@@ -90,7 +93,8 @@ impl Address {
                 Ok(Self { label, base, lanes, connections })
             }
             ConsulAddress::Unix(path) => {
-                let lane = Lane::new(builder(config, tls, costs).unix_socket(path.as_path()))?;
+                let lane =
+                    Lane::new(builder(config, tls, costs, Some(IDLE)).unix_socket(path.as_path()))?;
                 let base = base("http://localhost")?;
                 Ok(Self {
                     label: path.display().to_string(),
@@ -148,7 +152,12 @@ impl Resolve for Pinned {
     }
 }
 
-fn builder(config: &ConsulConfig, tls: &ClientConfig, costs: &Costs) -> reqwest::ClientBuilder {
+fn builder(
+    config: &ConsulConfig,
+    tls: &ClientConfig,
+    costs: &Costs,
+    idle: Option<Duration>,
+) -> reqwest::ClientBuilder {
     let costs = Arc::clone(costs);
     let counting = MapResponseLayer::new(move |connection| {
         costs.get().iter().for_each(|costs| costs.connections.inc());
@@ -166,7 +175,7 @@ fn builder(config: &ConsulConfig, tls: &ClientConfig, costs: &Costs) -> reqwest:
         .connector_layer(counting)
         // Consul counts connections that are idle too, and there may be more than requests: one
         // that is opened while another becomes free is not needed any more.
-        .pool_idle_timeout(IDLE)
+        .pool_idle_timeout(idle)
         .pool_max_idle_per_host(config.connections_spare)
 }
 
