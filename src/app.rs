@@ -385,6 +385,7 @@ fn policy(config: &Config) -> anyhow::Result<Policy> {
         udp_answer_limit: answers.udp_answer_limit.min(UDP_ANSWER_MAX),
         a_record_limit: answers.a_record_limit,
         node_ttl_secs: answers.node_ttl_secs,
+        max_stale_ms: u64::try_from(answers.max_stale.as_millis()).unwrap_or(u64::MAX),
         soa: Soa {
             refresh_secs: soa.refresh_secs,
             retry_secs: soa.retry_secs,

@@ -22,6 +22,11 @@ impl Clock {
         millis(self.0.elapsed())
     }
 
+    /// Now, as a time that may be before the program's start.
+    pub fn signed_ms(self) -> i64 {
+        i64::try_from(self.now_ms()).unwrap_or(i64::MAX)
+    }
+
     /// Milliseconds until `later` from now.
     pub fn after_ms(self, later: Duration) -> u64 {
         self.now_ms().saturating_add(millis(later))

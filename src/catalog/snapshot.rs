@@ -35,8 +35,15 @@ pub struct Snapshot {
 pub struct Datacenter {
     /// Lower case.
     pub name: Box<str>,
-    /// False while the source does not hear of it: what is here may be old.
-    pub reachable: bool,
+    /// Since when the source does not hear of it, in milliseconds of the program's clock, which may
+    /// be before its start; `None` while it does.
+    pub(in crate::catalog) cut_off_ms: Option<i64>,
+    /// When the list of services was last known to be right, if it was read from a snapshot file.
+    pub(in crate::catalog) services_loaded_ms: Option<i64>,
+    /// The same of the list of nodes.
+    pub(in crate::catalog) nodes_loaded_ms: Option<i64>,
+    /// The same of addresses that services have of their own, until all were read again.
+    pub(in crate::catalog) owners_loaded_ms: Option<i64>,
     /// `None` until the list of names is in: until then no name is known to be missing.
     pub(in crate::catalog) services: Option<Shards<Service>>,
     /// `None` until the list of nodes is in.
@@ -60,8 +67,8 @@ pub struct Datacenter {
     pub(in crate::catalog) pointer_parents: Shards<Counted>,
     /// What the nodes have in the index of addresses.
     pub(in crate::catalog) node_owners: Arc<[Owned]>,
-    /// Services of which nothing was heard yet: one of them may have an address that seems to be
-    /// nobody's.
+    /// Services whose addresses were not heard yet, or are a file's that are to be read again: one
+    /// of them may have an address that seems to be nobody's.
     pub(in crate::catalog) unswept: usize,
 }
 
@@ -84,6 +91,8 @@ pub struct Service {
     /// The addresses of its own that its instances have. Stays when they are let go of; `None` as
     /// long as nothing was heard of them.
     pub(in crate::catalog) owned: Option<Arc<[Owned]>>,
+    /// Whether these are a file's and to be read again.
+    pub(in crate::catalog) owned_is_loaded: bool,
     /// What a prepared query said besides.
     pub(in crate::catalog) executed: Option<Executed>,
     /// Those of the listed tags that no instance has, whatever its health: the instances may be
@@ -94,7 +103,7 @@ pub struct Service {
 impl Service {
     /// Whether the addresses of its instances were ever heard of.
     pub fn is_swept(&self) -> bool {
-        self.owned.is_some()
+        self.owned.is_some() && !self.owned_is_loaded
     }
 
     /// Whether instances with this tag, in lower case, or with one that ends with it, may exist
@@ -112,6 +121,17 @@ impl Service {
 pub struct Counted {
     pub(in crate::catalog) key: Box<[u8]>,
     pub(in crate::catalog) count: usize,
+}
+
+/// What an answer about a datacenter is read from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum List {
+    /// The nodes.
+    Nodes,
+    /// Whose each address is.
+    Owners,
+    /// The services, and what there is of each.
+    Services,
 }
 
 /// What a snapshot says about a datacenter.
@@ -166,6 +186,33 @@ impl Datacenter {
     /// How many nodes are known.
     pub fn node_count(&self) -> usize {
         self.nodes.as_ref().map_or(0, Shards::len)
+    }
+
+    /// Whether it is known that the source does not hear of it.
+    pub fn is_cut_off(&self) -> bool {
+        self.cut_off_ms.is_some()
+    }
+
+    /// Whether its list of services was read from a snapshot file and not heard since.
+    pub fn is_loaded(&self) -> bool {
+        self.services_loaded_ms.is_some()
+    }
+
+    /// Whether both lists were heard, be it a while ago.
+    pub fn is_heard(&self) -> bool {
+        let is_loaded = self.is_loaded() || self.nodes_loaded_ms.is_some();
+        self.has_services() && self.has_nodes() && !is_loaded
+    }
+
+    /// Since when this list may be old, in milliseconds of the program's clock, which may be before
+    /// its start; `None` where it is not.
+    pub fn old_since(&self, list: List) -> Option<i64> {
+        let lists = match list {
+            List::Nodes => [self.nodes_loaded_ms, None, None],
+            List::Owners => [self.nodes_loaded_ms, self.services_loaded_ms, self.owners_loaded_ms],
+            List::Services => [self.services_loaded_ms, None, None],
+        };
+        self.cut_off_ms.into_iter().chain(lists.into_iter().flatten()).min()
     }
 
     /// Whether the list of services is in.

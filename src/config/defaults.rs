@@ -70,6 +70,8 @@ impl Default for AnswersConfig {
             service_ttl_secs: Vec::new(),
             a_record_limit: 0,
             udp_answer_limit: 3,
+            // Consul's own: ten years.
+            max_stale: Duration::from_secs(87_600 * 3600),
             soa: SoaConfig {
                 refresh_secs: 3600,
                 retry_secs: 600,

@@ -113,6 +113,8 @@ pub struct AnswersConfig {
     pub a_record_limit: usize,
     /// Most records in an answer over UDP without EDNS, effective up to 8; at least 1.
     pub udp_answer_limit: usize,
+    /// How old an answer may be while Consul is away.
+    pub max_stale: Duration,
     /// The numbers of the SOA record.
     pub soa: SoaConfig,
 }

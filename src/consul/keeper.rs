@@ -54,6 +54,8 @@ pub struct Keeper {
     query_kept: Duration,
     /// Those who wait for what is fetched before anybody asks.
     ahead: Vec<oneshot::Receiver<Supply>>,
+    /// Those who wait for what is answered from memory meanwhile.
+    behind: Vec<oneshot::Receiver<Supply>>,
     /// How long a fetched service is answered without asking again.
     kept: Duration,
     is_ready: bool,
@@ -88,6 +90,7 @@ impl Keeper {
             idle: cache.idle,
             query_kept: cache.query_kept,
             ahead: Vec::new(),
+            behind: Vec::new(),
             watches: Watches::new(tasks.clone(), room, metrics.consul.watches_failing.clone()),
             metrics,
             tasks,
@@ -243,7 +246,7 @@ impl Keeper {
         self.watches.back(watched);
         if let Watched::Services { datacenter } = watched {
             let datacenter = datacenter.clone();
-            batch.changes.push(Change::Reach { datacenter, reachable: true });
+            batch.changes.push(Change::Reach { datacenter, cut_off_ms: None });
         }
     }
 
@@ -252,11 +255,12 @@ impl Keeper {
         if !self.watches.fail(watched, failures, error) {
             return;
         }
+        let since_ms = self.clock.signed_ms();
         match watched {
             Watched::Nodes { datacenter } => self.watches.lists.dismiss(datacenter),
             Watched::Service(key) => {
                 if self.watches.told(key).is_some() {
-                    batch.changes.push(hold(key, Held::Failing));
+                    batch.changes.push(hold(key, Held::Failing { since_ms }));
                 }
             }
             // A list that grows old denies what is new.
@@ -266,8 +270,8 @@ impl Keeper {
             }
             Watched::Services { datacenter } => {
                 self.watches.lists.dismiss(datacenter);
-                let datacenter = datacenter.clone();
-                batch.changes.push(Change::Reach { datacenter, reachable: false });
+                let (datacenter, cut_off_ms) = (datacenter.clone(), Some(since_ms));
+                batch.changes.push(Change::Reach { datacenter, cut_off_ms });
             }
         }
     }
@@ -342,7 +346,7 @@ impl Keeper {
     fn answer_lists(&mut self, datacenter: &str, snapshot: &Snapshot) {
         let is_in = matches!(
             snapshot.datacenter(Some(datacenter.as_bytes())),
-            Found::Here(datacenter) if datacenter.has_services() && datacenter.has_nodes()
+            Found::Here(datacenter) if datacenter.is_heard()
         );
         if is_in {
             self.watches.lists.tell(datacenter);
@@ -411,7 +415,7 @@ impl Keeper {
             let Key { datacenter, form, service } = removed.key.clone();
             let is_cut_off = matches!(
                 snapshot.datacenter(Some(datacenter.as_bytes())),
-                Found::Here(datacenter) if !datacenter.reachable
+                Found::Here(datacenter) if datacenter.is_cut_off() || datacenter.is_loaded()
             );
             if self.watches.has(&removed.key) {
                 continue;

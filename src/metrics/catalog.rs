@@ -110,7 +110,9 @@ impl Collector for CatalogCollector {
             vec![(Vec::new(), omitted)],
             per_datacenter(|datacenter| datacenter.service_count() as f64),
             per_datacenter(|datacenter| datacenter.node_count() as f64),
-            per_datacenter(|datacenter| f64::from(u8::from(datacenter.reachable))),
+            per_datacenter(|datacenter| {
+                f64::from(u8::from(!datacenter.is_cut_off() && !datacenter.is_loaded()))
+            }),
         ];
         let families = FAMILIES.into_iter().zip(values).map(|((name, help, _), values)| {
             let counts = name.ends_with("_total");

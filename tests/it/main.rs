@@ -28,5 +28,6 @@ mod scenarios;
 mod scripted_consul;
 mod secrets;
 mod sharing;
+mod stale;
 mod streams;
 mod unlisted;

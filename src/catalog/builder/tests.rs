@@ -86,7 +86,7 @@ fn other_tags_make_what_was_fetched_due_again() {
     fill(&mut builder, "web", &["v1"], Held::OnDemand { fresh_until_ms: 30_000 });
     fill(&mut builder, "db", &["v1"], Held::Watched);
     list(&mut builder, &[("web", &["v1", "v2"]), ("db", &["v1", "v2"])]);
-    assert_eq!(render(&builder, "web"), "web OnDemand { fresh_until_ms: 0 } Some(\"v1\")");
+    assert_eq!(render(&builder, "web"), "web Due { since_ms: 30000 } Some(\"v1\")");
     assert_eq!(render(&builder, "db"), "db Watched Some(\"v1\")");
 }
 

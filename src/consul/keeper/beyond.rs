@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::time::Instant;
 
 use crate::catalog::change::Executed;
@@ -104,7 +105,20 @@ impl Keeper {
             self.waiting.join(Demand { wanted, done }, Instant::now());
             self.ahead.push(ahead);
         }
+        self.refresh_behind(&snapshot, now_ms);
         self.begin();
+    }
+
+    /// Fetches what is answered from memory while its datacenter is cut off; as it may be in vain,
+    /// a few at a time.
+    fn refresh_behind(&mut self, snapshot: &Snapshot, now_ms: u64) {
+        self.behind.retain_mut(|done| matches!(done.try_recv(), Err(TryRecvError::Empty)));
+        let most = BEHIND_MAX.saturating_sub(self.behind.len());
+        for wanted in view::due_behind(snapshot, now_ms, most) {
+            let (done, behind) = oneshot::channel();
+            self.waiting.join(Demand { wanted, done }, Instant::now());
+            self.behind.push(behind);
+        }
     }
 
     /// Sees whose addresses are to be read.
@@ -140,3 +154,6 @@ impl Keeper {
         self.watches.told(&Key::new(datacenter, Form::Service, service)).is_some()
     }
 }
+
+/// Half of the places that fetches have by default.
+const BEHIND_MAX: usize = 4;
