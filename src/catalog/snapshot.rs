@@ -8,14 +8,15 @@
 //!
 //! **Hot.** Look-ups hash once and allocate nothing.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::catalog::change::{Executed, Held};
 use crate::catalog::form::Form;
-use crate::catalog::model::Instance;
+use crate::catalog::model::{Instance, Node};
 use crate::catalog::nodes::NodeRecord;
 use crate::catalog::queries::Queries;
-use crate::catalog::reverse::{Owned, Pointer};
+use crate::catalog::reverse::{self, Owned, Owner, Pointer};
 use crate::catalog::rrsets::RRsets;
 use crate::catalog::shards::{Keyed, Shards};
 use crate::catalog::usage::Usage;
@@ -104,6 +105,31 @@ impl Service {
     /// Whether the addresses of its instances were ever heard of.
     pub fn is_swept(&self) -> bool {
         self.owned.is_some() && !self.owned_is_loaded
+    }
+
+    /// The tags that the list of names has for it, in lower case.
+    pub fn listed_tags(&self) -> impl Iterator<Item = &str> {
+        self.listed_tags.iter().map(|tag| &**tag)
+    }
+
+    /// The addresses of its own that its instances have, each with the node and the ID of one, as a
+    /// source says them; `None` where they were never heard of.
+    pub fn addresses(&self) -> Option<impl Iterator<Item = (IpAddr, &str, &str)>> {
+        let owned = self.owned.as_ref()?.iter();
+        Some(owned.filter_map(|(name, owner)| match owner {
+            Owner::Service { node, id, .. } => Some((reverse::ip(name)?, &**node, &**id)),
+            Owner::Node(_) => None,
+        }))
+    }
+
+    /// What a prepared query said besides its instances; `None` for all else.
+    pub fn executed(&self) -> Option<&Executed> {
+        self.executed.as_ref()
+    }
+
+    /// Whether instances with tags that are listed, and that none in memory has, may exist.
+    pub fn awaits_some(&self) -> bool {
+        !self.awaited_tags.is_empty()
     }
 
     /// Whether instances with this tag, in lower case, or with one that ends with it, may exist
@@ -198,10 +224,23 @@ impl Datacenter {
         self.services_loaded_ms.is_some()
     }
 
-    /// Whether both lists were heard, be it a while ago.
+    /// Whether the source has told this list, be it a while ago: no file's is in its place.
+    pub fn has_heard(&self, list: List) -> bool {
+        match list {
+            List::Nodes => self.has_nodes() && self.nodes_loaded_ms.is_none(),
+            List::Owners => self.unswept == 0 && self.owners_loaded_ms.is_none(),
+            List::Services => self.has_services() && self.services_loaded_ms.is_none(),
+        }
+    }
+
+    /// Whether both lists of names were heard, be it a while ago.
     pub fn is_heard(&self) -> bool {
-        let is_loaded = self.is_loaded() || self.nodes_loaded_ms.is_some();
-        self.has_services() && self.has_nodes() && !is_loaded
+        self.has_heard(List::Services) && self.has_heard(List::Nodes)
+    }
+
+    /// All nodes, in no order that means anything.
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().flat_map(Shards::iter).map(|record| &record.node)
     }
 
     /// Since when this list may be old, in milliseconds of the program's clock, which may be before

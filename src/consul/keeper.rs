@@ -319,6 +319,7 @@ impl Keeper {
             Heard::Services { datacenter } => {
                 warn_of_nothing(&datacenter, snapshot);
                 self.watches.follow_list(&datacenter, snapshot);
+                self.adopt(&datacenter, snapshot);
                 self.answer_lists(&datacenter, snapshot);
             }
         }

@@ -6,7 +6,7 @@ use tracing::warn;
 
 use crate::catalog::model::{Health, Instance};
 use crate::catalog::queries;
-use crate::catalog::{Change, Form, Found, Held, Service, Snapshot};
+use crate::catalog::{Change, Form, Found, Held, List, Service, Snapshot};
 use crate::consul::Key;
 use crate::consul::tasks::{Report, Said};
 use crate::demand::Wanted;
@@ -92,10 +92,10 @@ pub fn pending<'k>(snapshot: &Snapshot, starting: impl Iterator<Item = &'k Key>)
         return vec!["Consul has not said which datacenter it is in".to_owned()];
     };
     let mut pending = Vec::new();
-    if !local.has_services() {
+    if !local.has_heard(List::Services) {
         pending.push(format!("the list of services of {} is not in", local.name));
     }
-    if !local.has_nodes() {
+    if !local.has_heard(List::Nodes) {
         pending.push(format!("the list of nodes of {} is not in", local.name));
     }
     pending.extend(starting.map(|key| format!("the instances of {key} are not in")));

@@ -56,6 +56,23 @@ impl Keeper {
         }
     }
 
+    /// Takes charge of what a snapshot file had and no watch tells of: it is kept like what was
+    /// fetched on demand, and let go of like it.
+    pub fn adopt(&self, datacenter: &str, snapshot: &Snapshot) {
+        let found = snapshot.datacenter(Some(datacenter.as_bytes()));
+        let Found::Here(datacenter) = found else { return };
+        let listed = datacenter.services().map(|service| (Form::Service, service));
+        for (form, service) in listed.chain(datacenter.all_unlisted()) {
+            if service.rrsets.is_none() || !matches!(service.held, Held::Due { .. }) {
+                continue;
+            }
+            let key = Key::new(&datacenter.name, form, &service.name);
+            if !self.watches.has(&key) && !self.shelf.has(&key) {
+                self.shelf.put(key);
+            }
+        }
+    }
+
     /// Whether something is known to exist, so that nobody can make us ask for it who invents names.
     pub fn is_known(&self, key: &Key) -> bool {
         let snapshot = self.publisher.snapshot();
