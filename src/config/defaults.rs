@@ -18,6 +18,7 @@ use crate::config::LogFormat;
 use crate::config::LogLevel;
 use crate::config::MetricsConfig;
 use crate::config::RecursionConfig;
+use crate::config::SnapshotConfig;
 use crate::config::SoaConfig;
 use crate::config::Strategy;
 
@@ -34,6 +35,7 @@ impl Default for Config {
             consul: ConsulConfig::default(),
             cache: CacheConfig::default(),
             catalog_file: None,
+            snapshot: SnapshotConfig::default(),
             log: LogConfig { level: LogLevel::Info, format: LogFormat::Text },
             metrics: MetricsConfig { services_max: 1000, health_series_max: 10_000 },
             shutdown_grace: Duration::from_secs(5),
@@ -143,6 +145,12 @@ impl Default for CacheConfig {
             sweep_within: Duration::from_secs(60),
             sweep_every: Duration::from_secs(600),
         }
+    }
+}
+
+impl Default for SnapshotConfig {
+    fn default() -> Self {
+        Self { path: None, every: Duration::from_secs(5), bytes_max: 268_435_456 }
     }
 }
 

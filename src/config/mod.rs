@@ -61,6 +61,8 @@ pub struct Config {
     pub cache: CacheConfig,
     /// A catalogue file to serve instead of a Consul; `None` asks Consul.
     pub catalog_file: Option<PathBuf>,
+    /// What is kept on disk for the next start.
+    pub snapshot: SnapshotConfig,
     /// What is logged, and how.
     pub log: LogConfig,
     /// How many series the catalogue may cause.
@@ -245,6 +247,17 @@ pub struct CacheConfig {
     pub sweep_within: Duration,
     /// How often they are read again.
     pub sweep_every: Duration,
+}
+
+/// `[snapshot]`: what is kept on disk for the next start.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SnapshotConfig {
+    /// The file; `None` keeps nothing.
+    pub path: Option<PathBuf>,
+    /// How often it is written at most. Not zero.
+    pub every: Duration,
+    /// The largest file that is written or read, in bytes.
+    pub bytes_max: usize,
 }
 
 /// `[log]`.
