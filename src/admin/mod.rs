@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   GET /health    200 while the process runs
-//!   GET /ready     200 once nothing is pending, and from then on; else 503 and what is, by line
+//!   GET /ready     200 once nothing is pending, and from then on; else 503 and what is, by line.
+//!                  A second line says that nothing was heard yet, and a file has it all
 //!   GET /metrics   Prometheus' text format
 //! ```
 //! It reads the store and the metrics, and knows neither Consul nor the listeners.
@@ -19,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
+use crate::catalog::Found;
 use crate::metrics::Metrics;
 use crate::store::Store;
 
@@ -57,7 +59,11 @@ async fn health() -> &'static str {
 async fn ready(State(admin): State<Admin>) -> Response {
     let pending = admin.store.pending.load();
     if pending.0.is_empty() {
-        return "ready\n".into_response();
+        let snapshot = admin.store.snapshot.load();
+        let is_loaded =
+            matches!(snapshot.datacenter(None), Found::Here(local) if local.is_loaded());
+        let text = if is_loaded { "ready\nstale, from snapshot\n" } else { "ready\n" };
+        return text.into_response();
     }
     let mut lines = pending.0.join("\n");
     lines.push('\n');

@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod dns;
 pub mod family;
 pub mod forward;
+pub mod snapshot;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,10 +21,12 @@ use prometheus::{
 };
 
 use crate::catalog::Usage;
+use crate::clock::Clock;
 use crate::store::Store;
 
 pub use dns::{DnsMetrics, Protocol, Tally};
 pub use forward::{ForwardMetrics, RecursorMetrics};
+pub use snapshot::SnapshotMetrics;
 
 /// Handles to all metrics. Cheap to clone; clones share their values.
 #[derive(Clone, Debug)]
@@ -34,6 +37,8 @@ pub struct Metrics {
     pub consul: ConsulMetrics,
     /// What is asked of the recursors.
     pub forward: ForwardMetrics,
+    /// What is kept on disk.
+    pub snapshot: SnapshotMetrics,
     /// Cache results of names without a service, and of services without a label of their own.
     pub other: Arc<Usage>,
     registry: Registry,
@@ -78,13 +83,15 @@ pub enum Operation {
 }
 
 impl Metrics {
-    /// Makes and registers every metric. `lanes` is the number of workers that count queries.
+    /// Makes and registers every metric. `lanes` is the number of workers that count queries; ages are
+    /// taken by `clock`.
     ///
     /// # Errors
     ///
     /// Fails when a name is taken, which is a bug in this folder.
     pub fn register(
         store: &Arc<Store>,
+        clock: Clock,
         lanes: usize,
         health_series_max: usize,
     ) -> Result<Self, prometheus::Error> {
@@ -93,6 +100,7 @@ impl Metrics {
         let other = Arc::new(Usage::new(lanes, false));
         let consul = ConsulMetrics::register(&registry, store)?;
         let forward = ForwardMetrics::register(&registry)?;
+        let snapshot = SnapshotMetrics::register(&registry, clock)?;
         registry.register(Box::new(catalog::CatalogCollector::new(
             Arc::clone(store),
             Arc::clone(&other),
@@ -104,7 +112,7 @@ impl Metrics {
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         registry.register(Box::new(build))?;
-        Ok(Self { dns, consul, forward, other, registry })
+        Ok(Self { dns, consul, forward, snapshot, other, registry })
     }
 
     /// All metrics in Prometheus' text format.

@@ -31,3 +31,4 @@ mod sharing;
 mod stale;
 mod streams;
 mod unlisted;
+mod warm;
