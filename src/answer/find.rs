@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use crate::answer::finding::{Finding, Trace};
 use crate::answer::select::{Part, select};
-use crate::answer::stale::{self, Basis};
+use crate::answer::stale::{self, Age, Basis};
 use crate::answer::{Asked, Policy, Turn, Want};
 use crate::catalog::queries::{self, QueryEntry};
 use crate::catalog::{CacheResult, Datacenter, Form, Found, List, RRsets, Service, Snapshot};
@@ -443,13 +443,14 @@ impl<'s> Search<'s, '_> {
             Finding::Address(_) => (false, service.is_some()),
             _ => (false, false),
         };
-        let old_since =
-            (is_negative || has_data).then(|| basis.old_since(self.snapshot, self.asked)).flatten();
-        let is_expired =
-            old_since.is_some_and(|since| self.policy.is_expired(since, self.asked.now_ms));
+        let age = match is_negative || has_data {
+            true => basis.age(self.snapshot, self.asked),
+            false => Age::default(),
+        };
+        let is_expired = age.is_expired(self.policy, self.asked.now_ms);
         let result = match finding {
             _ if is_expired => Some(CacheResult::Expired),
-            _ if old_since.is_some() => Some(CacheResult::Stale),
+            _ if age.is_old => Some(CacheResult::Stale),
             Finding::Unreachable => Some(CacheResult::Miss),
             _ if is_negative => Some(CacheResult::Negative),
             _ if has_data => Some(CacheResult::Hit),
@@ -459,7 +460,7 @@ impl<'s> Search<'s, '_> {
             finding: if is_expired { Finding::Expired } else { finding },
             cache: result.map(|result| (result, service.map(|service| &*service.usage))),
             is_by_client: false,
-            is_stale: old_since.is_some() && !is_expired,
+            is_stale: age.is_old && !is_expired,
         }
     }
 }

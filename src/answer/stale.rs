@@ -19,10 +19,18 @@ pub struct Basis<'s, 'q> {
     pub service: Option<&'s Service>,
 }
 
+/// How old something may be.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Age {
+    /// Whether it may be.
+    pub is_old: bool,
+    /// Since when nothing bears it out, in milliseconds of the program's clock.
+    since_ms: Option<i64>,
+}
+
 impl Basis<'_, '_> {
-    /// Since when what is in memory may be old, in milliseconds of the program's clock; `None` where
-    /// it is not.
-    pub fn old_since(self, snapshot: &Snapshot, asked: &Asked<'_>) -> Option<i64> {
+    /// What is known of the age of what is in memory.
+    pub fn age(self, snapshot: &Snapshot, asked: &Asked<'_>) -> Age {
         let Self { scope, list, service } = self;
         // Which datacenters there are, the local one's Consul says.
         let datacenter =
@@ -30,9 +38,20 @@ impl Basis<'_, '_> {
         let list = list.unwrap_or(List::Services);
         let of_list = datacenter.and_then(|datacenter| datacenter.old_since(list));
         // What had to be had first was fetched just now; on the last turn Consul did not answer.
-        let service = service.filter(|_| asked.turn != Turn::Again);
-        let of_service = service.and_then(|service| service.held.old_since(asked.now_ms));
-        of_list.into_iter().chain(of_service).min()
+        let held = service.filter(|_| asked.turn != Turn::Again).map(|service| service.held);
+        let of_service = held.and_then(|held| held.old_since(asked.now_ms));
+        Age {
+            is_old: of_list.is_some() || of_service.is_some(),
+            // A service's own query may be heard while its list cannot be had.
+            since_ms: if service.is_some() { of_service } else { of_list },
+        }
+    }
+}
+
+impl Age {
+    /// Whether it is past what `policy` allows.
+    pub fn is_expired(self, policy: &Policy, now_ms: u64) -> bool {
+        self.since_ms.is_some_and(|since_ms| policy.is_expired(since_ms, now_ms))
     }
 }
 

@@ -74,6 +74,7 @@ async fn what_is_old_is_fetched_behind_the_answers() {
 #[tokio::test]
 async fn answers_that_are_too_old_end_until_consul_is_back() {
     let (consul, server) = stage(Duration::from_secs(1), Duration::ZERO).await;
+    (0..10_000).for_each(|_| consul.script(&health("a"), Reply::status(500, "no")));
     cut_off(&consul, &server).await;
     let too_old = async || told(&server, "a.service.consul").await;
     let expected = ("SERVFAIL aa rd".to_owned(), Some("22".to_owned()));
@@ -84,7 +85,7 @@ async fn answers_that_are_too_old_end_until_consul_is_back() {
     let series = "fingerpost_cache_total{result=\"expired\",service=\"a\"}";
     assert!(value(&scrape(&server).await, series) > 0.0);
 
-    [SERVICES, NODES].into_iter().for_each(|path| consul.unscript(path));
+    [SERVICES, NODES, &health("a")].into_iter().for_each(|path| consul.unscript(path));
     let heard = async || {
         let reply = zone_text(&ask(server.dns(), "a.service.consul", RecordType::A).await);
         reply == "NOERROR aa rd\nanswer a.service.consul. 0 IN A 10.0.0.1"

@@ -15,7 +15,8 @@
 //! option NAME [VALUE]…                one of [`OPTIONS`]
 //! unsynced                            the source has not said anything yet
 //! whole                               the source has said everything, of all forms
-//! away [in DC] SECS                   for so long nothing was heard of a datacenter
+//! away [in DC] SECS                   for so long nothing was heard of a datacenter and its services
+//! silent [in DC] SECS                 for so long its lists alone were not heard
 //! loaded [in DC] SECS                 what there is was read from a snapshot file of that age
 //! query NAME TYPE [edns OPT] [tcp] [class C] [opcode N]
 //! reply RCODE [FLAG]…                 of the query above; queries have `rd` set
@@ -187,8 +188,13 @@ impl Draft {
             "option" => self.take_option(&mut words)?,
             "unsynced" => self.is_unsynced = true,
             "whole" => self.is_whole = true,
-            "away" => {
+            "away" | "silent" => {
                 let (datacenter, since_ms) = self.take_age(&mut words)?;
+                let services = self.services_of(&datacenter);
+                for (form, service) in services.into_keys().filter(|_| word == "away") {
+                    let (datacenter, held) = (datacenter.clone(), Held::Failing { since_ms });
+                    self.ages.push(Change::Hold { datacenter, form, service, held });
+                }
                 let cut_off_ms = Some(since_ms);
                 self.ages.push(Change::Reach { datacenter, cut_off_ms });
             }
