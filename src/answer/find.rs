@@ -69,15 +69,15 @@ fn read<'q>(
     })
 }
 
-/// Looks up whose address the whole of `labels`, a reverse name, is.
-///
-/// `Missing` and `NotReady` are said as if the name were in a zone of ours.
+/// Looks up whose address the whole of `labels`, a reverse name, is. `None` where that is nobody's
+/// and not ours to say, as the name is not in a zone of ours.
 pub fn find_reverse<'s>(
     snapshot: &'s Snapshot,
     policy: &Policy,
     asked: &Asked<'_>,
     labels: &Labels,
-) -> Trace<'s> {
+    is_in_zone: bool,
+) -> Option<Trace<'s>> {
     let search = Search { snapshot, policy, asked };
     let name = labels.join(0..labels.count());
     let finding = search.within(None, |local| match local.pointer(name) {
@@ -86,7 +86,12 @@ pub fn find_reverse<'s>(
         Found::Missing => Finding::Missing,
         Found::Unheard => Finding::NotReady,
     });
-    search.trace(finding, Basis { list: Some(List::Owners), ..Basis::default() })
+    let list = match &finding {
+        Finding::Empty | Finding::Missing if !is_in_zone => return None,
+        Finding::Pointer(pointer) if pointer.is_of_node() => List::Nodes,
+        _ => List::Owners,
+    };
+    Some(search.trace(finding, Basis { list: Some(list), ..Basis::default() }))
 }
 
 #[derive(Clone, Copy)]
@@ -278,6 +283,8 @@ impl<'s> Search<'s, '_> {
         match (service.rrsets.as_deref(), self.asked.turn) {
             (Some(rrsets), _) if is_away || !service.held.is_due(self.asked.now_ms) => Ok(rrsets),
             (_, Turn::First) | (None, Turn::Again) => Err(Finding::Wants(want())),
+            // What was had first was the lists, or a host.
+            (Some(_), Turn::Again) if service.held.is_unsure() => Err(Finding::Wants(want())),
             // Consul did not answer: what was true a while ago is better than nothing.
             (Some(rrsets), Turn::Again | Turn::Last) => Ok(rrsets),
             (None, Turn::Last) => Err(Finding::Unreachable),

@@ -283,13 +283,8 @@ impl<'p> Realm<'p> {
                 Some(find::find(snapshot, policy, asked, labels, self.count))
             }
             Some(RealmZone::Reverse) if self.count == 0 => Some(Trace::of_zone()),
-            Some(RealmZone::Reverse) => Some(find::find_reverse(snapshot, policy, asked, labels)),
-            None => {
-                let found = find::find_reverse(snapshot, policy, asked, labels);
-                match found.finding {
-                    Finding::Expired | Finding::Pointer(_) | Finding::NotReady => Some(found),
-                    _ => None,
-                }
+            Some(RealmZone::Reverse) | None => {
+                find::find_reverse(snapshot, policy, asked, labels, self.zone.is_some())
             }
         }
     }

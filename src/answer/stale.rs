@@ -38,7 +38,8 @@ impl Basis<'_, '_> {
         let list = list.unwrap_or(List::Services);
         let of_list = datacenter.and_then(|datacenter| datacenter.old_since(list));
         // What had to be had first was fetched just now; on the last turn Consul did not answer.
-        let held = service.filter(|_| asked.turn != Turn::Again).map(|service| service.held);
+        let held = service.map(|service| service.held);
+        let held = held.filter(|held| asked.turn != Turn::Again || held.is_unsure());
         let of_service = held.and_then(|held| held.old_since(asked.now_ms));
         Age {
             is_old: of_list.is_some() || of_service.is_some(),

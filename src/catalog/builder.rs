@@ -208,7 +208,7 @@ impl Datacenter {
     fn set_loaded(&mut self, since_ms: i64) -> bool {
         self.services_loaded_ms = self.services.as_ref().map(|_| since_ms);
         self.nodes_loaded_ms = self.nodes.as_ref().map(|_| since_ms);
-        self.owners_loaded_ms = Some(since_ms);
+        self.owners_loaded_ms = self.services_loaded_ms;
         true
     }
 

@@ -163,6 +163,11 @@ impl Held {
         }
     }
 
+    /// Whether nothing was fetched since there was reason to.
+    pub fn is_unsure(self) -> bool {
+        matches!(self, Self::Due { .. })
+    }
+
     /// Since when the instances may be old; `None` where they are not.
     pub fn old_since(self, now_ms: u64) -> Option<i64> {
         match self {

@@ -41,6 +41,11 @@ pub enum Owner {
 pub type Owned = (Box<str>, Owner);
 
 impl Pointer {
+    /// Whether the first owner is a node.
+    pub fn is_of_node(&self) -> bool {
+        matches!(self.owners.first(), Some((Owner::Node(_), _)))
+    }
+
     /// The PTR record of the first owner.
     pub fn record(&self) -> &[u8] {
         self.owners.first().map_or(&[], |(_, record)| record)

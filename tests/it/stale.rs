@@ -20,6 +20,8 @@ async fn stage(patience: Duration, max_stale: Duration) -> (FakeConsul, Server) 
     (config.consul.connections_max, config.consul.connections_spare) = (8, 2);
     (config.cache.kept, config.cache.patience) = (Duration::ZERO, patience);
     config.answers.max_stale = max_stale;
+    // A request that hangs is not given up while a test lasts.
+    config.consul.timeout = Duration::from_secs(60);
     let server = stage::serve(config).await;
     assert_eq!(addresses(server.dns(), "e.service.consul").await, ["10.0.0.1"]);
     (consul, server)
