@@ -193,7 +193,8 @@ fn loaded(builder: &Builder) -> String {
     let snapshot = builder.snapshot();
     let Found::Here(local) = snapshot.datacenter(None) else { return String::new() };
     let lists = [List::Services, List::Nodes, List::Owners];
-    let old = lists.map(|list| local.old_since(list).map_or("-".to_owned(), |it| it.to_string()));
+    let old =
+        lists.map(|list| local.old_since(list).map_or_else(|| "-".to_owned(), |it| it.to_string()));
     let pointer = match local.pointer(b"9.0.0.10.in-addr.arpa") {
         Found::Here(_) => "here",
         Found::Missing => "missing",
