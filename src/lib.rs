@@ -43,6 +43,7 @@
 //!  consul   a blocking query returns --> api --> catalog::Change
 //!  publisher  Builder::apply: records are encoded, what did not change is shared
 //!  store      one pointer is replaced; the next query sees it
+//!  warm       what changed is written to a file, every few seconds; the next start publishes it
 //! ```
 //!
 //! # Invariants
@@ -52,7 +53,8 @@
 //! - NXDOMAIN is said only of what the catalogue's own lists lack; before they were heard it is
 //!   SERVFAIL. If a name has data, none of its parents is NXDOMAIN, whatever the type.
 //! - A critical instance is in no answer, as its records are never encoded.
-//! - What was heard last is answered until something newer is: losing Consul loses nothing.
+//! - What was heard last is answered until something newer is, and says so where it may be old:
+//!   losing Consul loses nothing; nor does a restart where a snapshot file is kept.
 //! - `store` alone holds what threads share and replace; per query there is no lock.
 //! - Everything that comes from outside has a bound: bytes, connections, waiting queries, series.
 

@@ -15,6 +15,7 @@ use crate::support::fake_consul::{FakeConsul, Reply};
 use crate::support::program::Program;
 use crate::support::stage::{self, NODES, fill, health, list};
 use crate::support::wait::eventually;
+use crate::support::{on_path, skip};
 use crate::warm::ground::{Ground, get, metric, told};
 
 /// Names with their types, and what is said of them once nothing is heard.
@@ -201,9 +202,12 @@ async fn another_datacenter_of_the_file_is_asked_for_when_somebody_asks() {
     let old = ("NOERROR aa rd\nanswer a.service.dc2.consul. 1 IN A 10.0.0.7", Some("3"));
     let (text, code) = told(&program, "a.service.dc2.consul", RecordType::A).await;
     assert_eq!((&*text, code.as_deref()), old, "Consul is not heard at all");
+    let reachable = "fingerpost_datacenter_reachable{dc=\"dc2\"}";
+    assert_eq!(metric(&program, reachable).await, 0.0);
     consul.unsilence("dc1");
     let is_heard = async || get(&program, "ready").await.1 == "ready\n";
     eventually("Consul is heard", is_heard).await;
+    assert_eq!(metric(&program, reachable).await, 1.0, "nobody has asked for it yet");
     for (name, ttl_and_address) in
         [("a.service.dc2.consul", "0 IN A 10.0.0.1"), ("n1.node.dc2.consul", "0 IN A 10.0.0.1")]
     {
@@ -241,6 +245,13 @@ async fn no_moment_is_wrong_to_be_killed_at() {
         for step in 0..=(round % 8) {
             let address = format!("10.0.{round}.{step}");
             fill(&consul, 100 + 10 * round + step, "a", &address);
+            // Whoever reads meanwhile would see half of it, too.
+            for _ in 0..100 {
+                if let Ok(bytes) = fs::read(ground.file()) {
+                    check_whole(&bytes);
+                }
+                tokio::task::yield_now().await;
+            }
         }
         if round % 4 != 3 {
             let wanted = format!("\"10.0.{round}.");
@@ -249,14 +260,18 @@ async fn no_moment_is_wrong_to_be_killed_at() {
         }
         program.signal("KILL");
         program.status().await;
-        let bytes = fs::read(ground.file()).unwrap();
-        seal::open(&bytes).unwrap_or_else(|refusal| panic!("{refusal}"));
+        check_whole(&fs::read(ground.file()).unwrap());
     }
     assert_eq!(addresses_seen, 30);
     drop(consul);
     let program = ground.serve().await;
     assert!(!program.stderr().contains("file refused"), "{}", program.stderr());
     assert_eq!(ground.names(), ["snapshot"], "what was being written is removed");
+}
+
+#[track_caller]
+fn check_whole(bytes: &[u8]) {
+    seal::open(bytes).unwrap_or_else(|refusal| panic!("{refusal}: {}", bytes.escape_ascii()));
 }
 
 /// Starts a program on a file of `bytes`, without Consul, and gives its log.
@@ -385,6 +400,9 @@ fn make_older(path: &Path) {
 /// A disk that is full: a file may not grow past a limit, which the system then says.
 #[tokio::test]
 async fn a_full_disk_costs_nothing_but_news() {
+    if on_path("prlimit").is_none() {
+        return skip("prlimit of util-linux");
+    }
     let names: Vec<String> = (0..500).map(|number| format!("s{number:03}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).chain(["a"]).collect();
     let consul = stage::consul(&names).await;
@@ -422,7 +440,7 @@ async fn a_full_disk_costs_nothing_but_news() {
 fn limit_files(program: &Program, bytes: u64) {
     let (pid, limit) = (program.pid().to_string(), format!("--fsize={bytes}:unlimited"));
     let status = std::process::Command::new("prlimit").args(["--pid", &pid, &limit]).status();
-    assert!(status.unwrap().success(), "prlimit of util-linux");
+    assert!(status.unwrap().success());
 }
 
 #[tokio::test]
