@@ -35,7 +35,7 @@ pub enum Change {
     Loaded {
         /// Which one.
         datacenter: String,
-        /// When it was last known to be right; as [`Held::Due`] has it.
+        /// When it was last known to be right; as [`Held::Loaded`] has it.
         since_ms: i64,
     },
     /// The addresses of its own that a service's instances have, whose are not kept otherwise.
@@ -132,16 +132,20 @@ pub struct Executed {
 /// How a service's instances are kept fresh.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Held {
-    /// To be fetched before it is believed: it was read from a snapshot file, or a newer list
-    /// contradicts it.
+    /// To be fetched before it is believed, as a newer list contradicts it.
     Due {
-        /// When it was last known to be right, in milliseconds of the program's clock: negative
-        /// before the program's start, and in the future where it would have been believed so long.
+        /// Until when it would have been believed, in milliseconds of the program's clock.
         since_ms: i64,
     },
     /// Something should tell us of each change, and hears nothing at present.
     Failing {
         /// Since when, in milliseconds of the program's clock; the first word of it counts.
+        since_ms: i64,
+    },
+    /// Read from a snapshot file, and to be fetched before it is believed.
+    Loaded {
+        /// When it was last known to be right, in milliseconds of the program's clock: negative, as
+        /// that was before its start.
         since_ms: i64,
     },
     /// Fetched on demand: fetched again when asked for after this time of the program's clock.
@@ -157,7 +161,7 @@ impl Held {
     /// Whether the instances are to be fetched again before they are answered with.
     pub fn is_due(self, now_ms: u64) -> bool {
         match self {
-            Self::Due { .. } => true,
+            Self::Due { .. } | Self::Loaded { .. } => true,
             Self::OnDemand { fresh_until_ms } => fresh_until_ms <= now_ms,
             Self::Failing { .. } | Self::Watched => false,
         }
@@ -165,13 +169,15 @@ impl Held {
 
     /// Whether nothing was fetched since there was reason to.
     pub fn is_unsure(self) -> bool {
-        matches!(self, Self::Due { .. })
+        matches!(self, Self::Due { .. } | Self::Loaded { .. })
     }
 
     /// Since when the instances may be old; `None` where they are not.
     pub fn old_since(self, now_ms: u64) -> Option<i64> {
         match self {
-            Self::Due { since_ms } | Self::Failing { since_ms } => Some(since_ms),
+            Self::Due { since_ms } | Self::Failing { since_ms } | Self::Loaded { since_ms } => {
+                Some(since_ms)
+            }
             Self::OnDemand { fresh_until_ms } => {
                 self.is_due(now_ms).then(|| i64::try_from(fresh_until_ms).unwrap_or(i64::MAX))
             }

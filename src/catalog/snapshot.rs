@@ -107,11 +107,6 @@ impl Service {
         self.owned.is_some() && !self.owned_is_loaded
     }
 
-    /// The tags that the list of names has for it, in lower case.
-    pub fn listed_tags(&self) -> impl Iterator<Item = &str> {
-        self.listed_tags.iter().map(|tag| &**tag)
-    }
-
     /// The addresses of its own that its instances have, each with the node and the ID of one, as a
     /// source says them; `None` where they were never heard of.
     pub fn addresses(&self) -> Option<impl Iterator<Item = (IpAddr, &str, &str)>> {
@@ -130,6 +125,16 @@ impl Service {
     /// Whether instances with tags that are listed, and that none in memory has, may exist.
     pub fn awaits_some(&self) -> bool {
         !self.awaited_tags.is_empty()
+    }
+
+    /// How many addresses of their own its instances have, be they in memory or not.
+    pub fn address_count(&self) -> usize {
+        self.owned.as_ref().map_or(0, |owned| owned.len())
+    }
+
+    /// The tags of the list of names, in lower case, sorted.
+    pub fn listed_tags(&self) -> impl Iterator<Item = &str> {
+        self.listed_tags.iter().map(|tag| &**tag)
     }
 
     /// Whether instances with this tag, in lower case, or with one that ends with it, may exist
@@ -202,6 +207,12 @@ impl Datacenter {
     /// All services, in no order that means anything.
     pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
         self.services.iter().flat_map(Shards::iter)
+    }
+
+    /// The names of all nodes, in lower case, in no order that means anything.
+    pub fn node_names(&self) -> impl Iterator<Item = &str> {
+        let nodes = self.nodes.iter().flat_map(Shards::iter);
+        nodes.filter_map(|node| str::from_utf8(node.key()).ok())
     }
 
     /// How many services are known by name.

@@ -14,6 +14,11 @@ pub struct Backoff {
 }
 
 impl Backoff {
+    /// The same with no pause longer than `max`, but for the first.
+    pub fn at_most(self, max: Duration) -> Self {
+        Self { min: self.min, max: self.max.min(max).max(self.min) }
+    }
+
     /// The wait after `failures` failures in a row. `jitter` is drawn from 0.0 to 1.0.
     pub fn delay(self, failures: u32, jitter: f64) -> Duration {
         let doubled = self.min.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
@@ -46,6 +51,15 @@ mod tests {
         ] {
             let delay = BACKOFF.delay(failures, jitter);
             assert_eq!(delay.as_millis(), expected_ms, "failures {failures}, jitter {jitter}");
+        }
+    }
+
+    #[test]
+    fn a_lower_limit_leaves_the_first_pause() {
+        for (max_ms, expected_ms) in [(5_000, 2_000), (2_000, 2_000), (500, 500), (50, 100)] {
+            let lowered = BACKOFF.at_most(Duration::from_millis(max_ms));
+            assert_eq!(lowered.delay(9, 0.0).as_millis(), expected_ms, "{max_ms}");
+            assert_eq!(lowered.min, BACKOFF.min);
         }
     }
 

@@ -110,7 +110,9 @@ pub fn due_queries(snapshot: &Snapshot, now_ms: u64) -> Vec<Wanted> {
     let due = all.filter(|(_, form, service)| {
         let fresh_until_ms = match service.held {
             Held::OnDemand { fresh_until_ms } => fresh_until_ms,
-            Held::Due { .. } | Held::Failing { .. } | Held::Watched => return false,
+            Held::Due { .. } | Held::Failing { .. } | Held::Loaded { .. } | Held::Watched => {
+                return false;
+            }
         };
         let is_ending = (now_ms..now_ms + 1000).contains(&fresh_until_ms);
         let is_wanted = service.usage.asked_ms() + ASKED_LATELY_MS > now_ms;

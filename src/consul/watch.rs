@@ -112,6 +112,19 @@ impl Read {
         let same = self.position.filter(|position| position.address == other.address);
         same.is_some_and(|position| position.index.get() < other.index.get())
     }
+
+    /// Whether a reply to this is known to hold nothing that is newer than `other`.
+    pub fn is_within(self, other: Position) -> bool {
+        let same = self.position.filter(|position| position.address == other.address);
+        same.is_some_and(|position| position.index.get() <= other.index.get())
+    }
+}
+
+impl Pace {
+    /// The same, with pauses after failures that are short enough to notice soon that they are over.
+    pub fn alert(self) -> Self {
+        Self { backoff: self.backoff.at_most(ALERT_PAUSE_MAX), ..self }
+    }
 }
 
 /// Repeats `source` until `cancel`, passing each event to `publish`, which may take its time.
@@ -119,7 +132,8 @@ impl Read {
 /// A round that failed is followed by one from the start: the Consul that answers next may have
 /// another history, and would hold a query for an index that it has not reached yet until its
 /// wait runs out. So is one whose index went back, and what it brought is not published: that is
-/// what a server says whose wait ran out before it had read its own log.
+/// what a server says whose wait ran out before it had read its own log. A reply without an index to
+/// a question that had one may be as old.
 pub async fn watch<T: Clone + PartialEq>(
     source: impl Source<T>,
     pace: Pace,
@@ -150,7 +164,8 @@ async fn repeat<T: Clone + PartialEq>(
                 }
                 let position = reply.position();
                 let next = position.and_then(|position| position.next(after));
-                if position.is_some() && next.is_none() {
+                let was_asked_on = after.is_some_and(|after| after.address == reply.address);
+                if next.is_none() && (position.is_some() || was_asked_on) {
                     debug!(watch = source.name(), "the index went back, asking from the start");
                     after = None;
                     continue;
@@ -278,5 +293,10 @@ impl Outage {
     }
 }
 
+/// With half of it again, by chance, and the time that the woken take: five seconds.
+const ALERT_PAUSE_MAX: Duration = Duration::from_millis(2_500);
+
+#[cfg(test)]
+mod schedules;
 #[cfg(test)]
 mod tests;

@@ -6,9 +6,11 @@
 //! comes ([`catalog`]), so series of services that are gone are gone.
 
 pub mod catalog;
+pub mod check;
 pub mod dns;
 pub mod family;
 pub mod forward;
+pub mod guard;
 pub mod snapshot;
 
 use std::sync::Arc;
@@ -24,8 +26,10 @@ use crate::catalog::Usage;
 use crate::clock::Clock;
 use crate::store::Store;
 
+pub use check::CheckMetrics;
 pub use dns::{DnsMetrics, Protocol, Tally};
 pub use forward::{ForwardMetrics, RecursorMetrics};
+pub use guard::GuardMetrics;
 pub use snapshot::SnapshotMetrics;
 
 /// Handles to all metrics. Cheap to clone; clones share their values.
@@ -35,8 +39,12 @@ pub struct Metrics {
     pub dns: Arc<DnsMetrics>,
     /// What is asked of Consul, and what comes of it.
     pub consul: ConsulMetrics,
+    /// Memory compared with Consul.
+    pub check: CheckMetrics,
     /// What is asked of the recursors.
     pub forward: ForwardMetrics,
+    /// What vanished from Consul and is answered still.
+    pub guard: GuardMetrics,
     /// What is kept on disk.
     pub snapshot: SnapshotMetrics,
     /// Cache results of names without a service, and of services without a label of their own.
@@ -99,7 +107,9 @@ impl Metrics {
         let dns = Arc::new(DnsMetrics::register(&registry, lanes)?);
         let other = Arc::new(Usage::new(lanes, false));
         let consul = ConsulMetrics::register(&registry, store)?;
+        let check = CheckMetrics::register(&registry)?;
         let forward = ForwardMetrics::register(&registry)?;
+        let guard = GuardMetrics::register(&registry)?;
         let snapshot = SnapshotMetrics::register(&registry, clock)?;
         registry.register(Box::new(catalog::CatalogCollector::new(
             Arc::clone(store),
@@ -112,7 +122,7 @@ impl Metrics {
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         registry.register(Box::new(build))?;
-        Ok(Self { dns, consul, forward, snapshot, other, registry })
+        Ok(Self { dns, consul, check, forward, guard, snapshot, other, registry })
     }
 
     /// All metrics in Prometheus' text format.

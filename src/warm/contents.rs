@@ -182,7 +182,9 @@ impl<'a> Entry<'a> {
         start_unix_ms: i64,
     ) -> Self {
         let since_ms = match service.held {
-            Held::Due { since_ms } | Held::Failing { since_ms } => Some(since_ms),
+            Held::Due { since_ms } | Held::Failing { since_ms } | Held::Loaded { since_ms } => {
+                Some(since_ms)
+            }
             Held::OnDemand { fresh_until_ms } => {
                 Some(i64::try_from(fresh_until_ms).unwrap_or(i64::MAX))
             }
@@ -234,7 +236,7 @@ impl<'a> Entry<'a> {
                 form,
                 service: name(),
                 instances: instances.collect::<Result<Vec<Instance>, _>>()?,
-                held: Held::Due { since_ms },
+                held: Held::Loaded { since_ms },
                 executed: self.executed.as_ref().map(ExecutedText::read),
             });
             if self.settled && form == Form::Service {

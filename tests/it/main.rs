@@ -7,6 +7,8 @@
 
 mod support;
 
+mod chaos;
+mod checking;
 mod cli;
 mod differential;
 mod fairness;
@@ -31,4 +33,5 @@ mod sharing;
 mod stale;
 mod streams;
 mod unlisted;
+mod verifying;
 mod warm;

@@ -474,7 +474,7 @@ fn due(held: Held) -> Held {
         Held::OnDemand { fresh_until_ms } => {
             Held::Due { since_ms: i64::try_from(fresh_until_ms).unwrap_or(i64::MAX) }
         }
-        Held::Due { .. } | Held::Failing { .. } | Held::Watched => held,
+        Held::Due { .. } | Held::Failing { .. } | Held::Loaded { .. } | Held::Watched => held,
     }
 }
 

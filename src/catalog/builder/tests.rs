@@ -210,7 +210,7 @@ fn what_a_file_had_is_old_until_it_is_heard() {
     let nodes = || vec![Node::new("n1".to_owned(), Address::Ip([10, 0, 0, 1].into()))];
     list(&mut builder, &[("web", &[]), ("db", &[]), ("gone", &[])]);
     for service in ["web", "db", "gone"] {
-        fill(&mut builder, service, &[], Held::Due { since_ms: -7 });
+        fill(&mut builder, service, &[], Held::Loaded { since_ms: -7 });
     }
     builder.apply(Change::Nodes { datacenter: datacenter(), nodes: nodes() });
     assert!(builder.apply(Change::Loaded { datacenter: datacenter(), since_ms: -9 }));
@@ -218,7 +218,7 @@ fn what_a_file_had_is_old_until_it_is_heard() {
 
     assert!(list(&mut builder, &[("web", &[]), ("db", &[])]), "the list, and that it was heard");
     assert_eq!(render(&builder, "gone"), "missing");
-    assert_eq!(render(&builder, "web"), "web Due { since_ms: -7 } Some(\"\")");
+    assert_eq!(render(&builder, "web"), "web Loaded { since_ms: -7 } Some(\"\")");
     // Whoever has an address now, the file cannot know.
     assert_eq!(loaded(&builder), "- -9 -9 unheard");
     assert!(builder.apply(Change::Nodes { datacenter: datacenter(), nodes: nodes() }));

@@ -63,7 +63,7 @@ impl Keeper {
         let Found::Here(datacenter) = found else { return };
         let listed = datacenter.services().map(|service| (Form::Service, service));
         for (form, service) in listed.chain(datacenter.all_unlisted()) {
-            if service.rrsets.is_none() || !matches!(service.held, Held::Due { .. }) {
+            if service.rrsets.is_none() || !matches!(service.held, Held::Loaded { .. }) {
                 continue;
             }
             let key = Key::new(&datacenter.name, form, &service.name);

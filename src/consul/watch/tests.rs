@@ -206,6 +206,17 @@ async fn a_reply_without_an_index_is_polled_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_index_that_is_missing_once_starts_over_and_is_not_believed() {
+    let seen = run(&[says(7, "a"), without_index("old"), says(7, "a"), says(8, "b")]).await;
+    assert_eq!(seen.events, ["a", "a again", "b"]);
+    assert_eq!(seen.asked, ["start", "0/7", "start", "0/7", "0/8"]);
+    // Another Consul was asked from the start, and is believed.
+    let other = Step::Says { address: 1, index: None, value: "b", hold_ms: 0 };
+    let seen = run(&[says(7, "a"), other]).await;
+    assert_eq!(seen.events, ["a", "b"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn failures_are_spaced_out_and_forgotten_on_success() {
     let seen = run(&[Fails, Fails, Fails, says(7, "a"), Fails]).await;
     assert_eq!(seen.events, ["failed 1", "failed 2", "failed 3", "back", "a", "failed 1"]);
@@ -214,6 +225,57 @@ async fn failures_are_spaced_out_and_forgotten_on_success() {
         pauses.iter().zip([500..=751, 1_000..=1_501, 2_000..=3_001, 0..=0, 500..=751])
     {
         assert!(bounds.contains(pause), "{pauses:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_alert_wakes_the_others_within_five_seconds() {
+    let wake = Wake::default();
+    let back_ms = 60_000;
+    let script = |done: &CancellationToken| Script {
+        steps: VecDeque::new(),
+        rounds: Arc::default(),
+        began: Instant::now(),
+        done: done.clone(),
+    };
+    let done = CancellationToken::new();
+    let (one, other) = (script(&done), script(&done));
+    let heard = [Arc::clone(&one.rounds), Arc::clone(&other.rounds)];
+    let away = |inner: Script| Away { inner, back_ms };
+    tokio::join!(
+        watch(away(one), PACE.alert(), wake.clone(), done.clone(), async |_| ()),
+        watch(away(other), PACE, wake, done.clone(), async |_| ()),
+        async {
+            time::sleep(Duration::from_millis(back_ms + 5_000)).await;
+            done.cancel();
+        },
+    );
+    for rounds in heard {
+        let last_ms = rounds.lock().unwrap().last().unwrap().0;
+        assert!(last_ms >= back_ms, "{last_ms}");
+    }
+}
+
+/// Fails until a time, and is held from then on.
+struct Away {
+    inner: Script,
+    back_ms: u64,
+}
+
+impl Source<&'static str> for Away {
+    fn name(&self) -> &str {
+        "away"
+    }
+
+    async fn fetch(&mut self, after: Option<Position>) -> Result<Reply<&'static str>, FetchError> {
+        let is_away = self.inner.began.elapsed() < Duration::from_millis(self.back_ms);
+        let is_first = !is_away && after.is_none();
+        self.inner.steps = match (is_away, is_first) {
+            (true, _) => [Fails].into(),
+            (false, true) => [says(7, "a")].into(),
+            (false, false) => [held(3_600_000, 7, "a")].into(),
+        };
+        self.inner.fetch(after).await
     }
 }
 

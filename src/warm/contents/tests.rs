@@ -105,8 +105,8 @@ fn what_is_read_is_as_old_as_it_says() {
     assert!(local.is_loaded() && !local.is_heard());
     assert_eq!(local.old_since(List::Services), Some(-8_000));
     for (name, held, awaits) in [
-        ("web", Held::Due { since_ms: -8_000 }, true),
-        ("one", Held::Due { since_ms: -8_500 }, false),
+        ("web", Held::Loaded { since_ms: -8_000 }, true),
+        ("one", Held::Loaded { since_ms: -8_500 }, false),
     ] {
         let Found::Here(service) = local.service(name.as_bytes()) else { panic!("no {name}") };
         assert_eq!((service.held, service.awaits(b"gone")), (held, awaits), "{name}");

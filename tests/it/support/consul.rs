@@ -304,7 +304,7 @@ impl Drop for Consul {
 impl Ports {
     fn choose() -> Self {
         // Held until all are chosen, so that no two are the same.
-        let held: Vec<_> = std::iter::repeat_with(free_port).take(6).collect();
+        let held: Vec<_> = std::iter::repeat_with(held_port).take(6).collect();
         let port = |at: usize| held[at].0.local_addr().unwrap().port();
         Self {
             dns: port(0),
@@ -366,7 +366,8 @@ pub fn version(binary: &Path) -> (u32, u32) {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
-fn lay_over(config: &mut Value, extra: &Value) {
+/// Lays `extra` over `config`, object by object.
+pub fn lay_over(config: &mut Value, extra: &Value) {
     match (config, extra) {
         (Value::Object(config), Value::Object(extra)) => {
             for (key, value) in extra {
@@ -377,11 +378,16 @@ fn lay_over(config: &mut Value, extra: &Value) {
     }
 }
 
+/// A port of 127.0.0.1 that is free for TCP and UDP, for one that has to keep its own.
+pub fn free_port() -> u16 {
+    held_port().0.local_addr().unwrap().port()
+}
+
 /// A port that is free for TCP and UDP, held by its two sockets.
 ///
 /// It is drawn from below the range that the kernel gives to outgoing connections, which would
 /// else take it while the agent is down.
-fn free_port() -> (TcpListener, UdpSocket) {
+fn held_port() -> (TcpListener, UdpSocket) {
     loop {
         let address = loopback(fastrand::u16(15_000..32_000));
         if let (Ok(tcp), Ok(udp)) = (TcpListener::bind(address), UdpSocket::bind(address)) {

@@ -45,6 +45,18 @@ pub async fn poll<T>(patience: Duration, mut probe: impl AsyncFnMut() -> Option<
     }
 }
 
+/// Lets `time` pass, of which a test is made: a fault that is held, a link that is slow.
+///
+/// It is for no event: see [`eventually`].
+pub async fn pause(time: Duration) {
+    pause_until(Instant::now() + time).await;
+}
+
+/// As [`pause`], until `due`.
+pub async fn pause_until(due: Instant) {
+    tokio::time::sleep_until(due).await;
+}
+
 /// What `future` comes to.
 ///
 /// # Panics

@@ -1,0 +1,263 @@
+//! One fault after the other: struck, held, healed, and judged.
+//!
+//! ```text
+//!   strike --> a change, where Consul takes one --> held --> heal
+//!     --> Consul is heard, and takes a change --> its truth is answered, soon --> judged
+//! ```
+//! All faults of a set-up are gone through, and what was wrong is said of all together.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::{RData, RecordType};
+use tokio::task::JoinSet;
+use tokio::time::{self, Instant, MissedTickBehavior};
+
+use crate::chaos::judge::judge;
+use crate::chaos::served::{Served, kill_ourselves, ready_ourselves, start_ourselves};
+use crate::chaos::times::{CONVERGED_WITHIN, Times};
+use crate::chaos::voice::{Truth, Voice, name};
+use crate::chaos::world::{WAVERING, WAVERING_NODE};
+use crate::support::dns::{exchange, question, with_edns};
+use crate::support::wait::poll;
+
+/// A set-up, and what may happen to it.
+pub trait Scene {
+    /// What may happen.
+    type Fault: Copy + Debug;
+
+    /// The fault in the words of the README.
+    fn words(fault: Self::Fault) -> &'static str;
+
+    /// The fingerposts under observation.
+    fn served(&mut self) -> &mut [Served];
+
+    /// Whoever takes changes, in each datacenter; its own is the first.
+    fn voices(&self) -> Vec<Voice>;
+
+    /// Lets it happen.
+    async fn strike(&mut self, fault: Self::Fault);
+
+    /// Lets it last.
+    async fn hold(&mut self, fault: Self::Fault);
+
+    /// Ends it.
+    async fn heal(&mut self, fault: Self::Fault);
+
+    /// Whether a fingerpost that is killed meanwhile, and started again, has the same to keep to.
+    fn may_die(fault: Self::Fault) -> bool;
+
+    /// Whether requests of the first fingerpost to Consul must have failed for it.
+    fn is_felt(fault: Self::Fault) -> bool;
+
+    /// How long what is missing may be answered still once Consul is well again.
+    fn held(&self, fault: Self::Fault) -> Duration;
+}
+
+/// What is changed, and what was wrong.
+#[derive(Debug)]
+pub struct Trial {
+    times: Times,
+    /// Numbers the services that come and go.
+    fresh: u32,
+    complaints: Vec<String>,
+    /// Held for its drop, which ends the task.
+    _wavering: JoinSet<()>,
+}
+
+impl Trial {
+    /// Begins to waver one instance of what `scene` has registered, once all that is so is answered.
+    pub async fn of(scene: &mut impl Scene, times: Times) -> Self {
+        let mut wavering = JoinSet::new();
+        wavering.spawn(waver(scene.voices().remove(0)));
+        let mut trial = Self { times, fresh: 0, complaints: Vec::new(), _wavering: wavering };
+        for served in scene.served() {
+            trial.converge("at first", served, Duration::ZERO).await;
+            // Nothing was in memory yet.
+            served.take();
+        }
+        trial
+    }
+
+    /// Lets `fault` happen to `scene`, and where `dies`, kills fingerpost and starts it again
+    /// meanwhile.
+    pub async fn suffer<S: Scene>(&mut self, scene: &mut S, fault: S::Fault, dies: bool) {
+        let words = match dies {
+            true => format!("{}, and fingerpost is killed meanwhile", S::words(fault)),
+            false => S::words(fault).to_owned(),
+        };
+        let begun = Instant::now();
+        let mut failures = Vec::new();
+        for served in scene.served() {
+            served.begin_unheard();
+            failures.push(served.failures().await);
+        }
+        scene.strike(fault).await;
+        if dies {
+            kill_ourselves(scene.served()).await;
+            start_ourselves(scene.served()).await;
+        }
+        // Where Consul takes it, it is to be heard of later.
+        self.change(&scene.voices()).await;
+        scene.hold(fault).await;
+        scene.heal(fault).await;
+        if dies {
+            ready_ourselves(scene.served()).await;
+        }
+
+        let voices = scene.voices();
+        let is_taken = poll(HEALTHY_WITHIN, async || self.change(&voices).await.then_some(()));
+        assert!(is_taken.await.is_some(), "{words}: Consul takes no change again");
+        let held = scene.held(fault);
+        for (at, (served, before)) in scene.served().iter_mut().zip(failures).enumerate() {
+            let took = self.converge(&words, served, held).await;
+            served.end_unheard();
+            let failures = served.failures().await - before;
+            // One that was killed has forgotten what it counted.
+            if at == 0 && S::is_felt(fault) && !dies && failures <= 0.0 {
+                self.complain(&words, served, "it is not felt: no request has failed");
+            }
+            self.judge(&words, served, begun, took, failures);
+        }
+    }
+
+    /// Fails with all that was wrong.
+    pub fn end(self) {
+        let complaints = self.complaints.join("\n");
+        assert!(complaints.is_empty(), "\n{complaints}\n");
+    }
+
+    /// A new service, and one less, in each datacenter; whether Consul took all.
+    async fn change(&mut self, voices: &[Voice]) -> bool {
+        self.fresh += 1;
+        for voice in voices {
+            let (new, old) = (fresh(self.fresh), fresh(self.fresh - 1));
+            if !voice.register(&new, FRESH_NODE).await || !voice.deregister(&old, FRESH_NODE).await
+            {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Waits until `served` answers what is true, and says how long that took since Consul could
+    /// be heard.
+    async fn converge(&mut self, words: &str, served: &Served, held: Duration) -> Option<Duration> {
+        let (mut since, mut last) = (None, String::new());
+        let converged = poll(HEALTHY_WITHIN, async || {
+            let Some(truth) = served.voice.truth().await else {
+                // It is heard and not heard: that is the fault still.
+                since = None;
+                return None;
+            };
+            let since = *since.get_or_insert_with(Instant::now);
+            let difference = self.difference(served, &truth).await;
+            // It may have changed while it was asked for.
+            if served.voice.truth().await.as_ref() != Some(&truth) {
+                return None;
+            }
+            last = difference?;
+            last.is_empty().then(|| since.elapsed())
+        });
+        let took = converged.await;
+        if took.is_none_or(|took| took > held + CONVERGED_WITHIN) {
+            let what = format!("the truth is answered after {took:.1?}; last {last}");
+            self.complain(words, served, &what);
+        }
+        took
+    }
+
+    /// What is answered otherwise than `truth` has it, in words; `None` without an answer.
+    async fn difference(&self, served: &Served, truth: &Truth) -> Option<String> {
+        let mut differences = Vec::new();
+        for (name, expected) in truth {
+            let (code, got) = ask(served.dns(), name).await?;
+            if got != *expected {
+                differences.push(format!("{name}: {code:?} {got:?}, not {expected:?}"));
+            }
+        }
+        for gone in (1..self.fresh).rev().take(2) {
+            let name = name(&fresh(gone), served.voice.datacenter());
+            let (code, _) = ask(served.dns(), &name).await?;
+            if !truth.contains_key(&name) && code != ResponseCode::NXDomain {
+                differences.push(format!("{name}: {code:?}, not NXDOMAIN"));
+            }
+        }
+        Some(differences.join(", "))
+    }
+
+    fn judge(
+        &mut self,
+        words: &str,
+        served: &mut Served,
+        begun: Instant,
+        took: Option<Duration>,
+        failures: f64,
+    ) {
+        let exchanges = served.take();
+        let verdict = judge(&served.account, &exchanges, self.times, begun);
+        let (questions, slowest) = (verdict.questions, verdict.slowest);
+        let failed = verdict.failed;
+        say(&format!(
+            "{words}: {}: {questions} questions, {failed} SERVFAIL, slowest {slowest:.1?}, true \
+             again after {took:.1?}, {failures} requests to Consul failed",
+            served.label
+        ));
+        for (rule, (count, first)) in &verdict.complaints {
+            self.complain(words, served, &format!("{rule}: {count} of {questions}, first {first}"));
+        }
+        if !verdict.complaints.is_empty() {
+            say(&served.last_words());
+        }
+    }
+
+    fn complain(&mut self, words: &str, served: &Served, what: &str) {
+        let complaint = format!("{words}: {}: {what}", served.label);
+        say(&format!("WRONG: {complaint}"));
+        self.complaints.push(complaint);
+    }
+}
+
+/// A line for whoever watches a long run. Libtest keeps what `eprintln!` says to itself.
+pub fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "chaos: {line}");
+}
+
+/// The service that came as the `number`th.
+fn fresh(number: u32) -> String {
+    format!("fresh-{number}")
+}
+
+/// The addresses of `name`, and the response code.
+pub async fn ask(server: SocketAddr, name: &str) -> Option<(ResponseCode, BTreeSet<Ipv4Addr>)> {
+    let query = with_edns(question(name, RecordType::A), 1232, false);
+    let reply = time::timeout(Duration::from_secs(3), exchange(server, &query)).await.ok()?;
+    let addresses = reply.answers.iter().filter_map(|record| match &record.data {
+        RData::A(address) => Some(address.0),
+        _ => None,
+    });
+    Some((reply.metadata.response_code, addresses.collect()))
+}
+
+/// Turns one instance critical and passing again, for ever.
+async fn waver(voice: Voice) {
+    let mut ticks = time::interval(WAVER_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for status in ["critical", "passing"].into_iter().cycle() {
+        ticks.tick().await;
+        voice.set_check(WAVERING, WAVERING_NODE, status).await;
+    }
+}
+
+/// The node of what comes and goes.
+const FRESH_NODE: u8 = 3;
+
+/// Longer than an instance that is critical may be answered, so that it is noticed.
+const WAVER_EVERY: Duration = Duration::from_millis(3_500);
+
+/// How long Consul itself may take to be well again, once a fault has ended.
+const HEALTHY_WITHIN: Duration = Duration::from_secs(60);
