@@ -156,7 +156,8 @@ async fn answers_outlive_consul_and_follow_it_when_it_is_back() {
     ];
     let mut before = Vec::new();
     for (name, qtype) in questions {
-        before.push(text(server.dns(), name, qtype).await);
+        // What may be old is not kept for long, and not asked for again at once.
+        before.push(text(server.dns(), name, qtype).await.replace(" 0 IN ", " 1 IN "));
     }
 
     consul.kill();
