@@ -171,7 +171,8 @@ pub async fn run(
 ) {
     let Parts { client, publisher, demands, metrics, clock } = parts;
     let backoff = Backoff { min: config.backoff_min, max: config.backoff_max };
-    let pace = Pace { backoff, burst: ROUND_BURST, floor: ROUND_FLOOR, poll: POLL };
+    let (burst, floor, poll) = (ROUND_BURST, ROUND_FLOOR, POLL);
+    let pace = Pace { backoff, burst, floor, poll, wait: config.wait };
     let (sender, reports) = mpsc::channel(REPORTS_MAX);
     let tasks_cancel = cancel.child_token();
     let tasks = Tasks::new(client, metrics.clone(), pace, sender, tasks_cancel);

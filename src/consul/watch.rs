@@ -65,6 +65,8 @@ pub struct Pace {
     pub floor: Duration,
     /// The pause after a reply without an index, which would not block.
     pub poll: Duration,
+    /// How long Consul holds a query at least that nothing happens to.
+    pub wait: Duration,
 }
 
 /// What a watch has to tell.
@@ -128,6 +130,10 @@ impl Pace {
 /// wait runs out. So is one whose index went back, and what it brought is not published: that is
 /// what a server says whose wait ran out before it had read its own log. A reply without an index to
 /// a question that had one may be as old.
+///
+/// When a snapshot is restored, Consul lets go of all queries and repeats what it said before. Asked
+/// to go on from there it would hold the query, as its history now ends earlier; so a reply that
+/// comes early and says nothing new is followed by a round from the start as well.
 pub async fn watch<T: Clone + PartialEq>(
     source: impl Source<T>,
     pace: Pace,
@@ -164,6 +170,8 @@ async fn repeat<T: Clone + PartialEq>(
                     after = None;
                     continue;
                 }
+                let is_early = reply.arrived.saturating_duration_since(asked) < pace.wait;
+                let is_let_go = is_early && after.is_some() && position == after;
                 let Reply { value, arrived, .. } = reply;
                 let is_same = published.as_ref() == Some(&value);
                 if !is_same {
@@ -174,7 +182,7 @@ async fn repeat<T: Clone + PartialEq>(
                 if position.is_none() {
                     time::sleep(pace.poll).await;
                 }
-                after = next;
+                after = next.filter(|_| !is_let_go);
             }
             Err(error) => {
                 // Whatever failed, the Consul that answers next may have another history.

@@ -330,6 +330,7 @@ mod tests {
                 burst: 1,
                 floor: HOUR,
                 poll: HOUR,
+                wait: HOUR,
             };
             let zone = Zone::new("consul").unwrap();
             let rules = Rules::new(zone.clone());
