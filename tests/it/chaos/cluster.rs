@@ -291,7 +291,7 @@ async fn occupy(address: SocketAddr) {
             // Nothing is said on it, so it is readable when it is closed.
             let _ = stream.readable().await;
         }
-        pause(Duration::from_millis(20)).await;
+        pause(Duration::from_millis(100)).await;
     }
 }
 

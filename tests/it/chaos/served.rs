@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{self, Instant, MissedTickBehavior};
 
 use crate::chaos::account::{Account, Death, Sample};
-use crate::chaos::stream::{Exchange, Question, Stream};
+use crate::chaos::stream::{Exchange, Log, Question, Stream};
 use crate::chaos::trial::say;
 use crate::chaos::voice::{Voice, address};
 use crate::chaos::world::{WAVERING, WAVERING_NODE};
@@ -134,7 +134,9 @@ impl Served {
     /// What became of the questions since this was asked last; the account is then complete.
     pub fn take(&mut self) -> Vec<Exchange> {
         self.account.samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        self.stream.as_ref().map(Stream::take).unwrap_or_default()
+        let Log { exchanges, busy } = self.stream.as_ref().map(Stream::take).unwrap_or_default();
+        self.account.busy.extend(busy);
+        exchanges
     }
 
     /// From now on Consul cannot be expected to be heard.

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::{self, Instant, MissedTickBehavior};
 
 use crate::chaos::judge::judge;
-use crate::chaos::served::{Served, kill_ourselves, ready_ourselves, start_ourselves};
+use crate::chaos::served::{Served, kill_ourselves, start_ourselves};
 use crate::chaos::times::{CONVERGED_WITHIN, Times};
 use crate::chaos::voice::{Truth, Voice, name};
 use crate::chaos::world::{WAVERING, WAVERING_NODE};
@@ -102,16 +102,16 @@ impl Trial {
         self.change(&scene.voices()).await;
         scene.hold(fault).await;
         scene.heal(fault).await;
-        if dies {
-            ready_ourselves(scene.served()).await;
-        }
-
         let voices = scene.voices();
         let is_taken = poll(HEALTHY_WITHIN, async || self.change(&voices).await.then_some(()));
         assert!(is_taken.await.is_some(), "{words}: Consul takes no change again");
         for (at, (served, before)) in scene.served().iter_mut().zip(failures).enumerate() {
             let took = self.converge(&words, served).await;
             served.end_unheard();
+            if dies {
+                // Each datacenter is ready when it is heard, not with the first.
+                served.ready_again().await;
+            }
             let failures = served.failures().await - before;
             // One that was killed has forgotten what it counted.
             if at == 0 && S::is_felt(fault) && !dies && failures <= 0.0 {
