@@ -277,7 +277,7 @@ impl Source {
         match origin {
             Origin::Consul(client) => {
                 let parts = consul::Parts { client, publisher, demands, metrics, clock };
-                consul::run(parts, &config.consul, &config.cache, cancel).await;
+                consul::run(parts, &config.consul, &config.cache, config.guard, cancel).await;
             }
             Origin::File { catalog, path } => {
                 publish_all(&mut publisher, catalog.changes());
@@ -367,7 +367,12 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-fn policy(config: &Config) -> anyhow::Result<Policy> {
+/// What decides an answer besides the catalogue.
+///
+/// # Errors
+///
+/// Fails on a zone that is none, which the configuration rules out.
+pub fn policy(config: &Config) -> anyhow::Result<Policy> {
     let (dns, answers, soa) = (&config.dns, &config.answers, config.answers.soa);
     let zones = |names: &[String]| names.iter().map(|name| Zone::new(name)).collect();
     let names: Vec<_> = [&config.domain].into_iter().chain(&config.alt_domain).cloned().collect();
@@ -399,7 +404,8 @@ fn policy(config: &Config) -> anyhow::Result<Policy> {
     })
 }
 
-fn rules(config: &Config, zone: Zone) -> Rules {
+/// How the catalogue is made into records.
+pub fn rules(config: &Config, zone: Zone) -> Rules {
     Rules {
         zone,
         only_passing: config.answers.only_passing,

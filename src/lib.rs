@@ -11,7 +11,7 @@
 //!
 //! ```text
 //! 9  main lib                       arguments, exit codes; this map
-//! 8  cli                            the subcommands: serve, demo, check
+//! 8  cli                            the subcommands: serve, demo, check, verify
 //! 7  app                            binds, wires, runs and drains; nothing else knows all parts
 //! 6  admin consul dns file forward  the shells: sockets, HTTP, files; none knows another
 //! 5  publisher                      a source's changes -> the snapshot that is answered from

@@ -1,5 +1,6 @@
 //! Arguments, signals and exit codes; everything else is the library's.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -24,6 +25,8 @@ enum Command {
     Demo(Listen),
     /// Say what is wrong with a configuration, key by key.
     Check(Check),
+    /// Compare what a running server answers with what Consul has.
+    Verify(Verify),
 }
 
 #[derive(Args, Debug)]
@@ -59,6 +62,22 @@ struct Check {
     config: Option<PathBuf>,
 }
 
+#[derive(Args, Debug)]
+struct Verify {
+    /// The server's configuration, in TOML. Without it: defaults and environment.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where the server answers DNS [default: the first of dns.listen].
+    #[arg(long, value_name = "ADDR:PORT")]
+    server: Option<SocketAddr>,
+    /// Consul's address; repeat it, and the next one is tried when one fails.
+    #[arg(long, value_name = "URL")]
+    consul: Vec<String>,
+    /// A datacenter to compare; may be repeated [default: the agent's own].
+    #[arg(long, value_name = "NAME")]
+    datacenter: Vec<String>,
+}
+
 fn main() -> ExitCode {
     // A name that is no unicode is none of ours. A value is read as far as it is text, so that one
     // of ours is refused rather than passed over.
@@ -84,6 +103,16 @@ fn main() -> ExitCode {
         Command::Check(check) => {
             let (out, err) = (&mut std::io::stdout(), &mut std::io::stderr());
             cli::check::check(check.config.as_deref(), env, out, err)
+        }
+        Command::Verify(verify) => {
+            let (out, err) = (&mut std::io::stdout(), &mut std::io::stderr());
+            let terms = cli::verify::Terms {
+                config: verify.config,
+                consul: verify.consul,
+                server: verify.server,
+                datacenters: verify.datacenter,
+            };
+            cli::verify::run(&terms, env, out, err)
         }
     };
     ExitCode::from(code)

@@ -59,6 +59,11 @@ impl Publisher {
         true
     }
 
+    /// Whether `change` would make a difference if it were published now.
+    pub fn would_change(&self, change: Change) -> bool {
+        self.builder.clone().apply(change)
+    }
+
     /// Whether an instance of this health is answered with.
     pub fn shows(&self, health: Health) -> bool {
         self.builder.shows(health)

@@ -72,9 +72,8 @@ impl View {
         let lan = tagged.filter(|_| self == Self::Wan).and_then(|tagged| tagged.lan.as_ref());
         let registered = lan.unwrap_or(&node.address);
         let address = self.choose(Some(registered), tagged, accept).unwrap_or(registered);
-        let is_put_in_place = self == Self::Wan
-            && lan.is_none()
-            && tagged.is_some_and(|tagged| tagged.is_for_elsewhere(address));
+        let is_put_in_place =
+            self == Self::Wan && lan.is_none() && tagged.is_some_and(|tagged| tagged.has(address));
         let by = match address {
             Address::Host(_) => By::Host,
             // The node's name would lead to the other address.
@@ -229,7 +228,7 @@ mod tests {
             (
                 ("10.1.0.1", "lan_ipv4=10.1.0.1 wan=198.51.100.1"),
                 ("", ""),
-                "A 10.1.0.1 AAAA 198.51.100.1 SRV 10.1.0.1 by Node port 80",
+                "A 10.1.0.1 AAAA 198.51.100.1 SRV 10.1.0.1 by Address port 80",
             ),
             (
                 ("10.1.0.1", "wan=198.51.100.1 wan_ipv6=2001:db8::1"),

@@ -24,8 +24,8 @@ use crate::catalog::shards::{Keyed, Shards};
 use crate::catalog::snapshot::{Counted, Datacenter, Service, Snapshot};
 use crate::catalog::usage::Usage;
 
-/// Makes snapshots from changes.
-#[derive(Debug)]
+/// Makes snapshots from changes. A clone goes its own way.
+#[derive(Clone, Debug)]
 pub struct Builder {
     rules: Rules,
     next: Snapshot,

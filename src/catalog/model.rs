@@ -55,9 +55,9 @@ impl Tagged {
         (tagged != Self::default()).then(|| Box::new(tagged))
     }
 
-    /// Whether `address` is here for those who ask from another datacenter, or by IPv6.
-    pub fn is_for_elsewhere(&self, address: &Address) -> bool {
-        [&self.wan_ipv6, &self.lan_ipv6, &self.wan_ipv4, &self.wan]
+    /// Whether `address` is one of those that an agent puts in the place of what is registered.
+    pub fn has(&self, address: &Address) -> bool {
+        [&self.wan_ipv6, &self.lan_ipv6, &self.wan_ipv4, &self.lan_ipv4, &self.wan]
             .into_iter()
             .any(|tagged| tagged.as_ref() == Some(address))
     }

@@ -66,6 +66,11 @@ impl Queries {
         Self { entries }
     }
 
+    /// All of them, sorted.
+    pub fn entries(&self) -> &[QueryEntry] {
+        &self.entries
+    }
+
     /// The query that is executed for `name`, in lower case: by name, by ID, or the template with
     /// the longest prefix.
     pub fn find(&self, name: &[u8]) -> Option<&QueryEntry> {

@@ -97,6 +97,16 @@ impl Service {
         self.owned.is_some()
     }
 
+    /// How many addresses of their own its instances have, be they in memory or not.
+    pub fn address_count(&self) -> usize {
+        self.owned.as_ref().map_or(0, |owned| owned.len())
+    }
+
+    /// The tags of the list of names, in lower case, sorted.
+    pub fn listed_tags(&self) -> impl Iterator<Item = &str> {
+        self.listed_tags.iter().map(|tag| &**tag)
+    }
+
     /// Whether instances with this tag, in lower case, or with one that ends with it, may exist
     /// though none is known: they are listed, and the instances may be older than the list.
     pub fn awaits(&self, tag: &[u8]) -> bool {
@@ -156,6 +166,12 @@ impl Datacenter {
     /// All services, in no order that means anything.
     pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
         self.services.iter().flat_map(Shards::iter)
+    }
+
+    /// The names of all nodes, in lower case, in no order that means anything.
+    pub fn node_names(&self) -> impl Iterator<Item = &str> {
+        let nodes = self.nodes.iter().flat_map(Shards::iter);
+        nodes.filter_map(|node| str::from_utf8(node.key()).ok())
     }
 
     /// How many services are known by name.

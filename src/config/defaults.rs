@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::config::ConsulAddress;
 use crate::config::ConsulConfig;
 use crate::config::DnsConfig;
+use crate::config::GuardConfig;
 use crate::config::LogConfig;
 use crate::config::LogFormat;
 use crate::config::LogLevel;
@@ -33,6 +34,7 @@ impl Default for Config {
             admin: AdminConfig::default(),
             consul: ConsulConfig::default(),
             cache: CacheConfig::default(),
+            guard: GuardConfig::default(),
             catalog_file: None,
             log: LogConfig { level: LogLevel::Info, format: LogFormat::Text },
             metrics: MetricsConfig { services_max: 1000, health_series_max: 10_000 },
@@ -140,6 +142,19 @@ impl Default for CacheConfig {
             denied_max: 1024,
             sweep_within: Duration::from_secs(60),
             sweep_every: Duration::from_secs(600),
+            check_every: Duration::from_secs(600),
+        }
+    }
+}
+
+impl Default for GuardConfig {
+    fn default() -> Self {
+        Self {
+            share: 50,
+            least: 10,
+            settle: Duration::from_secs(1),
+            hold: Duration::from_secs(60),
+            min_nodes: 0,
         }
     }
 }

@@ -163,6 +163,59 @@ static KEYS: &[Key] = &[
         },
     ),
     Key::new(
+        "cache.check_every",
+        r#""10m""#,
+        "How often all that is watched is read again, one by one, and compared with what is in \
+         memory; 0 is never.",
+        Kind::Duration {
+            min: Duration::from_secs(0),
+            max: Duration::from_secs(30 * DAY),
+            put: |config, value| config.cache.check_every = value,
+        },
+    ),
+    Key::new(
+        "guard.share",
+        "50",
+        "How many percent of a datacenter's instances, services or nodes may vanish from Consul \
+         within 10 s and be believed; more is answered still for `guard.hold`.",
+        Kind::Whole { min: 1, max: 100, put: |config, value| config.guard.share = value },
+    ),
+    Key::new(
+        "guard.least",
+        "10",
+        "Where there are fewer of them than this, any share is believed.",
+        Kind::Whole { min: 1, max: 1_000_000, put: |config, value| config.guard.least = value },
+    ),
+    Key::new(
+        "guard.settle",
+        r#""1s""#,
+        "How long what vanishes is answered still, to see how much does. What turns critical is \
+         left out at once.",
+        Kind::Duration {
+            min: Duration::from_millis(1),
+            max: Duration::from_secs(60),
+            put: |config, value| config.guard.settle = value,
+        },
+    ),
+    Key::new(
+        "guard.hold",
+        r#""1m""#,
+        "How long all that vanishes is answered still where too much did, or where the service \
+         `consul` did. Then each is read again, and believed.",
+        Kind::Duration {
+            min: Duration::from_secs(1),
+            max: Duration::from_secs(DAY),
+            put: |config, value| config.guard.hold = value,
+        },
+    ),
+    Key::new(
+        "split_brain.min_nodes",
+        "0",
+        "Servers of the local datacenter that must be alive; with fewer, or without a leader, nothing \
+         that vanishes is believed. 0 is a majority of those that vote.",
+        Kind::Whole { min: 0, max: 1000, put: |config, value| config.guard.min_nodes = value },
+    ),
+    Key::new(
         "catalog.file",
         r#""""#,
         "A catalogue file to serve instead of a Consul.",

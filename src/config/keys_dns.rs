@@ -252,7 +252,7 @@ pub static KEYS: &[Key] = &[
     Key::inert(
         "dns_config.enable_additional_node_meta_txt",
         "true",
-        "replies carry no TXT records",
+        "the metadata of a node is told to who asks for it, by TXT of the node",
         Kind::Flag(|_, _| ()),
     ),
     Key::inert(

@@ -59,6 +59,8 @@ pub struct Config {
     pub consul: ConsulConfig,
     /// How services without a watch are kept.
     pub cache: CacheConfig,
+    /// When what vanishes is believed to be gone.
+    pub guard: GuardConfig,
     /// A catalogue file to serve instead of a Consul; `None` asks Consul.
     pub catalog_file: Option<PathBuf>,
     /// What is logged, and how.
@@ -243,6 +245,23 @@ pub struct CacheConfig {
     pub sweep_within: Duration,
     /// How often they are read again.
     pub sweep_every: Duration,
+    /// How long it takes to compare all that is watched with Consul, once; zero never does.
+    pub check_every: Duration,
+}
+
+/// `[guard]` and `[split_brain]`: when what vanishes from Consul is believed to be gone.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GuardConfig {
+    /// How much of a datacenter may vanish within ten seconds, in percent.
+    pub share: usize,
+    /// In a datacenter with fewer instances, services or nodes, any share may.
+    pub least: usize,
+    /// How long what vanishes is answered still, to see whether more does.
+    pub settle: Duration,
+    /// How long all of it is where too much did.
+    pub hold: Duration,
+    /// Servers of the local datacenter that must be alive; 0 is a majority of them.
+    pub min_nodes: usize,
 }
 
 /// `[log]`.

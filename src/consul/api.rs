@@ -10,6 +10,7 @@
 
 mod agent;
 mod query;
+pub mod status;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -26,7 +27,7 @@ pub use agent::{Agent, fetch_self};
 pub use query::{Execution, execution, queries};
 
 /// All nodes of a datacenter.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct NodeList {
     /// What the nodes call their datacenter; `None` when there is no node to say.
     pub datacenter: Option<String>,

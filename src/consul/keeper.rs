@@ -12,6 +12,9 @@
 //! before it was asked for; what arrived since may be newer, and then the fetch is not believed.
 
 mod beyond;
+mod check;
+mod guarding;
+mod leaving;
 
 use std::time::Duration;
 
@@ -24,6 +27,8 @@ use crate::catalog::model::Instance;
 use crate::catalog::{Change, Form, Found, Held, Snapshot};
 use crate::clock::Clock;
 use crate::config::CacheConfig;
+use crate::consul::check::Check;
+use crate::consul::guard::Guard;
 use crate::consul::shelf::Shelf;
 use crate::consul::sweep::Sweep;
 use crate::consul::tasks::{Fetched, Report, Said, Tasks};
@@ -48,6 +53,8 @@ pub struct Keeper {
     shelf: Shelf,
     unlisted: Unlisted,
     sweep: Sweep,
+    guard: Guard,
+    check: Check,
     /// How long what nobody asks for is still watched.
     idle: Duration,
     /// How long the result of a query without a TTL is answered.
@@ -60,13 +67,14 @@ pub struct Keeper {
 }
 
 /// What the reports of one batch come to.
-#[derive(Default)]
-struct Batch {
-    changes: Vec<Change>,
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// What is to be published.
+    pub changes: Vec<Change>,
     /// What they are about, when it arrived, and when it was asked for if it was fetched.
-    heard: Vec<(Heard, Instant, Option<Instant>)>,
+    pub heard: Vec<(Heard, Instant, Option<Instant>)>,
     /// Fetches that are over, for those who wait for them.
-    fetched: Vec<Wanted>,
+    pub fetched: Vec<Wanted>,
 }
 
 impl Keeper {
@@ -76,6 +84,7 @@ impl Keeper {
         metrics: Metrics,
         clock: Clock,
         tasks: Tasks,
+        guard: Guard,
         cache: &CacheConfig,
         room: Room,
     ) -> Self {
@@ -85,6 +94,8 @@ impl Keeper {
             clock,
             unlisted: Unlisted::new(cache, metrics.consul.unlisted_refused.clone(), now),
             sweep: Sweep::new(cache.sweep_within, cache.sweep_every, now),
+            guard,
+            check: Check::new(cache.check_every, now),
             idle: cache.idle,
             query_kept: cache.query_kept,
             ahead: Vec::new(),
@@ -110,6 +121,7 @@ impl Keeper {
         sweeps.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(BATCH_MAX);
         loop {
+            let settles = self.guard.next(Instant::now());
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => return,
@@ -118,11 +130,14 @@ impl Keeper {
                     0 => return,
                     _ => self.hear(std::mem::take(&mut batch)),
                 },
+                () = until(settles) => self.settle(),
                 _ = sweeps.tick() => {
+                    self.settle();
                     self.watches.grow(&self.publisher.snapshot());
                     self.sweep();
                     self.sweep_unlisted();
                     self.sweep_addresses();
+                    self.begin_check();
                 }
             }
         }
@@ -135,6 +150,10 @@ impl Keeper {
             match said {
                 Said::Back(watched) => self.take_back(&watched, &mut batch),
                 Said::Change(change, read) => self.take(change, read, arrived, &mut batch),
+                Said::Confirmed { watched, change, asked } => {
+                    self.take_confirmed(&watched, change, asked, &mut batch);
+                }
+                Said::Checked(checked) => self.take_checked(checked, arrived, &mut batch),
                 Said::Failed { watched, failures, error } => {
                     self.lose(&watched, failures, &error, &mut batch);
                 }
@@ -146,12 +165,25 @@ impl Keeper {
                     let ended = self.watches.use_queries(&datacenter);
                     self.loosen(ended);
                 }
+                Said::Quorum(verdict) => self.take_quorum(verdict),
                 Said::Swept(change) => {
                     self.sweep.end();
-                    batch.changes.extend(change.filter(|change| !self.is_told(change)));
+                    let is_known =
+                        |change: &Change| self.is_told(change) || self.is_doubtful(change);
+                    batch.changes.extend(change.filter(|change| !is_known(change)));
                 }
             }
         }
+        self.publish(batch);
+        self.settle();
+        self.begin();
+        self.begin_sweep();
+        self.begin_check();
+        self.tell_pending();
+    }
+
+    /// Publishes a batch, and does what follows from it.
+    fn publish(&mut self, batch: Batch) {
         let Batch { changes, heard, fetched } = batch;
         let changed = self.publisher.publish(changes);
         let snapshot = self.publisher.snapshot();
@@ -164,9 +196,6 @@ impl Keeper {
         for wanted in fetched {
             self.waiting.end(&wanted, Ended::Came, Instant::now());
         }
-        self.begin();
-        self.begin_sweep();
-        self.tell_pending();
     }
 
     /// Takes in what a watch or a poll heard.
@@ -177,12 +206,16 @@ impl Keeper {
         arrived: Instant,
         batch: &mut Batch,
     ) {
+        if let Change::Service { datacenter, form, service, .. } = &change {
+            let key = Key::new(datacenter, *form, service);
+            if self.watches.is_overtaken(&key, read) {
+                return;
+            }
+        }
+        self.weigh(&mut change);
         match &mut change {
             Change::Service { datacenter, form, service, instances, held, .. } => {
                 let key = Key::new(datacenter, *form, service);
-                if self.watches.is_overtaken(&key, read) {
-                    return;
-                }
                 let is_watched = self.watches.set_told(&key, arrived);
                 // Its watch may have ended while it spoke, and will if it denies the name.
                 let is_denied = key.form != Form::Service && instances.is_empty();
@@ -196,6 +229,7 @@ impl Keeper {
             }
             _ => (),
         }
+        self.check.note(&change, read.and_then(|read| read.position), Instant::now());
         batch.heard.push((Heard::of(&change), arrived, None));
         batch.changes.push(change);
     }
@@ -219,6 +253,10 @@ impl Keeper {
             self.waiting.end(&wanted, outcome, Instant::now());
             return;
         }
+        if instances.is_empty() && self.is_doubtful_denial(&key) {
+            self.waiting.end(&wanted, Ended::Failed, Instant::now());
+            return;
+        }
         batch.fetched.push(wanted);
         batch.heard.push((Heard::of_service(&key, service), arrived, Some(asked)));
         if told.is_some() && !is_newer(told) {
@@ -231,6 +269,8 @@ impl Keeper {
             None => self.on_demand(instances),
         };
         self.watches.set_fetched(&key, position, arrived);
+        self.weigh(&mut change);
+        self.check.note(&change, position, Instant::now());
         batch.changes.push(change);
         if is_list_older && key.form == Form::Service {
             let Key { datacenter, service, .. } = key;
@@ -327,18 +367,6 @@ impl Keeper {
         true
     }
 
-    /// What an ended watch said is as good as if it had just been fetched.
-    fn loosen(&mut self, ended: Vec<Key>) {
-        let snapshot = self.publisher.snapshot();
-        let changes = ended.iter().filter_map(|key| {
-            let service = find(&snapshot, key)?;
-            Some(hold(key, self.on_demand(&service.instances)))
-        });
-        let changes: Vec<_> = changes.collect();
-        self.publisher.publish(changes);
-        ended.into_iter().for_each(|key| self.shelf.put(key));
-    }
-
     fn answer_lists(&mut self, datacenter: &str, snapshot: &Snapshot) {
         let is_in = matches!(
             snapshot.datacenter(Some(datacenter.as_bytes())),
@@ -397,36 +425,6 @@ impl Keeper {
         }
     }
 
-    /// Lets go of services that nobody asks for, unless Consul could not tell us of them again.
-    fn sweep(&mut self) {
-        self.waiting.sweep(Instant::now());
-        let removed = self.shelf.sweep();
-        self.metrics.consul.on_demand.set(self.shelf.count() as i64);
-        if removed.is_empty() {
-            return;
-        }
-        let snapshot = self.publisher.snapshot();
-        let mut changes = Vec::new();
-        for removed in removed {
-            let Key { datacenter, form, service } = removed.key.clone();
-            let is_cut_off = matches!(
-                snapshot.datacenter(Some(datacenter.as_bytes())),
-                Found::Here(datacenter) if !datacenter.reachable
-            );
-            if self.watches.has(&removed.key) {
-                continue;
-            }
-            if removed.crowded_out {
-                self.metrics.consul.evictions.inc();
-            } else if is_cut_off {
-                self.shelf.put(removed.key);
-                continue;
-            }
-            changes.push(Change::Release { datacenter, form, service });
-        }
-        self.publisher.publish(changes);
-    }
-
     /// Says what is still to come before we are ready.
     fn tell_pending(&mut self) {
         if self.is_ready {
@@ -443,6 +441,14 @@ impl Keeper {
             info!(services, nodes, watched, on_demand, "ready");
         }
         self.publisher.set_pending(pending);
+    }
+}
+
+/// Never, where there is no such time.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

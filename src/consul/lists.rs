@@ -34,6 +34,13 @@ impl Lists {
         self.datacenters.insert(datacenter.to_owned(), in_use);
     }
 
+    /// Puts other watches in the place of those of `datacenter`; `cancel` ends them.
+    pub fn renew(&mut self, datacenter: &str, cancel: CancellationToken) {
+        if let Some(in_use) = self.datacenters.get_mut(datacenter) {
+            std::mem::replace(&mut in_use.cancel, cancel).cancel();
+        }
+    }
+
     /// Whether `datacenter` is in use.
     pub fn has(&self, datacenter: &str) -> bool {
         self.datacenters.contains_key(datacenter)

@@ -7,6 +7,8 @@
 //!   index, backoff, watch                       one blocking query, for ever
 //!   roster, lists, failing -> watches           who is watched; whose watch hears nothing
 //!   waiting, shelf                              what is fetched on demand, and what is held so
+//!   guard                                       what vanishes, until it is believed to be gone
+//!   sweep, check                                what is read besides, a little at a time
 //!   tasks -> keeper                             what is heard, and what follows from it
 //! ```
 //! No DNS query ever asks Consul; only a name that is known to exist, and whose instances or whose
@@ -19,12 +21,15 @@
 pub mod address;
 pub mod api;
 pub mod backoff;
+pub mod check;
 pub mod client;
 pub mod failing;
 pub mod fetch;
+pub mod guard;
 pub mod index;
 pub mod keeper;
 pub mod lists;
+pub mod quorum;
 pub mod roster;
 #[cfg(test)]
 mod samples;
@@ -47,8 +52,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::catalog::Form;
 use crate::clock::Clock;
-use crate::config::{CacheConfig, ConsulConfig};
+use crate::config::{CacheConfig, ConsulConfig, GuardConfig};
 use crate::consul::backoff::Backoff;
+use crate::consul::guard::Guard;
 use crate::consul::keeper::Keeper;
 use crate::consul::tasks::Tasks;
 use crate::consul::watch::Pace;
@@ -167,6 +173,7 @@ pub async fn run(
     parts: Parts,
     config: &ConsulConfig,
     cache: &CacheConfig,
+    guard: GuardConfig,
     cancel: CancellationToken,
 ) {
     let Parts { client, publisher, demands, metrics, clock } = parts;
@@ -177,6 +184,7 @@ pub async fn run(
     let tasks_cancel = cancel.child_token();
     let tasks = Tasks::new(client, metrics.clone(), pace, sender, tasks_cancel);
     tasks.poll_datacenters(config.datacenter.clone());
+    tasks.watch_quorum(guard.min_nodes);
     let room = Room {
         at_start: ROOM_AT_START,
         most: config.connections_max - config.connections_spare,
@@ -184,7 +192,8 @@ pub async fn run(
         grows_after: config.wait + config.wait / 16,
         spare: config.connections_spare,
     };
-    let keeper = Keeper::new(publisher, metrics, clock, tasks.clone(), cache, room);
+    let guard = Guard::new(guard, metrics.guard.clone());
+    let keeper = Keeper::new(publisher, metrics, clock, tasks.clone(), guard, cache, room);
     keeper.run(reports, demands, cancel).await;
     tasks.wait().await;
 }

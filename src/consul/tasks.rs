@@ -2,6 +2,10 @@
 //!
 //! Each asks, and reports what it heard; none knows what the others do, or what is published.
 
+mod check;
+mod confirm;
+mod quorum;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -17,10 +21,13 @@ use crate::catalog::{Change, Executed, Form, Held};
 use crate::consul::client::{Ask, Client, Place, Reply};
 use crate::consul::fetch::FetchError;
 use crate::consul::index::Position;
+use crate::consul::quorum::Verdict;
 use crate::consul::watch::{Event, Outage, Pace, Read, Repeated, Source, Wake, watch};
 use crate::consul::{Key, Watched, api};
 use crate::demand::Wanted;
 use crate::metrics::Metrics;
+
+pub use check::Checked;
 
 /// What a task heard.
 #[derive(Debug)]
@@ -38,6 +45,17 @@ pub enum Said {
     Back(Watched),
     /// A part of the catalogue, as a watch or a poll heard it, and when a watch had asked for it.
     Change(Change, Option<Read>),
+    /// What was missing was read again, or could not be.
+    Confirmed {
+        /// What it is.
+        watched: Watched,
+        /// As it is now.
+        change: Option<Change>,
+        /// When it was asked for.
+        asked: Instant,
+    },
+    /// What is watched was read again, to be compared.
+    Checked(Checked),
     /// A watch that hears nothing at present.
     Failed {
         /// Which one.
@@ -56,6 +74,8 @@ pub enum Said {
         /// Its name.
         datacenter: String,
     },
+    /// Whether the local servers can be believed is another thing now.
+    Quorum(Verdict),
     /// The addresses of a service were read, or could not be.
     Swept(Option<Change>),
 }
@@ -244,9 +264,6 @@ impl Tasks {
         is_known: bool,
         change: impl FnOnce(T) -> Change + Send + 'static,
     ) {
-        // Of all that Consul answers with 404, a query is the only one that is asked for here.
-        let is_denial =
-            |error: &FetchError| matches!(error, FetchError::Status { status: 404, .. });
         let mut source = self.counted(format!("{wanted:?}"), ask, Place::Spare, is_known);
         let tasks = self.clone();
         let fetching = async move {
@@ -423,6 +440,11 @@ impl Rhythm {
         self.pause = (self.pause * 2).clamp(DATACENTERS_SOON, DATACENTERS_EVERY);
         self.pause
     }
+}
+
+/// Of all that Consul answers with 404, a query is the only one that is asked for here.
+fn is_denial(error: &FetchError) -> bool {
+    matches!(error, FetchError::Status { status: 404, .. })
 }
 
 /// The keeper says how they are held.

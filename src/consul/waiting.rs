@@ -96,6 +96,11 @@ impl Waiting {
         matches!(self.wanted.get(wanted), Some(State::Asked(_) | State::Queued(_)))
     }
 
+    /// Whether something waits for a place.
+    pub fn has_queue(&self) -> bool {
+        self.queues.values().any(|queue| !queue.is_empty())
+    }
+
     /// What may be fetched now. It is in flight from here on, until [`Waiting::end`].
     pub fn next(&mut self, now: Instant) -> Option<Wanted> {
         loop {

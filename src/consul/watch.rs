@@ -114,6 +114,12 @@ impl Read {
         let same = self.position.filter(|position| position.address == other.address);
         same.is_some_and(|position| position.index.get() < other.index.get())
     }
+
+    /// Whether a reply to this is known to hold nothing that is newer than `other`.
+    pub fn is_within(self, other: Position) -> bool {
+        let same = self.position.filter(|position| position.address == other.address);
+        same.is_some_and(|position| position.index.get() <= other.index.get())
+    }
 }
 
 impl Pace {

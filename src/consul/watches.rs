@@ -2,6 +2,8 @@
 //!
 //! Keeps the books of what runs and starts the tasks that run. What they say is the keeper's.
 
+mod again;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 

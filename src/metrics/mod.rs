@@ -6,9 +6,11 @@
 //! comes ([`catalog`]), so series of services that are gone are gone.
 
 pub mod catalog;
+pub mod check;
 pub mod dns;
 pub mod family;
 pub mod forward;
+pub mod guard;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,8 +24,10 @@ use prometheus::{
 use crate::catalog::Usage;
 use crate::store::Store;
 
+pub use check::CheckMetrics;
 pub use dns::{DnsMetrics, Protocol, Tally};
 pub use forward::{ForwardMetrics, RecursorMetrics};
+pub use guard::GuardMetrics;
 
 /// Handles to all metrics. Cheap to clone; clones share their values.
 #[derive(Clone, Debug)]
@@ -32,8 +36,12 @@ pub struct Metrics {
     pub dns: Arc<DnsMetrics>,
     /// What is asked of Consul, and what comes of it.
     pub consul: ConsulMetrics,
+    /// Memory compared with Consul.
+    pub check: CheckMetrics,
     /// What is asked of the recursors.
     pub forward: ForwardMetrics,
+    /// What vanished from Consul and is answered still.
+    pub guard: GuardMetrics,
     /// Cache results of names without a service, and of services without a label of their own.
     pub other: Arc<Usage>,
     registry: Registry,
@@ -92,7 +100,9 @@ impl Metrics {
         let dns = Arc::new(DnsMetrics::register(&registry, lanes)?);
         let other = Arc::new(Usage::new(lanes, false));
         let consul = ConsulMetrics::register(&registry, store)?;
+        let check = CheckMetrics::register(&registry)?;
         let forward = ForwardMetrics::register(&registry)?;
+        let guard = GuardMetrics::register(&registry)?;
         registry.register(Box::new(catalog::CatalogCollector::new(
             Arc::clone(store),
             Arc::clone(&other),
@@ -104,7 +114,7 @@ impl Metrics {
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         registry.register(Box::new(build))?;
-        Ok(Self { dns, consul, forward, other, registry })
+        Ok(Self { dns, consul, check, forward, guard, other, registry })
     }
 
     /// All metrics in Prometheus' text format.

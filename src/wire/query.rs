@@ -86,15 +86,18 @@ impl<'q> Query<'q> {
         let question = (questions > 0).then(|| reader.question()).flatten();
         let head = Head { id, flags, question: question.map(|question| question.bytes) };
         let refuse = |rcode| Err(Refusal::Reply { head, edns: None, rcode });
+        // The two counts of 16 bits: authority, additional.
+        let (authority, additional) = (tail >> 16, tail & 0xffff);
         if flags & FLAG_OPCODE != 0 {
-            return refuse(rcode::NOTIMP);
+            // What follows the question may mean anything, but an OPT record is one wherever it is.
+            let records = reader.records(u32::from(answers) + authority, additional);
+            let edns = records.flatten().filter(|_| questions == 1);
+            return Err(Refusal::Reply { head, edns, rcode: rcode::NOTIMP });
         }
         // RFC 9619: a query with more or fewer than one question is malformed.
         let (Some(question), 1) = (question, questions) else {
             return refuse(rcode::FORMERR);
         };
-        // The two counts of 16 bits: authority, additional.
-        let (authority, additional) = (tail >> 16, tail & 0xffff);
         let Some(edns) = reader.records(u32::from(answers) + authority, additional) else {
             return refuse(rcode::FORMERR);
         };

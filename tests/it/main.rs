@@ -8,6 +8,7 @@
 mod support;
 
 mod chaos;
+mod checking;
 mod cli;
 mod differential;
 mod fairness;
@@ -31,3 +32,4 @@ mod secrets;
 mod sharing;
 mod streams;
 mod unlisted;
+mod verifying;

@@ -99,6 +99,10 @@ fn heads(world: &World, place: &Place, scope: Scope<'_>) -> Vec<String> {
         }
         let mut plain = vec![service.clone()];
         plain.extend(instance.tags.iter().map(|tag| format!("{tag}.{service}")));
+        // RFC 2782 reads `_u._odd` as another service's, so that only what is below it is this one's:
+        // the instances with the tag twice.
+        let twice = instance.tags.iter().filter(|tag| tag.starts_with('_') && !tag.contains('.'));
+        plain.extend(twice.map(|tag| format!("{tag}.{tag}.{service}")));
         let mut marked = vec![format!("_{service}._tcp")];
         // A dotted tag has no RFC 2782 name.
         let tags = instance.tags.iter().filter(|tag| !tag.contains('.'));

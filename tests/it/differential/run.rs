@@ -18,7 +18,7 @@ use crate::differential::names::{ALT_DOMAIN, Form, HOSTS, REVERSE_ZONE, Subject,
 use crate::differential::register::{MARKER, Pair};
 use crate::differential::reply::{Line, Reply};
 use crate::differential::wire::IDENTITY;
-use crate::differential::world::{Instance, Kind, Place, World};
+use crate::differential::world::{Instance, Kind, Node, Place, World};
 use crate::support::consul::version;
 use crate::support::dns::ask;
 use crate::support::server::Server;
@@ -122,6 +122,15 @@ impl Case {
         let places = places.filter(|(place, _)| place == at || is_query);
         let all = places.flat_map(|(_, place)| place.instances.iter().map(move |one| (place, one)));
         all.filter(|(_, one)| form.is_of_instances() && is_of(one)).collect()
+    }
+}
+
+impl Case {
+    /// The node that the name is, and where it is.
+    pub fn node<'r>(&self, run: &'r Run) -> Option<(&'r Place, &'r Node)> {
+        let (at, name) = self.subject.about.as_ref().filter(|_| self.subject.form.is_of_node())?;
+        let place = run.world.places.get(*at)?;
+        Some((place, place.node(name)?))
     }
 }
 

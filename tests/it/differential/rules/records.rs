@@ -10,8 +10,8 @@ use crate::differential::reply::{Line, Reply};
 use crate::differential::rules::Step;
 use crate::differential::world::{Health, Instance, Place};
 
-/// An agent that translates addresses tells the tagged one of a service in the place of what is
-/// registered, be it an address of the other family or none, and so nobody hears of that.
+/// An agent that translates addresses tells the tagged one of a service or a node in the place of
+/// what is registered, be it an address of the other family or none, and so nobody hears of that.
 pub fn translated(look: &Look<'_>, reply: &Reply) -> Step {
     let (family, other) = match look.qtype {
         RecordType::A => ("ipv4", "ipv6"),
@@ -21,22 +21,29 @@ pub fn translated(look: &Look<'_>, reply: &Reply) -> Step {
     if !look.run.world.settings.translate_wan_addrs {
         return Step::None;
     }
-    let instances = look.case.instances(look.run);
-    let is_hidden = |(place, one): &(&Place, &Instance)| {
-        let has = |family| one.tagged.keys().any(|tag| tag.ends_with(family));
-        let is_elsewhere = place.dc != look.run.world.places[0].dc;
-        is_elsewhere && has(other) && !has(family) && !one.tagged.contains_key("wan")
+    let is_replaced = |tags: &mut dyn Iterator<Item = &&'static str>| {
+        let tags: Vec<&str> = tags.copied().collect();
+        let has = |family: &str| tags.iter().any(|tag| tag.ends_with(family));
+        has(other) && !has(family) && !tags.contains(&"wan")
     };
-    let (hidden, told): (Vec<_>, Vec<_>) = instances.iter().partition(|at| is_hidden(at));
-    let addresses = |(place, one): &(&Place, &Instance)| {
+    let home = &look.run.world.places[0].dc;
+    let (mut hidden, mut told) = (BTreeSet::new(), BTreeSet::new());
+    let shown = look.case.instances(look.run).into_iter();
+    for (place, one) in shown.filter(|(place, one)| look.run.world.shows(place, one)) {
         let node = &place.nodes[one.node];
-        let of_node =
-            node.tagged.values().chain([&node.address]).filter(|_| one.address.is_empty());
-        let all = of_node.map(String::as_str).chain(one.addresses());
-        all.map(str::to_owned).collect::<Vec<_>>()
-    };
-    let hidden: BTreeSet<String> = hidden.iter().flat_map(addresses).collect();
-    let told: BTreeSet<String> = told.iter().flat_map(addresses).collect();
+        let is_at_node = one.address.is_empty();
+        let is_service_replaced = is_replaced(&mut one.tagged.keys());
+        // The node's are of no matter to a service with a tagged address that is told.
+        let is_untagged = !one.tagged.keys().any(|tag| *tag != "lan");
+        let is_node_replaced = is_at_node && is_untagged && is_replaced(&mut node.tagged.keys());
+        let is_hidden = place.dc != *home && (is_service_replaced || is_node_replaced);
+        let of_node = node.tagged.values().chain([&node.address]).filter(|_| is_at_node);
+        let all = of_node.map(String::as_str).chain(one.addresses()).map(str::to_owned);
+        if is_hidden { &mut hidden } else { &mut told }.extend(all);
+    }
+    if let Some(node) = look.case.node(look.run).filter(|(place, _)| place.dc != *home) {
+        hidden.extend(is_replaced(&mut node.1.tagged.keys()).then(|| node.1.address.clone()));
+    }
     let mut reply = reply.clone();
     reply.answer.retain(|line| !hidden.contains(&line.data) || told.contains(&line.data));
     Step::To(reply)
@@ -107,10 +114,17 @@ fn are_choices(look: &Look<'_>, theirs: &[Line], ours: &[Line]) -> bool {
     let used = |line: &Line| line.words()[1].parse::<u16>().unwrap_or(u16::MAX);
     let used: BTreeSet<u16> = theirs.iter().chain(ours).map(used).collect();
     // All that may be behind one target: on one node, or with one address.
+    let reached = |place: &Place, one: &Instance| {
+        let node = &place.nodes[one.node];
+        let of_node = node.tagged.values().chain([&node.address]);
+        let of_node = of_node.filter(|_| one.address.is_empty()).map(String::as_str);
+        let own = one.addresses().filter(|address| !address.is_empty());
+        own.chain(of_node).map(str::to_owned).collect::<BTreeSet<String>>()
+    };
     shown.iter().any(|(place, one)| {
+        let here = reached(place, one);
         let is_alike = |other_place: &Place, other: &Instance| {
-            let has_address = other.addresses().any(|own| one.addresses().any(|its| its == own));
-            other_place.dc == place.dc && has_address
+            other_place.dc == place.dc && !here.is_disjoint(&reached(other_place, other))
         };
         let alike = shown.iter().filter(|(other_place, other)| is_alike(other_place, other));
         let mut by_node: BTreeMap<usize, BTreeSet<u16>> = BTreeMap::new();

@@ -1,0 +1,392 @@
+//! Holds back what vanishes until it is clear that it is gone: a cluster that was emptied and a token
+//! that sees nothing any more look the same, and only one of them is to be believed.
+//!
+//! ```text
+//!   a change --> weigh: what it lacks that was there stays for `settle`, and is counted
+//!                  \-- few --> due: it is gone
+//!                  \-- many, or the service `consul` itself --> all that vanishes stays for `hold`,
+//!                              then each is read again, and what is missing then is gone
+//! ```
+//! What turns critical is believed at once, and so is what is new: only what is missing waits. The
+//! last instance of a service that is still listed waits as if many had vanished.
+//!
+//! Starts nothing and publishes nothing. **Invariant:** what is held back was in the catalogue when
+//! it was last missed; a change leaves here with all that is held back in it.
+
+pub mod missing;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{error, info};
+
+use crate::catalog::model::Node;
+use crate::catalog::{Change, Datacenter, Form, Found, Snapshot};
+use crate::config::GuardConfig;
+use crate::consul::Watched;
+use crate::consul::guard::missing::Kind;
+use crate::metrics::GuardMetrics;
+
+/// What is held back, and why.
+#[derive(Debug)]
+pub struct Guard {
+    config: GuardConfig,
+    metrics: GuardMetrics,
+    places: BTreeMap<String, Place>,
+}
+
+/// What is to be done now.
+#[derive(Debug, Default)]
+pub struct Due {
+    /// What is believed: to be published as it is.
+    pub changes: Vec<Change>,
+    /// What is to be read again, by a consistent request, and handed to [`Guard::confirm`].
+    pub rechecks: Vec<Watched>,
+}
+
+/// One datacenter.
+#[derive(Debug, Default)]
+struct Place {
+    pending: BTreeMap<Watched, Pending>,
+    /// What was believed to be gone of late.
+    believed: VecDeque<(Instant, Kind, usize)>,
+    alarm: Option<Alarm>,
+    /// The nodes as last published, which the snapshot has as records only.
+    nodes: Vec<Node>,
+}
+
+/// A part of the catalogue that lacks something.
+#[derive(Debug)]
+struct Pending {
+    /// As it came.
+    raw: Change,
+    heard: Instant,
+    /// What is missing, and since when.
+    gone: BTreeMap<Box<str>, Instant>,
+    recheck: Recheck,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Recheck {
+    Asked,
+    /// Not before this time.
+    Due(Instant),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Alarm {
+    /// When all is read again; `None` until the reason for it is over.
+    until: Option<Instant>,
+}
+
+impl Guard {
+    /// Nothing is held back yet.
+    pub fn new(config: GuardConfig, metrics: GuardMetrics) -> Self {
+        Self { config, metrics, places: BTreeMap::new() }
+    }
+
+    /// Puts back into `change` what it lacks and `snapshot` has, as long as that is not believed.
+    pub fn weigh(&mut self, change: &mut Change, snapshot: &Snapshot, now: Instant) {
+        let Some(watched) = missing::watched(change) else { return };
+        let name = watched.datacenter().to_owned();
+        let Found::Here(datacenter) = snapshot.datacenter(Some(name.as_bytes())) else { return };
+        let place = self.places.entry(name.clone()).or_default();
+        let gone = missing::gone(change, datacenter, &place.nodes);
+        if gone.is_empty() {
+            place.pending.remove(&watched);
+        } else {
+            let since = |key: &str| {
+                let before = place.pending.get(&watched).and_then(|before| before.gone.get(key));
+                before.copied().unwrap_or(now)
+            };
+            let gone = gone.into_iter().map(|key| (since(&key), key)).map(|(at, key)| (key, at));
+            let gone = gone.collect();
+            let before = place.pending.get(&watched).map(|before| before.recheck);
+            let recheck = before.unwrap_or(Recheck::Due(now));
+            let pending = Pending { raw: change.clone(), heard: now, gone, recheck };
+            missing::put_back(change, &pending.gone, datacenter, &place.nodes);
+            place.pending.insert(watched, pending);
+        }
+        if let Change::Nodes { nodes, .. } = &*change {
+            place.nodes.clone_from(nodes);
+        }
+        self.assess(&name, datacenter, now);
+        self.show();
+    }
+
+    /// What is believed by now, and what has to be read again before it is.
+    pub fn due(&mut self, snapshot: &Snapshot, now: Instant) -> Due {
+        let mut due = Due::default();
+        for (name, place) in &mut self.places {
+            let Found::Here(datacenter) = snapshot.datacenter(Some(name.as_bytes())) else {
+                *place = Place::default();
+                continue;
+            };
+            place.pending.retain(|watched, _| missing::is_there(watched, datacenter));
+            match place.alarm {
+                None => place.settle(&self.config, datacenter, now, &mut due),
+                Some(Alarm { until }) if until.is_some_and(|until| until <= now) => {
+                    place.recheck(now, &mut due.rechecks);
+                }
+                Some(_) => (),
+            }
+            if let Some(change) = due.changes.iter().rev().find_map(missing::nodes_of(name)) {
+                place.nodes.clone_from(change);
+            }
+            place.end_alarm(name);
+        }
+        self.show();
+        due
+    }
+
+    /// Takes in what was read again, asked for at `asked`; `None` is a read that failed. Returns what
+    /// is to be published as it is.
+    pub fn confirm(
+        &mut self,
+        watched: &Watched,
+        read: Option<Change>,
+        asked: Instant,
+        now: Instant,
+    ) -> Option<Change> {
+        let name = watched.datacenter();
+        let place = self.places.get_mut(name)?;
+        let pending = place.pending.get_mut(watched)?;
+        let Some(read) = read else {
+            pending.recheck = Recheck::Due(now + RECHECK_AGAIN);
+            return None;
+        };
+        let pending = place.pending.remove(watched)?;
+        if place.alarm.is_none() {
+            place.believed.push_back((now, Kind::of(watched), pending.gone.len()));
+        }
+        // What a watch heard since is newer.
+        let change = if pending.heard > asked { pending.raw } else { read };
+        if let Change::Nodes { nodes, .. } = &change {
+            place.nodes.clone_from(nodes);
+        }
+        place.end_alarm(name);
+        self.show();
+        Some(change)
+    }
+
+    /// Holds back all that vanishes in `datacenter` from now on, for as long as it takes.
+    pub fn raise(&mut self, datacenter: &str) {
+        let place = self.places.entry(datacenter.to_owned()).or_default();
+        place.alarm = Some(Alarm { until: None });
+        self.show();
+    }
+
+    /// What [`raise`](Self::raise) was for is over: what is missing is read again.
+    ///
+    /// False if it was not raised.
+    pub fn lower(&mut self, datacenter: &str, now: Instant) -> bool {
+        let alarm = self.places.get_mut(datacenter).and_then(|it| it.alarm.as_mut());
+        let raised = alarm.filter(|alarm| alarm.until.is_none());
+        raised.is_some_and(|alarm| alarm.until.replace(now).is_none())
+    }
+
+    /// Whether all that vanishes in `datacenter` is held back at present.
+    pub fn is_holding(&self, datacenter: &str) -> bool {
+        self.places.get(datacenter).is_some_and(|place| place.alarm.is_some())
+    }
+
+    /// Whether something of this is held back, so that it differs from what Consul says.
+    pub fn is_held_back(&self, watched: &Watched) -> bool {
+        let place = self.places.get(watched.datacenter());
+        place.is_some_and(|place| place.pending.contains_key(watched))
+    }
+
+    /// Whether anything is missing in `datacenter` that is not believed to be gone.
+    pub fn is_uneasy(&self, datacenter: &str) -> bool {
+        let place = self.places.get(datacenter);
+        place.is_some_and(|place| place.alarm.is_some() || !place.pending.is_empty())
+    }
+
+    /// When [`due`](Self::due), which was asked just now, should be asked next; `None` while nothing
+    /// is missing.
+    pub fn next(&self, now: Instant) -> Option<Instant> {
+        let places = self.places.values();
+        places.filter_map(|place| place.next(&self.config, now)).min()
+    }
+
+    /// Sees whether too much has vanished to be believed.
+    fn assess(&mut self, name: &str, datacenter: &Datacenter, now: Instant) {
+        let Some(place) = self.places.get_mut(name).filter(|place| place.alarm.is_none()) else {
+            return;
+        };
+        let since = now.checked_sub(WINDOW);
+        place.believed.retain(|(at, _, _)| since.is_none_or(|since| *at > since));
+        let names = Watched::Services { datacenter: name.to_owned() };
+        let is_blind = place.pending.get(&names).is_some_and(|it| it.gone.contains_key(CONSUL));
+        let worst = Kind::ALL.into_iter().find_map(|kind| {
+            let (vanished, all) = place.count(kind, datacenter);
+            let is_many = all >= self.config.least && vanished * 100 > self.config.share * all;
+            is_many.then_some((kind, vanished, all))
+        });
+        let (what, vanished, all) = match worst {
+            Some((kind, vanished, all)) => (kind.as_str(), vanished, all),
+            None if is_blind => ("the service consul", 1, 1),
+            None => return,
+        };
+        let hold_secs = self.config.hold.as_secs_f64();
+        error!(
+            datacenter = name,
+            what,
+            vanished,
+            all,
+            hold_secs,
+            "much has vanished from consul at once: the last good answers are kept until it is \
+             clear that they are wrong; was consul emptied, or may the token not read any more?"
+        );
+        self.metrics.alarms.inc();
+        place.alarm = Some(Alarm { until: Some(now + self.config.hold) });
+    }
+
+    fn show(&self) {
+        let (mut holding, mut held_back) = (0, 0);
+        for place in self.places.values() {
+            holding += i64::from(place.alarm.is_some());
+            held_back += place.pending.values().map(|pending| pending.gone.len()).sum::<usize>();
+        }
+        self.metrics.holding.set(holding);
+        self.metrics.held_back.set(held_back as i64);
+    }
+}
+
+impl Place {
+    /// Believes what has been missing long enough, each by itself.
+    fn settle(
+        &mut self,
+        config: &GuardConfig,
+        datacenter: &Datacenter,
+        now: Instant,
+        due: &mut Due,
+    ) {
+        let unlisted = self.unlisted(datacenter);
+        let mut settled = Vec::new();
+        for (watched, pending) in &mut self.pending {
+            let is_last = pending.is_last(watched) && !unlisted(watched);
+            let settle = if is_last { config.hold } else { config.settle };
+            let is_ripe = |since: &Instant| *since + settle <= now;
+            if !pending.gone.values().any(is_ripe) {
+                continue;
+            }
+            if is_last {
+                pending.ask(watched, now, &mut due.rechecks);
+                continue;
+            }
+            let before = pending.gone.len();
+            pending.gone.retain(|_, since| !is_ripe(since));
+            self.believed.push_back((now, Kind::of(watched), before - pending.gone.len()));
+            let mut change = pending.raw.clone();
+            missing::put_back(&mut change, &pending.gone, datacenter, &self.nodes);
+            due.changes.push(change);
+            if pending.gone.is_empty() {
+                settled.push(watched.clone());
+            }
+        }
+        for watched in settled {
+            self.pending.remove(&watched);
+        }
+    }
+
+    /// Asks for what is missing, the lists first: a service that is in none is not asked for.
+    fn recheck(&mut self, now: Instant, rechecks: &mut Vec<Watched>) {
+        let has_lists = self.pending.keys().any(Watched::is_list);
+        let asked = self.pending.values().filter(|it| it.recheck == Recheck::Asked).count();
+        let mut room = RECHECKS_MAX.saturating_sub(asked);
+        for (watched, pending) in &mut self.pending {
+            if room > 0 && watched.is_list() == has_lists && pending.ask(watched, now, rechecks) {
+                room -= 1;
+            }
+        }
+    }
+
+    /// Nothing is missing any more, be it that it is back or that it is gone.
+    fn end_alarm(&mut self, name: &str) {
+        if self.pending.is_empty() && self.alarm.take_if(|alarm| alarm.until.is_some()).is_some() {
+            self.believed.clear();
+            info!(datacenter = name, "nothing is held back any more");
+        }
+    }
+
+    /// Whether a service is on its way out of the list.
+    fn unlisted(&self, datacenter: &Datacenter) -> impl Fn(&Watched) -> bool + use<> {
+        let names = Watched::Services { datacenter: datacenter.name.to_string() };
+        let gone = self.pending.get(&names).map(|pending| pending.gone.clone());
+        let gone = gone.unwrap_or_default();
+        move |watched| match watched {
+            Watched::Service(key) => gone.contains_key(&*key.service),
+            _ => false,
+        }
+    }
+
+    /// How many of a kind have vanished of late, and how many there were.
+    fn count(&self, kind: Kind, datacenter: &Datacenter) -> (usize, usize) {
+        let pending = self.pending.iter().filter(|(watched, _)| Kind::of(watched) == kind);
+        let pending: usize = pending.map(|(_, pending)| pending.gone.len()).sum();
+        let believed = self.believed.iter().filter(|(_, other, _)| *other == kind);
+        let believed: usize = believed.map(|(_, _, count)| count).sum();
+        (pending + believed, kind.count(datacenter) + believed)
+    }
+
+    /// When something is to be done next. What is due by `now` was asked for, or waits for that.
+    fn next(&self, config: &GuardConfig, now: Instant) -> Option<Instant> {
+        let to_ask = |pending: &Pending| match pending.recheck {
+            Recheck::Asked => None,
+            Recheck::Due(at) => Some(at),
+        };
+        match self.alarm {
+            Some(Alarm { until: Some(until) }) if until > now => Some(until),
+            Some(Alarm { until: Some(_) }) => {
+                self.pending.values().filter_map(to_ask).filter(|at| *at > now).min()
+            }
+            Some(Alarm { until: None }) => None,
+            None => {
+                let ripe = self.pending.iter().flat_map(|(watched, pending)| {
+                    let first = pending.gone.values().min().copied();
+                    let settled = first.map(|first| first + config.settle);
+                    // One that is on its way out of the list settles as all others do.
+                    let held = first.map(|first| first + config.hold).zip(to_ask(pending));
+                    let held = held.map(|(held, at)| held.max(at));
+                    [settled, held.filter(|_| pending.is_last(watched))]
+                });
+                ripe.flatten().filter(|at| *at > now).min()
+            }
+        }
+    }
+}
+
+impl Pending {
+    /// Whether nothing is left of a service that is in a list.
+    fn is_last(&self, watched: &Watched) -> bool {
+        let is_listed = matches!(watched, Watched::Service(key) if key.form == Form::Service);
+        is_listed && matches!(&self.raw, Change::Service { instances, .. } if instances.is_empty())
+    }
+
+    /// Asks for it, unless that was done.
+    fn ask(&mut self, watched: &Watched, now: Instant, rechecks: &mut Vec<Watched>) -> bool {
+        let is_due = matches!(self.recheck, Recheck::Due(at) if at <= now);
+        if is_due {
+            self.recheck = Recheck::Asked;
+            rechecks.push(watched.clone());
+        }
+        is_due
+    }
+}
+
+/// The service that every Consul has: the servers themselves.
+const CONSUL: &str = "consul";
+
+/// What vanishes within this time counts together.
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// Reads of what is missing under way at once, in a datacenter.
+const RECHECKS_MAX: usize = 4;
+
+/// The pause after such a read that failed.
+const RECHECK_AGAIN: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! How the keeper deals with what vanishes: through the [`guard`](crate::consul::guard).
+
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::catalog::Change;
+use crate::catalog::{Form, Found, Held};
+use crate::consul::keeper::{Batch, Keeper};
+use crate::consul::quorum::Verdict;
+use crate::consul::view::{Heard, find};
+use crate::consul::{Key, Watched};
+
+impl Keeper {
+    /// Puts back into `change` what it lacks, as long as that is not believed to be gone.
+    pub fn weigh(&mut self, change: &mut Change) {
+        self.guard.weigh(change, &self.publisher.snapshot(), Instant::now());
+    }
+
+    /// Believes what is missing long enough, and reads again what is not believed so.
+    pub fn settle(&mut self) {
+        let due = self.guard.due(&self.publisher.snapshot(), Instant::now());
+        let mut batch = Batch::default();
+        for change in due.changes {
+            self.believe(change, &mut batch);
+        }
+        if !batch.changes.is_empty() {
+            self.publish(batch);
+        }
+        due.rechecks.into_iter().for_each(|watched| self.tasks.recheck(watched));
+    }
+
+    /// Takes in what was read again.
+    pub fn take_confirmed(
+        &mut self,
+        watched: &Watched,
+        change: Option<Change>,
+        asked: Instant,
+        batch: &mut Batch,
+    ) {
+        if let Some(change) = self.guard.confirm(watched, change, asked, Instant::now()) {
+            self.believe(change, batch);
+        }
+    }
+
+    /// Whether what was read of addresses lacks some, at a time when that proves nothing.
+    pub fn is_doubtful(&self, change: &Change) -> bool {
+        let Change::Owned { datacenter, service, addresses } = change else { return false };
+        let key = Key::new(datacenter, Form::Service, service);
+        self.guard.is_uneasy(datacenter)
+            && find(&self.publisher.snapshot(), &key)
+                .is_some_and(|service| service.address_count() > addresses.len())
+    }
+
+    /// Whether a name must not be denied because Consul has nothing for it: nothing is in memory that
+    /// could be answered instead, and much of what was there is missing.
+    pub fn is_doubtful_denial(&self, key: &Key) -> bool {
+        self.guard.is_holding(&key.datacenter)
+            && find(&self.publisher.snapshot(), key).is_none_or(|it| it.instances.is_empty())
+    }
+
+    /// Takes in whether the servers of the local datacenter can be believed.
+    pub fn take_quorum(&mut self, verdict: Verdict) {
+        let snapshot = self.publisher.snapshot();
+        let Found::Here(local) = snapshot.datacenter(None) else { return };
+        let datacenter = &*local.name;
+        let is_whole = match verdict {
+            Verdict::Unknown => return,
+            Verdict::Whole => {
+                if self.guard.lower(datacenter, Instant::now()) {
+                    info!(datacenter, "consul has a leader and enough servers");
+                }
+                true
+            }
+            Verdict::NoLeader => {
+                warn!(datacenter, "consul has no leader: what vanishes is answered still");
+                false
+            }
+            Verdict::TooFew { alive, needed } => {
+                warn!(
+                    datacenter,
+                    alive, needed, "consul has too few servers: what vanishes is answered still"
+                );
+                false
+            }
+        };
+        if !is_whole {
+            self.guard.raise(datacenter);
+        }
+        self.metrics.guard.set_quorum(datacenter, is_whole);
+    }
+
+    fn believe(&self, mut change: Change, batch: &mut Batch) {
+        if let Change::Service { datacenter, form, service, instances, held, executed } =
+            &mut change
+        {
+            let key = Key::new(datacenter, *form, service);
+            let is_denied = key.form != Form::Service && instances.is_empty();
+            *held = match executed {
+                Some(executed) => self.on_query(&key, executed, instances),
+                None if self.watches.told(&key).is_some() && !is_denied => Held::Watched,
+                None => self.on_demand(instances),
+            };
+        }
+        batch.heard.push((Heard::of(&change), Instant::now(), None));
+        batch.changes.push(change);
+    }
+}

@@ -1,0 +1,51 @@
+//! Asks again and again whether the servers can be believed.
+
+use std::time::Duration;
+
+use tokio::time::{self, Instant};
+use tracing::debug;
+
+use crate::consul::api::status;
+use crate::consul::fetch::FetchError;
+use crate::consul::quorum::{Seen, Verdict};
+use crate::consul::tasks::{Said, Tasks};
+
+impl Tasks {
+    /// Reports each change of what the servers are, where so many of them have to be alive.
+    pub fn watch_quorum(&self, needed: usize) {
+        let tasks = self.clone();
+        let watching = async move {
+            let mut said = Verdict::Unknown;
+            loop {
+                let verdict = tasks.seen().await.judge(needed);
+                if verdict != Verdict::Unknown && verdict != said {
+                    said = verdict;
+                    tasks.report(Said::Quorum(verdict), Instant::now()).await;
+                }
+                time::sleep(QUORUM_EVERY).await;
+            }
+        };
+        self.tracker.spawn(self.cancel.clone().run_until_cancelled_owned(watching));
+    }
+
+    async fn seen(&self) -> Seen {
+        let has_leader = match self.once("leader", status::has_leader()).await {
+            Ok(reply) => Some(reply.value),
+            // An agent that knows no server says so in this way.
+            Err(FetchError::Status { status: 500, .. } | FetchError::NoLeader) => Some(false),
+            Err(error) => {
+                debug!(error = error.chain(), "cannot ask who leads");
+                None
+            }
+        };
+        if has_leader != Some(true) {
+            return Seen { has_leader, ..Seen::default() };
+        }
+        let peers = self.once("peers", status::peers()).await.ok().map(|reply| reply.value);
+        let servers = self.once("members", status::servers()).await.ok();
+        Seen { has_leader, peers, servers: servers.map(|reply| reply.value) }
+    }
+}
+
+/// Consul elects a leader within a few seconds.
+const QUORUM_EVERY: Duration = Duration::from_secs(5);
