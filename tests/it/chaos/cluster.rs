@@ -242,6 +242,10 @@ impl Scene for Cluster {
         }
     }
 
+    fn grace(&self, _: Fault) -> Duration {
+        Duration::ZERO
+    }
+
     fn may_die(fault: Fault) -> bool {
         !matches!(fault, Fault::OurselvesKilled | Fault::OurselvesKilledAlone)
     }

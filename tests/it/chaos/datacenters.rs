@@ -1,6 +1,7 @@
 //! Two datacenters of one server each. A fingerpost asks the first, for the names of both.
 
 use std::path::Path;
+use std::time::Duration;
 
 use hickory_proto::op::ResponseCode;
 use serde_json::json;
@@ -144,6 +145,14 @@ impl Scene for Datacenters {
                     *end = Some(Instant::now() + CONVERGED_WITHIN);
                 }
             }
+        }
+    }
+
+    fn grace(&self, fault: Fault) -> Duration {
+        match fault {
+            Fault::FarKilled | Fault::WanCut => Duration::ZERO,
+            // What else vanishes is held back with the rest.
+            Fault::Emptied | Fault::EmptiedForLong => self.times.guard_hold,
         }
     }
 

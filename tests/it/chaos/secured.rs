@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use serde_json::{Value, json};
@@ -74,8 +75,7 @@ impl Secured {
             ("CONSUL_CACERT", authority.path("ca.pem").display().to_string()),
             ("CONSUL_TLS_SERVER_NAME", NAME.to_owned()),
             ("CONSUL_HTTP_TOKEN", TOKEN.to_owned()),
-            // Longer than it takes until all watches have heard of it.
-            ("FINGERPOST_GUARD_HOLD", "60s".to_owned()),
+            ("FINGERPOST_GUARD_HOLD", format!("{}s", guard_hold(times).as_secs())),
         ] {
             variables.push((name.to_owned(), value));
         }
@@ -150,6 +150,14 @@ impl Scene for Secured {
         }
     }
 
+    fn grace(&self, fault: Fault) -> Duration {
+        match fault {
+            Fault::CertificateExpired | Fault::TokenDeleted => Duration::ZERO,
+            // What else vanishes is held back with the rest.
+            Fault::RightsTaken => guard_hold(self.times),
+        }
+    }
+
     fn may_die(fault: Fault) -> bool {
         match fault {
             Fault::CertificateExpired | Fault::TokenDeleted => true,
@@ -192,6 +200,11 @@ impl Authority {
         fs::write(self.path("consul.pem"), certificate.pem()).unwrap();
         fs::write(self.path("consul.key"), key.serialize_pem()).unwrap();
     }
+}
+
+/// Longer than a fault is held here.
+fn guard_hold(times: Times) -> Duration {
+    times.guard_hold.max(times.hang + Duration::from_secs(4))
 }
 
 fn policy(rules: &str) -> Value {

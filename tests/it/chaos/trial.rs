@@ -48,6 +48,9 @@ pub trait Scene {
     /// Ends it.
     async fn heal(&mut self, fault: Self::Fault);
 
+    /// How much longer it may take until what is true is answered.
+    fn grace(&self, fault: Self::Fault) -> Duration;
+
     /// Whether a fingerpost that is killed meanwhile, and started again, has the same to keep to.
     fn may_die(fault: Self::Fault) -> bool;
 
@@ -73,7 +76,7 @@ impl Trial {
         wavering.spawn(waver(scene.voices().remove(0)));
         let mut trial = Self { times, fresh: 0, complaints: Vec::new(), _wavering: wavering };
         for served in scene.served() {
-            trial.converge("at first", served).await;
+            trial.converge("at first", served, CONVERGED_WITHIN).await;
             // Nothing was in memory yet.
             served.take();
         }
@@ -102,11 +105,12 @@ impl Trial {
         self.change(&scene.voices()).await;
         scene.hold(fault).await;
         scene.heal(fault).await;
+        let within = CONVERGED_WITHIN + scene.grace(fault);
         let voices = scene.voices();
         let is_taken = poll(HEALTHY_WITHIN, async || self.change(&voices).await.then_some(()));
         assert!(is_taken.await.is_some(), "{words}: Consul takes no change again");
         for (at, (served, before)) in scene.served().iter_mut().zip(failures).enumerate() {
-            let took = self.converge(&words, served).await;
+            let took = self.converge(&words, served, within).await;
             served.end_unheard();
             if dies {
                 // Each datacenter is ready when it is heard, not with the first.
@@ -141,49 +145,65 @@ impl Trial {
     }
 
     /// Waits until `served` answers what is true, and says how long that took since Consul could
-    /// be heard.
-    async fn converge(&mut self, words: &str, served: &Served) -> Option<Duration> {
-        let (mut since, mut last) = (None, String::new());
-        let converged = poll(HEALTHY_WITHIN, async || {
+    /// be heard. Longer than `within` is wrong; what is gone may be answered for longer, since it
+    /// may be held back.
+    async fn converge(
+        &mut self,
+        words: &str,
+        served: &Served,
+        within: Duration,
+    ) -> Option<Duration> {
+        let (mut since, mut known, mut last) = (None, None, String::new());
+        let converged = poll(HEALTHY_WITHIN + within, async || {
             let Some(truth) = served.voice.truth().await else {
                 // It is heard and not heard: that is the fault still.
-                since = None;
+                (since, known) = (None, None);
                 return None;
             };
             let since = *since.get_or_insert_with(Instant::now);
-            let difference = self.difference(served, &truth).await;
+            let differences = self.differences(served, &truth).await;
             // It may have changed while it was asked for.
             if served.voice.truth().await.as_ref() != Some(&truth) {
                 return None;
             }
-            last = difference?;
-            last.is_empty().then(|| since.elapsed())
+            let [wrong, lingering] = differences?;
+            if wrong.is_empty() {
+                known.get_or_insert_with(|| since.elapsed());
+            }
+            if wrong.is_empty() && lingering.is_empty() {
+                return Some(since.elapsed());
+            }
+            last = [wrong, lingering].concat().join(", ");
+            None
         });
         let took = converged.await;
-        if took.is_none_or(|took| took > CONVERGED_WITHIN) {
-            let what = format!("the truth is answered after {took:.1?}; last {last}");
+        let is_late = |took: Option<Duration>, within| took.is_none_or(|took| took > within);
+        if is_late(known, within) || is_late(took, within + self.times.guard_hold) {
+            let what =
+                format!("true after {known:.1?}, and all of it after {took:.1?}; was {last}");
             self.complain(words, served, &what);
         }
         took
     }
 
-    /// What is answered otherwise than `truth` has it, in words; `None` without an answer.
-    async fn difference(&self, served: &Served, truth: &Truth) -> Option<String> {
-        let mut differences = Vec::new();
+    /// What is answered otherwise than `truth` has it, in words, and what is answered that is gone;
+    /// `None` without an answer.
+    async fn differences(&self, served: &Served, truth: &Truth) -> Option<[Vec<String>; 2]> {
+        let (mut wrong, mut lingering) = (Vec::new(), Vec::new());
         for (name, expected) in truth {
             let (code, got) = ask(served.dns(), name).await?;
             if got != *expected {
-                differences.push(format!("{name}: {code:?} {got:?}, not {expected:?}"));
+                wrong.push(format!("{name}: {code:?} {got:?}, not {expected:?}"));
             }
         }
         for gone in (1..self.fresh).rev().take(2) {
             let name = name(&fresh(gone), served.voice.datacenter());
             let (code, _) = ask(served.dns(), &name).await?;
             if !truth.contains_key(&name) && code != ResponseCode::NXDomain {
-                differences.push(format!("{name}: {code:?}, not NXDOMAIN"));
+                lingering.push(format!("{name}: {code:?}, not NXDOMAIN"));
             }
         }
-        Some(differences.join(", "))
+        Some([wrong, lingering])
     }
 
     fn judge(
