@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::chaos::agent::Agent;
 use crate::chaos::net::{Condition, Host, Net, all_but};
@@ -208,7 +209,8 @@ impl Scene for Cluster {
                 for _ in 0..3 {
                     start_ourselves(&mut self.served).await;
                     // Anywhere in its start, or later.
-                    pause(Duration::from_millis(fastrand::u64(..1_000))).await;
+                    let lives = Duration::from_millis(fastrand::u64(..1_000));
+                    churn(&self.voice_of_servers(), lives).await;
                     kill_ourselves(&mut self.served).await;
                 }
             }
@@ -284,6 +286,17 @@ impl Cluster {
         pause(Duration::from_millis(500)).await;
         for agent in self.servers.iter().chain([&self.agent]) {
             self.net.break_off(US, agent.host);
+        }
+    }
+}
+
+/// Changes something all the time for so long, that shows in no answer.
+async fn churn(voice: &Voice, time: Duration) {
+    let until = Instant::now() + time;
+    for status in ["warning", "passing"].into_iter().cycle() {
+        voice.set_check("db", 3, status).await;
+        if Instant::now() >= until && status == "passing" {
+            return;
         }
     }
 }

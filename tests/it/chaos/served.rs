@@ -64,6 +64,8 @@ impl Served {
         if keeps {
             let path = folder.path().join("snapshot").display().to_string();
             arguments.extend(["--snapshot".to_owned(), path]);
+            // It is written all the time, so that a death comes while it is.
+            variables.push(("FINGERPOST_SNAPSHOT_EVERY".to_owned(), "1ms".to_owned()));
         }
         variables.push(("FINGERPOST_LOG_LEVEL".to_owned(), "debug".to_owned()));
         let program = launch(&arguments, &variables);
