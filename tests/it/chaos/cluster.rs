@@ -244,6 +244,13 @@ impl Scene for Cluster {
         }
     }
 
+    fn touches(fault: Fault, served: usize) -> bool {
+        match fault {
+            Fault::AgentCutOff | Fault::AgentEmptied | Fault::AgentKilled => served == 0,
+            _ => true,
+        }
+    }
+
     fn grace(&self, _: Fault) -> Duration {
         Duration::ZERO
     }

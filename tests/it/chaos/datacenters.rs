@@ -72,8 +72,9 @@ impl Datacenters {
             listed.is_some_and(|listed| listed == json!({ "consul": [] }))
         };
         eventually("Consul is empty", is_empty).await;
-        // Before that nobody could know of it.
-        served.account.lacking.push((Instant::now() + self.times.guard_hold, None));
+        // Before that nobody could know of it; but by a moment, as we are not the first to know.
+        let held = self.times.guard_hold.saturating_sub(Duration::from_millis(300));
+        served.account.lacking.push((Instant::now() + held, None));
         let server = served.dns();
         let patience = self.times.guard_hold + CONVERGED_WITHIN;
         let is_denied = poll(patience, async || {
@@ -145,6 +146,13 @@ impl Scene for Datacenters {
                     *end = Some(Instant::now() + CONVERGED_WITHIN);
                 }
             }
+        }
+    }
+
+    fn touches(fault: Fault, _: usize) -> bool {
+        match fault {
+            Fault::FarKilled | Fault::WanCut => false,
+            Fault::Emptied | Fault::EmptiedForLong => true,
         }
     }
 

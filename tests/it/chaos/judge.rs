@@ -27,6 +27,8 @@ pub struct Verdict {
     pub slowest: Duration,
     /// How many said SERVFAIL.
     pub failed: usize,
+    /// How many could have shown an instance that had long been critical.
+    pub hidden: usize,
     /// How often each rule was broken, and how it was at first.
     pub complaints: BTreeMap<&'static str, (usize, String)>,
 }
@@ -43,6 +45,7 @@ pub fn judge(account: &Account, exchanges: &[Exchange], times: Times, begun: Ins
             }
             verdict.failed += usize::from(reply.code == ResponseCode::ServFail);
         }
+        verdict.hidden += usize::from(is_hiding(account, exchange));
         let Some(rule) = broken_rule(account, times, exchange) else { continue };
         let broken = verdict.complaints.entry(rule).or_insert_with(|| {
             let at = exchange.sent.saturating_duration_since(begun);
@@ -86,11 +89,17 @@ fn broken_rule(account: &Account, times: Times, exchange: &Exchange) -> Option<&
 }
 
 fn critical(account: &Account, exchange: &Exchange, reply: &Reply) -> Option<&'static str> {
-    let name = &account.questions[exchange.question].name;
-    let is_shown = name.starts_with(WAVERING) && reply.addresses.contains(&address(WAVERING_NODE));
-    let (at, since) = (exchange.sent, exchange.sent.checked_sub(CRITICAL_WITHIN)?);
-    let is_wrong = is_shown && account.is_heard(since, at) && account.was_critical(since, at);
+    let is_shown = reply.addresses.contains(&address(WAVERING_NODE));
+    let is_wrong = is_shown && is_hiding(account, exchange);
     is_wrong.then_some("an instance was answered that has long been critical")
+}
+
+/// Whether the reply must leave the instance out that wavers.
+fn is_hiding(account: &Account, exchange: &Exchange) -> bool {
+    let is_asked = account.questions[exchange.question].name.starts_with(WAVERING);
+    let at = exchange.sent;
+    let Some(since) = at.checked_sub(CRITICAL_WITHIN).filter(|_| is_asked) else { return false };
+    account.is_heard(since, at) && account.was_critical(since, at)
 }
 
 /// What a question waits for Consul at most, see `cache.patience`.

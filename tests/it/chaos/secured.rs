@@ -150,6 +150,10 @@ impl Scene for Secured {
         }
     }
 
+    fn touches(_: Fault, _: usize) -> bool {
+        true
+    }
+
     fn grace(&self, fault: Fault) -> Duration {
         match fault {
             Fault::CertificateExpired | Fault::TokenDeleted => Duration::ZERO,

@@ -149,7 +149,7 @@ impl Served {
     /// From now on it can.
     pub fn end_unheard(&mut self) {
         if let Some((_, end)) = self.account.unheard.last_mut() {
-            *end = Some(Instant::now());
+            end.get_or_insert_with(Instant::now);
         }
     }
 
