@@ -102,6 +102,14 @@ pub struct Service {
 }
 
 impl Service {
+    /// What it takes in memory, in bytes, roughly.
+    pub fn bytes(&self) -> usize {
+        // For each record there is where it begins, once for all instances and once for each tag.
+        let encoded = self.rrsets.as_ref().map_or(0, |rrsets| 2 * rrsets.bytes.len());
+        let instances: usize = self.instances.iter().map(Instance::bytes).sum();
+        size_of::<Self>() + instances + encoded
+    }
+
     /// Whether the addresses of its instances were ever heard of.
     pub fn is_swept(&self) -> bool {
         self.owned.is_some() && !self.owned_is_loaded

@@ -141,6 +141,7 @@ impl Default for CacheConfig {
             kept: Duration::from_secs(30),
             idle: Duration::from_secs(600),
             services_max: 10_000,
+            bytes_max: 268_435_456,
             patience: Duration::from_secs(1),
             query_kept: Duration::from_secs(5),
             unlisted_per_second: 20,

@@ -238,6 +238,8 @@ pub struct CacheConfig {
     pub idle: Duration,
     /// Such services in memory at most.
     pub services_max: usize,
+    /// What they may take in memory, in bytes.
+    pub bytes_max: u64,
     /// How long a question waits for Consul before it is SERVFAIL.
     pub patience: Duration,
     /// How long the result of a prepared query without a TTL is answered without executing it

@@ -66,6 +66,8 @@ pub struct Keeper {
     behind: Vec<oneshot::Receiver<Supply>>,
     /// How long a fetched service is answered without asking again.
     kept: Duration,
+    /// When watches may make room for others again, by the program's clock.
+    rotates_at_ms: u64,
     is_ready: bool,
 }
 
@@ -107,8 +109,9 @@ impl Keeper {
             metrics,
             tasks,
             waiting: Waiting::new(room.spare, cache.patience),
-            shelf: Shelf::new(cache.services_max, cache.idle),
+            shelf: Shelf::new(cache.services_max, cache.bytes_max, cache.idle),
             kept: cache.kept,
+            rotates_at_ms: 0,
             is_ready: false,
         }
     }
@@ -139,6 +142,7 @@ impl Keeper {
                     self.settle();
                     let ended = self.watches.grow(&self.publisher.snapshot());
                     self.loosen(ended);
+                    self.rotate();
                     self.sweep();
                     self.sweep_unlisted();
                     self.sweep_addresses();
@@ -214,7 +218,12 @@ impl Keeper {
     ) {
         if let Change::Service { datacenter, form, service, .. } = &change {
             let key = Key::new(datacenter, *form, service);
-            if self.watches.is_overtaken(&key, read) {
+            let is_overtaken = self.watches.is_overtaken(&key, read);
+            if self.watches.is_relieved(&key) {
+                self.watches.leave(&key, &self.publisher.snapshot());
+                self.loosen(vec![key]);
+            }
+            if is_overtaken {
                 return;
             }
         }
@@ -393,7 +402,12 @@ impl Keeper {
                 let fails = |watched| self.watches.is_failing(&watched);
                 let is_failing = fails(Watched::Nodes { datacenter: datacenter.clone() })
                     || fails(Watched::Services { datacenter: datacenter.clone() });
-                if self.use_datacenter(&datacenter) && !is_failing {
+                // A file's lists are answered until the watches have told others.
+                let is_loaded = matches!(
+                    self.publisher.snapshot().datacenter(Some(datacenter.as_bytes())),
+                    Found::Here(datacenter) if datacenter.is_loaded()
+                );
+                if self.use_datacenter(&datacenter) && !is_failing && !is_loaded {
                     self.watches.lists.join(&datacenter, demand.done);
                 }
             }
@@ -402,6 +416,9 @@ impl Keeper {
             Wanted::Service { datacenter, form, service } => {
                 let key = Key::new(datacenter, *form, service);
                 let now = Instant::now();
+                if self.is_to_be_told(&key) {
+                    return;
+                }
                 if self.is_known(&key)
                     || self.waiting.has(&demand.wanted)
                     || self.unlisted.admit(self.is_of_listed(&key), now)

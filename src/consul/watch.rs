@@ -129,7 +129,23 @@ impl Pace {
     }
 }
 
-/// Repeats `source` until `cancel`, passing each event to `publish`, which may take its time.
+/// What ends a watch.
+#[derive(Clone, Debug)]
+pub struct Ends {
+    /// Ends it in the middle of a round, which Consul goes on with until its wait runs out.
+    pub at_once: CancellationToken,
+    /// Ends it when the round that it is in has returned, and has been published.
+    pub after_round: CancellationToken,
+}
+
+impl From<CancellationToken> for Ends {
+    fn from(at_once: CancellationToken) -> Self {
+        let after_round = at_once.child_token();
+        Self { at_once, after_round }
+    }
+}
+
+/// Repeats `source` until it `ends`, passing each event to `publish`, which may take its time.
 ///
 /// A round that failed is followed by one from the start: the Consul that answers next may have
 /// another history, and would hold a query for an index that it has not reached yet until its
@@ -144,16 +160,18 @@ pub async fn watch<T: Clone + PartialEq>(
     source: impl Source<T>,
     pace: Pace,
     wake: Wake,
-    cancel: CancellationToken,
+    ends: impl Into<Ends>,
     publish: impl AsyncFnMut(Event<T>),
 ) {
-    cancel.run_until_cancelled(repeat(source, pace, wake, publish)).await;
+    let Ends { at_once, after_round } = ends.into();
+    at_once.run_until_cancelled(repeat(source, pace, wake, &after_round, publish)).await;
 }
 
 async fn repeat<T: Clone + PartialEq>(
     mut source: impl Source<T>,
     pace: Pace,
     wake: Wake,
+    last: &CancellationToken,
     mut publish: impl AsyncFnMut(Event<T>),
 ) {
     let mut after = None;
@@ -187,6 +205,9 @@ async fn repeat<T: Clone + PartialEq>(
                 let read = Read { asked, position };
                 let round = Round { value, read, is_filtered, arrived };
                 publish(if is_same { Event::Same(round) } else { Event::Value(round) }).await;
+                if last.is_cancelled() {
+                    return;
+                }
                 if position.is_none() {
                     time::sleep(pace.poll).await;
                 }

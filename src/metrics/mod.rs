@@ -67,8 +67,12 @@ pub struct ConsulMetrics {
     pub requests_in_flight: IntGauge,
     /// Services in memory that were fetched on demand.
     pub on_demand: IntGauge,
+    /// What they take, in bytes.
+    pub on_demand_bytes: IntGauge,
     /// Such services dropped to stay within the bound.
     pub evictions: IntCounter,
+    /// Watches that make room for services which are asked for.
+    pub relieved: IntCounter,
     /// Questions for names in no list that were not put to Consul.
     pub unlisted_refused: IntCounter,
     /// A change arrives from Consul, and the answers show it.
@@ -181,10 +185,20 @@ impl ConsulMetrics {
                 "on_demand_services",
                 "Services in memory that were fetched on demand.",
             )?,
+            on_demand_bytes: gauge(
+                registry,
+                "on_demand_bytes",
+                "What services take in memory that were fetched on demand, roughly.",
+            )?,
             evictions: counter(
                 registry,
                 "fingerpost_consul_on_demand_evictions_total",
                 "Services fetched on demand that were dropped to stay within the bound.",
+            )?,
+            relieved: counter(
+                registry,
+                "fingerpost_consul_watches_relieved_total",
+                "Watches that nobody has asked for and that make room for others.",
             )?,
             unlisted_refused: counter(
                 registry,

@@ -271,6 +271,34 @@ async fn services_beyond_the_watches_are_fetched_when_they_are_asked_for() {
 }
 
 #[tokio::test]
+async fn a_service_that_is_asked_for_is_watched_before_long() {
+    let Some(consul) = Consul::start().await else { return };
+    for number in 0..20 {
+        consul.register(named(&format!("s{number:02}"), number)).await;
+    }
+    let server = serve(&consul, |config| {
+        config.consul.connections_max = 8;
+        config.consul.connections_spare = 2;
+        config.consul.wait = Duration::from_secs(1);
+        config.cache.idle = Duration::from_secs(2);
+        config.cache.kept = Duration::from_secs(3600);
+    })
+    .await;
+    let asked = async || addresses(server.dns(), "s19.service.consul").await;
+    let relieved = "fingerpost_consul_watches_relieved_total";
+    let is_relieved = async || {
+        assert_eq!(asked().await.len(), 1);
+        value(&scrape(&server).await, relieved) >= 1.0
+    };
+    eventually("a watch makes room", is_relieved).await;
+    consul.register(named("s19", 99)).await;
+    // What is fetched on demand would be kept for an hour.
+    eventually("s19 is watched", async || asked().await.len() == 2).await;
+    let watches = value(&scrape(&server).await, "fingerpost_consul_watches");
+    assert_eq!(watches, 3.0, "as many as before");
+}
+
+#[tokio::test]
 async fn addresses_of_services_that_nobody_asked_for_have_names() {
     let Some(consul) = Consul::start().await else { return };
     let owned = |number: u8, address: &str| {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::catalog::change::Executed;
 use crate::catalog::model::Instance;
 use crate::catalog::queries;
-use crate::catalog::{Change, Form, Found, Held, Snapshot};
+use crate::catalog::{Change, Form, Found, Held, Service, Snapshot};
 use crate::consul::Key;
 use crate::consul::keeper::{KEPT_SHORT, Keeper};
 use crate::consul::view::{self, find, is_askable};
@@ -52,7 +52,7 @@ impl Keeper {
         if self.watches.has(key) || could_enter && self.watches.enter(key) {
             self.shelf.take(key);
         } else {
-            self.shelf.put(key.clone());
+            self.shelve(key.clone(), snapshot);
         }
     }
 
@@ -68,9 +68,15 @@ impl Keeper {
             }
             let key = Key::new(&datacenter.name, form, &service.name);
             if !self.watches.has(&key) && !self.shelf.has(&key) {
-                self.shelf.put(key);
+                self.shelve(key, snapshot);
             }
         }
+    }
+
+    /// Whether a watch is about to tell of what a snapshot file had, so that nobody waits for it.
+    pub fn is_to_be_told(&self, key: &Key) -> bool {
+        let is_loaded = |service: &Service| matches!(service.held, Held::Loaded { .. });
+        self.watches.has(key) && find(&self.publisher.snapshot(), key).is_some_and(is_loaded)
     }
 
     /// Whether something is known to exist, so that nobody can make us ask for it who invents names.
