@@ -151,19 +151,6 @@ impl Metrics {
 
 impl ConsulMetrics {
     fn register(registry: &Registry, store: &Arc<Store>) -> Result<Self, prometheus::Error> {
-        let failures = add(
-            registry,
-            IntCounterVec::new(
-                Opts::new(
-                    "fingerpost_consul_failures_total",
-                    "Requests to Consul that brought nothing, by what went wrong.",
-                ),
-                &["kind"],
-            )?,
-        )?;
-        for kind in FAILURE_KINDS {
-            failures.with_label_values(&[kind]);
-        }
         Ok(Self {
             watches: gauge(
                 registry,
@@ -211,18 +198,8 @@ impl ConsulMetrics {
                 "fingerpost_catalog_publications_total",
                 "Snapshots of the catalogue that were published.",
             )?,
-            failures,
-            latency: add(
-                registry,
-                HistogramVec::new(
-                    HistogramOpts::new(
-                        "fingerpost_discovery_latency_seconds",
-                        "How long a service's instances took from Consul to the answers.",
-                    )
-                    .buckets(LATENCY_BUCKETS.to_vec()),
-                    &["service", "operation"],
-                )?,
-            )?,
+            failures: failures(registry)?,
+            latency: latency(registry)?,
             labels: Labels(Arc::clone(store)),
         })
     }
@@ -266,6 +243,27 @@ impl Labels {
             )
         })
     }
+}
+
+fn failures(registry: &Registry) -> Result<IntCounterVec, prometheus::Error> {
+    let opts = Opts::new(
+        "fingerpost_consul_failures_total",
+        "Requests to Consul that brought nothing, by what went wrong.",
+    );
+    let failures = add(registry, IntCounterVec::new(opts, &["kind"])?)?;
+    for kind in FAILURE_KINDS {
+        failures.with_label_values(&[kind]);
+    }
+    Ok(failures)
+}
+
+fn latency(registry: &Registry) -> Result<HistogramVec, prometheus::Error> {
+    let opts = HistogramOpts::new(
+        "fingerpost_discovery_latency_seconds",
+        "How long a service's instances took from Consul to the answers.",
+    );
+    let opts = opts.buckets(LATENCY_BUCKETS.to_vec());
+    add(registry, HistogramVec::new(opts, &["service", "operation"])?)
 }
 
 fn propagation(registry: &Registry) -> Result<Histogram, prometheus::Error> {
