@@ -5,6 +5,7 @@
 //! its own worker ([`dns`]); what the catalogue holds is read from the snapshot when a scrape
 //! comes ([`catalog`]), so series of services that are gone are gone.
 
+pub mod admin;
 pub mod catalog;
 pub mod check;
 pub mod cost;
@@ -25,6 +26,7 @@ use prometheus::{
 use crate::catalog::Usage;
 use crate::store::Store;
 
+pub use admin::AdminMetrics;
 pub use check::CheckMetrics;
 pub use cost::CostMetrics;
 pub use dns::{DnsMetrics, Protocol, Tally};
@@ -34,6 +36,8 @@ pub use guard::GuardMetrics;
 /// Handles to all metrics. Cheap to clone; clones share their values.
 #[derive(Clone, Debug)]
 pub struct Metrics {
+    /// Connections of the admin port.
+    pub admin: AdminMetrics,
     /// Queries and replies.
     pub dns: Arc<DnsMetrics>,
     /// What is asked of Consul, and what comes of it.
@@ -104,6 +108,7 @@ impl Metrics {
         let dns = Arc::new(DnsMetrics::register(&registry, lanes)?);
         let other = Arc::new(Usage::new(lanes, false));
         let consul = ConsulMetrics::register(&registry, store)?;
+        let admin = AdminMetrics::register(&registry)?;
         let check = CheckMetrics::register(&registry)?;
         let cost = CostMetrics::register(&registry)?;
         let forward = ForwardMetrics::register(&registry)?;
@@ -119,7 +124,7 @@ impl Metrics {
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         registry.register(Box::new(build))?;
-        Ok(Self { dns, consul, check, cost, forward, guard, other, registry })
+        Ok(Self { admin, dns, consul, check, cost, forward, guard, other, registry })
     }
 
     /// All metrics in Prometheus' text format.
