@@ -21,6 +21,7 @@ pub mod keys_consul;
 pub mod keys_dns;
 pub mod keys_recursion;
 pub mod load;
+pub mod names;
 pub mod nearest;
 pub mod reading;
 pub mod reverse;
