@@ -154,7 +154,13 @@ fn list<T>(
     for part in &parts {
         match string(part).and_then(&item) {
             Some(value) => found.push(value),
-            None => mistakes.push(part.mistake(key, format!("must be {}", key.allowed()))),
+            None => {
+                let mistake = part.mistake(key, format!("must be {}", key.allowed()));
+                // `,` is nothing twice.
+                if !mistakes.contains(&mistake) {
+                    mistakes.push(mistake);
+                }
+            }
         }
     }
     if mistakes.is_empty() { Ok(found) } else { Err(mistakes) }
