@@ -54,7 +54,8 @@ pub fn write<'s>(
             break;
         };
         let Question { snapshot, policy, asked, .. } = *question;
-        let Trace { finding, .. } = find::find(snapshot, policy, asked, &labels, count);
+        let Trace { finding, is_stale, .. } = find::find(snapshot, policy, asked, &labels, count);
+        written.is_stale |= is_stale;
         let next = match finding {
             Finding::Wants(want) => return Err(want),
             finding => follow(reply, question, &finding, target_at, desk, &mut written),
@@ -101,7 +102,7 @@ fn follow(
             hop.write(reply, question, desk, written)
         }
         // A client without a resolver of its own would take the alias for all there is.
-        Finding::NotReady | Finding::Unreachable => {
+        Finding::Expired | Finding::NotReady | Finding::Unreachable => {
             written.is_broken = true;
             None
         }

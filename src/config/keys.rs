@@ -243,6 +243,33 @@ static KEYS: &[Key] = &[
         Kind::Path(|config, value| config.catalog_file = value),
     ),
     Key::new(
+        "snapshot.path",
+        r#""""#,
+        "A file that holds the catalogue for the next start, so that it can answer without Consul; \
+         none keeps nothing on disk.",
+        Kind::Path(|config, value| config.snapshot.path = value),
+    ),
+    Key::new(
+        "snapshot.every",
+        r#""5s""#,
+        "How often it is written at most, and only if something changed.",
+        Kind::Duration {
+            min: Duration::from_millis(1),
+            max: Duration::from_secs(DAY),
+            put: |config, value| config.snapshot.every = value,
+        },
+    ),
+    Key::new(
+        "snapshot.bytes_max",
+        "268435456",
+        "The largest such file that is written or read, in bytes.",
+        Kind::Whole {
+            min: 1024,
+            max: 1_099_511_627_776,
+            put: |config, value| config.snapshot.bytes_max = value,
+        },
+    ),
+    Key::new(
         "log.level",
         r#""info""#,
         "What is logged.",

@@ -98,7 +98,9 @@ impl Guard {
         let name = watched.datacenter().to_owned();
         let Found::Here(datacenter) = snapshot.datacenter(Some(name.as_bytes())) else { return };
         let place = self.places.entry(name.clone()).or_default();
-        let gone = missing::gone(change, datacenter, &place.nodes);
+        // What a snapshot file had, Consul replaces; unless nothing is believed to vanish anyway.
+        let believes_loaded = place.alarm.is_some();
+        let gone = missing::gone(change, datacenter, &place.nodes, believes_loaded);
         let before = place.pending.get(&watched).map_or(0, |before| before.gone.len());
         if let Some(alarm) = place.alarm.as_mut().filter(|_| gone.len() < before) {
             alarm.calm = None;

@@ -62,6 +62,8 @@ pub struct Keeper {
     query_kept: Duration,
     /// Those who wait for what is fetched before anybody asks.
     ahead: Vec<oneshot::Receiver<Supply>>,
+    /// Those who wait for what is answered from memory meanwhile.
+    behind: Vec<oneshot::Receiver<Supply>>,
     /// How long a fetched service is answered without asking again.
     kept: Duration,
     is_ready: bool,
@@ -100,6 +102,7 @@ impl Keeper {
             idle: cache.idle,
             query_kept: cache.query_kept,
             ahead: Vec::new(),
+            behind: Vec::new(),
             watches: Watches::new(tasks.clone(), room, metrics.consul.watches_failing.clone()),
             metrics,
             tasks,
@@ -286,7 +289,7 @@ impl Keeper {
         self.watches.back(watched);
         if let Watched::Services { datacenter } = watched {
             let datacenter = datacenter.clone();
-            batch.changes.push(Change::Reach { datacenter, reachable: true });
+            batch.changes.push(Change::Reach { datacenter, cut_off_ms: None });
         }
     }
 
@@ -295,11 +298,12 @@ impl Keeper {
         if !self.watches.fail(watched, failures, error) {
             return;
         }
+        let since_ms = self.clock.signed_ms();
         match watched {
             Watched::Nodes { datacenter } => self.watches.lists.dismiss(datacenter),
             Watched::Service(key) => {
                 if self.watches.told(key).is_some() {
-                    batch.changes.push(hold(key, Held::Failing));
+                    batch.changes.push(hold(key, Held::Failing { since_ms }));
                 }
             }
             // A list that grows old denies what is new.
@@ -309,8 +313,8 @@ impl Keeper {
             }
             Watched::Services { datacenter } => {
                 self.watches.lists.dismiss(datacenter);
-                let datacenter = datacenter.clone();
-                batch.changes.push(Change::Reach { datacenter, reachable: false });
+                let (datacenter, cut_off_ms) = (datacenter.clone(), Some(since_ms));
+                batch.changes.push(Change::Reach { datacenter, cut_off_ms });
             }
         }
     }
@@ -358,6 +362,7 @@ impl Keeper {
             Heard::Services { datacenter } => {
                 warn_of_nothing(&datacenter, snapshot);
                 self.watches.follow_list(&datacenter, snapshot);
+                self.adopt(&datacenter, snapshot);
                 self.answer_lists(&datacenter, snapshot);
             }
         }
@@ -373,7 +378,7 @@ impl Keeper {
     fn answer_lists(&mut self, datacenter: &str, snapshot: &Snapshot) {
         let is_in = matches!(
             snapshot.datacenter(Some(datacenter.as_bytes())),
-            Found::Here(datacenter) if datacenter.has_services() && datacenter.has_nodes()
+            Found::Here(datacenter) if datacenter.is_heard()
         );
         if is_in {
             self.watches.lists.tell(datacenter);

@@ -52,6 +52,11 @@ impl Shelf {
         self.names.insert(key, ());
     }
 
+    /// Whether a service is on it.
+    pub fn has(&self, key: &Key) -> bool {
+        self.names.contains_key(key)
+    }
+
     /// Takes a service off without a word: it is watched now, or gone.
     pub fn take(&self, key: &Key) {
         self.names.invalidate(key);

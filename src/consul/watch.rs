@@ -136,6 +136,10 @@ impl Pace {
 /// wait runs out. So is one whose index went back, and what it brought is not published: that is
 /// what a server says whose wait ran out before it had read its own log. A reply without an index to
 /// a question that had one may be as old.
+///
+/// When a snapshot is restored, Consul lets go of all queries and repeats what it said before. Asked
+/// to go on from there it would hold the query, as its history now ends earlier; so a reply that
+/// comes early and says nothing new is followed by a round from the start as well.
 pub async fn watch<T: Clone + PartialEq>(
     source: impl Source<T>,
     pace: Pace,
@@ -172,6 +176,9 @@ async fn repeat<T: Clone + PartialEq>(
                     after = None;
                     continue;
                 }
+                let took = reply.arrived.saturating_duration_since(asked);
+                let is_early = reply.wait.is_some_and(|wait| took < wait);
+                let is_let_go = is_early && position == after;
                 let Reply { value, arrived, is_filtered, .. } = reply;
                 let is_same = published.as_ref() == Some(&value);
                 if !is_same {
@@ -183,7 +190,7 @@ async fn repeat<T: Clone + PartialEq>(
                 if position.is_none() {
                     time::sleep(pace.poll).await;
                 }
-                after = next;
+                after = next.filter(|_| !is_let_go);
             }
             Err(error) => {
                 // Whatever failed, the Consul that answers next may have another history.

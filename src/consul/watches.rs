@@ -285,6 +285,7 @@ mod tests {
     use super::*;
     use crate::answer::Policy;
     use crate::catalog::{Builder, Change, Rules, Usage};
+    use crate::clock::Clock;
     use crate::consul::Client;
     use crate::consul::backoff::Backoff;
     use crate::consul::samples::config;
@@ -311,7 +312,7 @@ mod tests {
             let zone = Zone::new("consul").unwrap();
             let rules = Rules::new(zone.clone());
             let store = Arc::new(Store::new(Policy::new(zone)));
-            let metrics = Metrics::register(&store, 1, 9).unwrap();
+            let metrics = Metrics::register(&store, Clock::start(), 1, 9).unwrap();
             let gauge = metrics.consul.watches_failing.clone();
             let client = Client::new(&config(&["http://127.0.0.1:9"])).unwrap();
             let (reports, _) = mpsc::channel(1);

@@ -13,6 +13,7 @@ pub mod dns;
 pub mod family;
 pub mod forward;
 pub mod guard;
+pub mod snapshot;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,7 @@ use prometheus::{
 };
 
 use crate::catalog::Usage;
+use crate::clock::Clock;
 use crate::store::Store;
 
 pub use admin::AdminMetrics;
@@ -32,6 +34,7 @@ pub use cost::CostMetrics;
 pub use dns::{DnsMetrics, Protocol, Tally};
 pub use forward::{ForwardMetrics, RecursorMetrics};
 pub use guard::GuardMetrics;
+pub use snapshot::SnapshotMetrics;
 
 /// Handles to all metrics. Cheap to clone; clones share their values.
 #[derive(Clone, Debug)]
@@ -50,6 +53,8 @@ pub struct Metrics {
     pub forward: ForwardMetrics,
     /// What vanished from Consul and is answered still.
     pub guard: GuardMetrics,
+    /// What is kept on disk.
+    pub snapshot: SnapshotMetrics,
     /// Cache results of names without a service, and of services without a label of their own.
     pub other: Arc<Usage>,
     registry: Registry,
@@ -94,13 +99,15 @@ pub enum Operation {
 }
 
 impl Metrics {
-    /// Makes and registers every metric. `lanes` is the number of workers that count queries.
+    /// Makes and registers every metric. `lanes` is the number of workers that count queries; ages are
+    /// taken by `clock`.
     ///
     /// # Errors
     ///
     /// Fails when a name is taken, which is a bug in this folder.
     pub fn register(
         store: &Arc<Store>,
+        clock: Clock,
         lanes: usize,
         health_series_max: usize,
     ) -> Result<Self, prometheus::Error> {
@@ -113,6 +120,7 @@ impl Metrics {
         let cost = CostMetrics::register(&registry)?;
         let forward = ForwardMetrics::register(&registry)?;
         let guard = GuardMetrics::register(&registry)?;
+        let snapshot = SnapshotMetrics::register(&registry, clock)?;
         registry.register(Box::new(catalog::CatalogCollector::new(
             Arc::clone(store),
             Arc::clone(&other),
@@ -124,7 +132,7 @@ impl Metrics {
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         registry.register(Box::new(build))?;
-        Ok(Self { admin, dns, consul, check, cost, forward, guard, other, registry })
+        Ok(Self { admin, dns, consul, check, cost, forward, guard, snapshot, other, registry })
     }
 
     /// All metrics in Prometheus' text format.

@@ -83,6 +83,13 @@ impl<'b> Reply<'b> {
         self.flags |= FLAG_RA;
     }
 
+    /// Says no extended error after all.
+    pub fn clear_error(&mut self) {
+        if let Some(opt) = &mut self.opt {
+            opt.error = None;
+        }
+    }
+
     /// Says that the answer was cut by size, so that the client asks again over TCP.
     pub fn truncate(&mut self) {
         self.flags |= FLAG_TC;
@@ -234,7 +241,7 @@ pub fn pointer(offset: usize) -> Option<[u8; 2]> {
 }
 
 /// The length of the uncompressed name that `bytes` starts with; 0 if there is none.
-fn name_len(bytes: &[u8]) -> usize {
+pub fn name_len(bytes: &[u8]) -> usize {
     let mut at = 0;
     loop {
         match bytes.get(at) {
@@ -253,7 +260,7 @@ const FLAG_TC: u16 = 0x0200;
 const FLAG_RA: u16 = 0x0080;
 
 /// The two upper bits that make a pointer (RFC 1035 §4.1.4).
-const POINTER: u16 = 0xc000;
+pub const POINTER: u16 = 0xc000;
 
 /// An OPT record without options; an option without its data.
 const OPT_LEN: usize = 11;

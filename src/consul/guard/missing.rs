@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::catalog::model::{Instance, Node};
 use crate::catalog::queries::{Queries, QueryEntry};
-use crate::catalog::{Change, Datacenter, Form, Found, Service};
+use crate::catalog::{Change, Datacenter, Form, Found, Held, Service};
 use crate::consul::{Key, Watched};
 
 /// What can vanish.
@@ -94,8 +94,15 @@ pub fn nodes_of(datacenter: &str) -> impl Fn(&Change) -> Option<&Vec<Node>> {
     }
 }
 
-/// What `change` lacks that is there: `nodes`, and what else `datacenter` has.
-pub fn gone(change: &Change, datacenter: &Datacenter, nodes: &[Node]) -> Vec<Box<str>> {
+/// What `change` lacks that is there: `nodes`, and what else `datacenter` has. What only a snapshot
+/// file says is there, if it is believed.
+pub fn gone(
+    change: &Change,
+    datacenter: &Datacenter,
+    nodes: &[Node],
+    believes_loaded: bool,
+) -> Vec<Box<str>> {
+    let is_believed = |held: Held| believes_loaded || !matches!(held, Held::Loaded { .. });
     match change {
         Change::Nodes { nodes: new, .. } => lacking(nodes, new, node_key),
         Change::Queries { queries: Some(new), .. } => {
@@ -106,9 +113,11 @@ pub fn gone(change: &Change, datacenter: &Datacenter, nodes: &[Node]) -> Vec<Box
         Change::Service { form: Form::Query, instances, .. } if !instances.is_empty() => Vec::new(),
         Change::Service { form, service, instances, .. } => {
             let old = held(datacenter, *form, &service.to_ascii_lowercase());
+            let old = old.filter(|service| is_believed(service.held));
             let old = old.map_or(&[][..], |service| &*service.instances);
             lacking(old, instances, instance_key)
         }
+        Change::Services { .. } if datacenter.is_loaded() && !believes_loaded => Vec::new(),
         Change::Services { listing, .. } => {
             let new: HashSet<String> =
                 listing.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();

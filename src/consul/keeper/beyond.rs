@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::time::Instant;
 
 use crate::catalog::change::Executed;
@@ -52,6 +53,23 @@ impl Keeper {
             self.shelf.take(key);
         } else {
             self.shelf.put(key.clone());
+        }
+    }
+
+    /// Takes charge of what a snapshot file had and no watch tells of: it is kept like what was
+    /// fetched on demand, and let go of like it.
+    pub fn adopt(&self, datacenter: &str, snapshot: &Snapshot) {
+        let found = snapshot.datacenter(Some(datacenter.as_bytes()));
+        let Found::Here(datacenter) = found else { return };
+        let listed = datacenter.services().map(|service| (Form::Service, service));
+        for (form, service) in listed.chain(datacenter.all_unlisted()) {
+            if service.rrsets.is_none() || !matches!(service.held, Held::Loaded { .. }) {
+                continue;
+            }
+            let key = Key::new(&datacenter.name, form, &service.name);
+            if !self.watches.has(&key) && !self.shelf.has(&key) {
+                self.shelf.put(key);
+            }
         }
     }
 
@@ -104,7 +122,20 @@ impl Keeper {
             self.waiting.join(Demand { wanted, done }, Instant::now());
             self.ahead.push(ahead);
         }
+        self.refresh_behind(&snapshot, now_ms);
         self.begin();
+    }
+
+    /// Fetches what is answered from memory while its datacenter is cut off; as it may be in vain,
+    /// a few at a time.
+    fn refresh_behind(&mut self, snapshot: &Snapshot, now_ms: u64) {
+        self.behind.retain_mut(|done| matches!(done.try_recv(), Err(TryRecvError::Empty)));
+        let most = BEHIND_MAX.saturating_sub(self.behind.len());
+        for wanted in view::due_behind(snapshot, now_ms, most) {
+            let (done, behind) = oneshot::channel();
+            self.waiting.join(Demand { wanted, done }, Instant::now());
+            self.behind.push(behind);
+        }
     }
 
     /// Sees whose addresses are to be read.
@@ -140,3 +171,6 @@ impl Keeper {
         self.watches.told(&Key::new(datacenter, Form::Service, service)).is_some()
     }
 }
+
+/// Half of the places that fetches have by default.
+const BEHIND_MAX: usize = 4;

@@ -34,7 +34,7 @@ impl Keeper {
             let Key { datacenter, form, service } = removed.key.clone();
             let is_cut_off = matches!(
                 snapshot.datacenter(Some(datacenter.as_bytes())),
-                Found::Here(datacenter) if !datacenter.reachable
+                Found::Here(datacenter) if datacenter.is_cut_off() || datacenter.is_loaded()
             );
             if self.watches.has(&removed.key) {
                 continue;

@@ -75,6 +75,7 @@ impl Source<&'static str> for Script {
                     value,
                     index: index.and_then(|index| Index::from_header(&index.to_string())),
                     is_filtered: false,
+                    wait: after.map(|_| Duration::from_secs(30)),
                     known_leader: Some(true),
                     last_contact_ms: Some(0),
                     address,
@@ -192,9 +193,17 @@ async fn after_a_quiet_time_two_changes_are_heard_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_is_let_go_early_with_nothing_new_asks_from_the_start() {
+    // A snapshot was restored, whose history ends at 3.
+    let seen = run(&[says(7, "a"), held(29_000, 7, "a"), says(3, "b"), held(30_001, 3, "b")]).await;
+    assert_eq!(seen.events, ["a", "a again", "b", "b again"]);
+    assert_eq!(seen.asked, ["start", "0/7", "start", "0/3", "0/3"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn index_zero_is_asked_on_from_as_one_and_never_spins() {
     let seen = run(&[says(0, "a"), says(0, "a"), says(0, "a"), says(0, "a")]).await;
-    assert_eq!(seen.asked, ["start", "0/1", "0/1", "0/1", "0/1"]);
+    assert_eq!(seen.asked, ["start", "0/1", "start", "0/1", "start"]);
     assert_eq!(seen.at_ms, [0, 0, 250, 500, 750]);
 }
 
