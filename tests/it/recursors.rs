@@ -216,6 +216,9 @@ async fn the_log_says_what_is_wrong_with_a_recursor() {
     }
 }
 
+/// What a recursor sends back to a query.
+type Script = Box<dyn Fn(&Message) -> Vec<u8> + Send + Sync>;
+
 /// Whatever it says of EDNS, nobody waits for it, and no other is asked.
 #[tokio::test]
 async fn who_cannot_read_edns_may_say_so_in_any_way() {
@@ -227,7 +230,7 @@ async fn who_cannot_read_edns_may_say_so_in_any_way() {
         }
     };
     let badvers = |query: &Message| reply_to(query, ResponseCode::BADVERS).to_vec().unwrap();
-    let scripts: [(Box<dyn Fn(&Message) -> Vec<u8> + Send + Sync>, &str); 3] = [
+    let scripts: [(Script, &str); 3] = [
         (Box::new(without_question(1)), "FORMERR without a question"),
         (Box::new(without_question(4)), "NOTIMP without a question"),
         (Box::new(badvers), "BADVERS"),
