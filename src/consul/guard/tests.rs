@@ -6,7 +6,7 @@ mod raised;
 use prometheus::Registry;
 
 use super::*;
-use crate::catalog::model::{Address, Health, Instance, Weights};
+use crate::catalog::model::{Address, Health, Instance, Node, Weights};
 use crate::catalog::queries::{Queries, QueryEntry};
 use crate::catalog::{Builder, Executed, Held, Rules, Usage};
 use crate::consul::Key;
@@ -54,7 +54,8 @@ impl Trial {
     }
 
     fn hear(&mut self, mut change: Change) {
-        self.guard.weigh(&mut change, &self.builder.snapshot(), self.now());
+        let now_ms = self.at_ms as i64;
+        self.guard.weigh(&mut change, &self.builder.snapshot(), self.now(), now_ms);
         self.builder.apply(change);
     }
 

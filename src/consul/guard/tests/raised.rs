@@ -43,39 +43,60 @@ fn what_is_missing_once_there_is_a_leader_has_its_hold() {
     }
 }
 
-/// The catalogue is as a snapshot file had it: services of two instances each, and `consul`.
-fn loaded(names: &str) -> Trial {
+/// The catalogue is as a snapshot file had it that was right at `since_ms`: services of two instances
+/// each, and `consul`; and as many nodes.
+fn loaded(names: &str, since_ms: i64) -> Trial {
     let mut trial = Trial::new();
     trial.builder.apply(services(&format!("consul {names}")));
     for name in names.split_whitespace() {
         let mut change = instances(name, "n1/1 n2/2");
         if let Change::Service { held, .. } = &mut change {
-            *held = Held::Loaded { since_ms: -7 };
+            *held = Held::Loaded { since_ms };
         }
         trial.builder.apply(change);
     }
-    trial.builder.apply(Change::Loaded { datacenter: "dc1".to_owned(), since_ms: -7 });
+    trial.builder.apply(nodes(names));
+    trial.builder.apply(Change::Loaded { datacenter: "dc1".to_owned(), since_ms });
     trial
 }
 
 /// It may have been right days ago; a start without a file would not have it either.
 #[test]
 fn what_a_file_had_and_consul_has_not_is_gone_at_once() {
-    let mut trial = loaded("a b c d e f");
+    let mut trial = loaded("a b c d e f", -600_001);
     trial.hear(services("a new"));
-    assert_eq!(trial.shown(), "a=2 new=0");
+    assert_eq!(trial.shown(), "a=2 new=0 nodes=6");
+    trial.hear(nodes("a"));
     trial.hear(instances("a", "n9/9"));
-    assert_eq!(trial.shown(), "a=1 new=0");
+    assert_eq!(trial.shown(), "a=1 new=0 nodes=1");
     // From here on it was heard, and what vanishes waits.
     trial.hear(instances("a", ""));
-    assert_eq!(trial.shown(), "a=1 new=0 uneasy");
+    assert_eq!(trial.shown(), "a=1 new=0 nodes=1 uneasy");
 }
 
 #[test]
 fn what_a_file_had_stays_while_nothing_that_vanishes_is_believed() {
-    let mut trial = loaded("a b c");
+    let mut trial = loaded("a b c", -7_000_000);
     trial.guard.raise("dc1");
     trial.hear(services("a consul"));
     trial.hear(instances("a", "n1/1"));
-    assert_eq!(trial.shown(), "a=2 b=2 c=2 holding");
+    assert_eq!(trial.shown(), "a=2 b=2 c=2 nodes=3 holding");
+}
+
+/// A restart, while a cluster is emptied or comes back as another.
+#[test]
+fn what_a_file_had_just_now_vanishes_like_what_was_heard() {
+    for change in [services("consul new"), nodes("a"), services("a b c d e f")] {
+        let mut trial = loaded("a b c d e f", -600_000);
+        trial.hear(change.clone());
+        let shown = trial.shown();
+        assert!(shown.starts_with("a=2 b=2 c=2 d=2 e=2 f=2 "), "{change:?}: {shown}");
+        assert!(shown.ends_with("nodes=6 holding"), "{change:?}: {shown}");
+    }
+    let mut trial = loaded("a b c d e f", -600_000);
+    trial.hear(services("consul a b c d e f"));
+    trial.hear(instances("a", "n9/9"));
+    assert_eq!(trial.shown(), "a=3 b=2 c=2 d=2 e=2 f=2 nodes=6 uneasy");
+    trial.pass(1_000);
+    assert_eq!(trial.shown(), "a=1 b=2 c=2 d=2 e=2 f=2 nodes=6");
 }
