@@ -29,6 +29,7 @@ mod properties;
 mod readme;
 mod real_consul;
 mod recursors;
+mod refused;
 mod scenario_format;
 mod scenarios;
 mod scripted_consul;
