@@ -30,6 +30,7 @@ mod readme;
 mod real_consul;
 mod recursors;
 mod refused;
+mod restarts;
 mod scenario_format;
 mod scenarios;
 mod scripted_consul;
