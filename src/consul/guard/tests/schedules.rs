@@ -156,10 +156,12 @@ fn run(turns: &[(u64, Act)]) -> Result<(), String> {
                     .is_some_and(|since_ms| since_ms + SETTLE_MS <= now_ms || world.was_read_again);
                 if !is_settled || !world.has_leader {
                     let leads = world.has_leader;
-                    wrong = wrong.take().or(Some(format!(
-                        "{name} has {} at {now_ms} ms, missing since {since_ms:?}, a leader: {leads}",
-                        shown[*name]
-                    )));
+                    wrong = wrong.take().or_else(|| {
+                        Some(format!(
+                            "{name} has {} at {now_ms} ms, missing since {since_ms:?}, leader: {leads}",
+                            shown[*name]
+                        ))
+                    });
                 }
             }
             last = shown;
@@ -173,7 +175,7 @@ fn run(turns: &[(u64, Act)]) -> Result<(), String> {
     let truth = world.truth.iter().map(|(name, count)| (*name, count.unwrap_or_default()));
     let (truth, shown) = (truth.collect(), world.shown());
     if shown != truth || world.trial.guard.is_holding("dc1") || world.trial.is_uneasy() {
-        wrong = wrong.or(Some(format!("in the end {shown:?} is shown, and {truth:?} is true")));
+        wrong = wrong.or_else(|| Some(format!("{shown:?} is shown in the end, {truth:?} is true")));
     }
     wrong.map_or(Ok(()), Err)
 }
