@@ -70,9 +70,10 @@ pub enum FetchError {
     Refused(#[source] reqwest::Error),
     #[error("reading consul's reply was interrupted")]
     Interrupted(#[source] tokio::task::JoinError),
-    /// `body` is the beginning of Consul's text, without control characters.
+    /// `body` is the beginning of Consul's text, without control characters; `retry_after` is how
+    /// long it wants to be left alone, if it says so.
     #[error("consul answered with status {status}: {body:?}")]
-    Status { status: u16, body: String },
+    Status { status: u16, body: String, retry_after: Option<Duration> },
     #[error("consul did not reply within {} ms", after.as_millis())]
     Timeout { after: Duration },
     #[error("consul's reply is larger than {bytes_max} bytes")]
@@ -114,12 +115,21 @@ impl FetchError {
         }
     }
 
+    /// How long Consul, or a proxy before it, wants to be left alone (RFC 9110 §10.2.3).
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
     /// Whether Consul let a new connection in no further than to close it. Over TLS that is before
-    /// the handshake, so that none is known to have been opened.
+    /// the handshake, so that none is known to have been opened. A newer one says why.
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::Connect(error) => is_broken_off(error),
             Self::Refused(_) => true,
+            Self::Status { status: 429, body, .. } => body.starts_with(TOO_MANY_CONNECTIONS),
             _ => false,
         }
     }
@@ -142,7 +152,7 @@ impl FetchError {
     /// name, or the token has no right to it. An unknown token, a login that lacks and a pause that
     /// is wanted say nothing of the thing.
     pub fn is_of_name(&self) -> bool {
-        let Self::Status { status, body } = self else { return false };
+        let Self::Status { status, body, .. } = self else { return false };
         match status {
             401 | 407 | 408 | 425 | 429 => false,
             403 => body.contains(PERMISSION_DENIED),
@@ -231,6 +241,8 @@ async fn exchange(request: RequestBuilder, bytes_max: usize) -> Result<Answer, F
 /// Reads as much of an error's body as is worth a log line.
 async fn status(mut response: Response) -> FetchError {
     let status = response.status().as_u16();
+    let retry_after = text(response.headers(), "retry-after").and_then(|text| text.parse().ok());
+    let retry_after = retry_after.map(|secs: u64| RETRY_AFTER_MAX.min(Duration::from_secs(secs)));
     let mut bytes = Vec::new();
     while bytes.len() < STATUS_BODY_BYTES {
         let Ok(Some(chunk)) = response.chunk().await else { break };
@@ -238,7 +250,7 @@ async fn status(mut response: Response) -> FetchError {
     }
     bytes.truncate(STATUS_BODY_BYTES);
     let body = String::from_utf8_lossy(&bytes).chars().filter(|c| !c.is_control()).collect();
-    FetchError::Status { status, body }
+    FetchError::Status { status, body, retry_after }
 }
 
 /// Whether the other side closed the connection, rather than saying something.
@@ -274,6 +286,9 @@ tokio::task_local! {
 /// Consul's text where a token lacks a right. One that it does not know at all is `ACL not found`.
 const PERMISSION_DENIED: &str = "Permission denied";
 
+/// What a Consul says that lets no more connections of ours in, before it closes.
+const TOO_MANY_CONNECTIONS: &str = "Your IP is issuing too many concurrent connections";
+
 /// Before the first byte of a reply, and before the request was sent.
 const CLOSED: &str = "connection closed before message completed";
 const CANCELED: &str = "operation was canceled";
@@ -283,3 +298,6 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// More than is shown: what is to be hidden is looked for first, and must not be cut through.
 const STATUS_BODY_BYTES: usize = 8 * 1024;
+
+/// Longer would be an outage of its own.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);

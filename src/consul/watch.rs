@@ -217,10 +217,18 @@ async fn repeat<T: Clone + PartialEq>(
                 // Whatever failed, the Consul that answers next may have another history.
                 after = None;
                 let failures = outage.add();
+                let retry_after = error.retry_after();
                 let (watch, error) = (source.name(), error.chain());
                 debug!(watch, error, failures, "watch failed, retrying");
                 publish(Event::Failed { failures, error }).await;
-                outage.rest(pace, &wake).await;
+                match retry_after {
+                    // All watches are told the same, and must not come back together.
+                    Some(pause) => {
+                        let least = pace.backoff.delay(failures, fastrand::f64());
+                        time::sleep(least.max(pause.mul_f64(1.0 + fastrand::f64() / 2.0))).await;
+                    }
+                    None => outage.rest(pace, &wake).await,
+                }
             }
         }
     }

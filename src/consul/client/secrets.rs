@@ -20,8 +20,9 @@ impl Shared {
                 let text = self.without_secret(source.to_string(), token);
                 FetchError::Body(serde_json::Error::custom(text))
             }
-            FetchError::Status { status, body } => {
-                FetchError::Status { status, body: self.without_secret(body, token) }
+            FetchError::Status { status, body, retry_after } => {
+                let body = self.without_secret(body, token);
+                FetchError::Status { status, body, retry_after }
             }
             error => error,
         }

@@ -230,10 +230,31 @@ async fn other_statuses_are_failures_with_consuls_words() {
         ("204 No Content", "", r#"204: "" (status)"#),
     ] {
         // The headers of an error are not to be believed, and a redirect leads nowhere.
-        let headers = "X-Consul-Index: 1\r\nLocation: /ui/\r\n";
+        let headers = "X-Consul-Index: 1\r\nLocation: /ui/\r\nRetry-After: 7\r\n";
         let server = Server::start([sends(status, headers, body)]).await;
-        let (_, text) = failure(&client(&server)).await;
+        let (error, text) = failure(&client(&server)).await;
         assert_eq!(text, format!("consul answered with status {expected}"));
+        assert_eq!(
+            (error.retry_after(), error.is_refusal()),
+            (Some(Duration::from_secs(7)), false)
+        );
+    }
+}
+
+#[tokio::test]
+async fn consul_may_say_that_it_lets_no_more_connections_in_or_for_how_long_to_wait() {
+    let too_many = "Your IP is issuing too many concurrent connections, please rate limit your \
+                    calls\n";
+    for (headers, body, refusal, secs) in [
+        ("Connection: close\r\n", too_many, true, None),
+        ("", "rate limit exceeded, try again later", false, None),
+        ("Retry-After: 86400\r\n", "", false, Some(60)),
+        ("Retry-After: Fri, 31 Dec 2099 23:59:59 GMT\r\n", "", false, None),
+    ] {
+        let server = Server::start([sends("429 Too Many Requests", headers, body)]).await;
+        let (error, _) = failure(&client(&server)).await;
+        let got = (error.is_refusal(), error.retry_after().map(|after| after.as_secs()));
+        assert_eq!(got, (refusal, secs), "{headers}");
     }
 }
 

@@ -147,7 +147,11 @@ impl World {
                 if now < truth.hanging_until {
                     truth.hanging_until
                 } else if now < truth.failing_until {
-                    return Err(FetchError::Status { status: 500, body: String::new() });
+                    return Err(FetchError::Status {
+                        status: 500,
+                        body: String::new(),
+                        retry_after: None,
+                    });
                 } else if after.is_some() && truth.restores > restores {
                     return Ok(Reply { wait, ..truth.reply(told.0, told.1, address) });
                 } else if is_held && !is_let_go && now < held_until {

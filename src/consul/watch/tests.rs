@@ -22,13 +22,15 @@ const PACE: Pace = Pace {
 enum Step {
     /// A 500: the Consul that we know is in trouble.
     Fails,
+    /// A 429 that wants to be left alone for so many seconds.
+    Busy(u64),
     /// Nothing is heard within the deadline.
     Lost,
     /// A reply from an address with the value of `X-Consul-Index`, if any, after a hold.
     Says { address: usize, index: Option<u64>, value: &'static str, hold_ms: u64 },
 }
 
-use Step::{Fails, Lost};
+use Step::{Busy, Fails, Lost};
 
 fn says(index: u64, value: &'static str) -> Step {
     Step::Says { address: 0, index: Some(index), value, hold_ms: 0 }
@@ -67,7 +69,13 @@ impl Source<&'static str> for Script {
         );
         self.rounds.lock().unwrap().push((at_ms, from));
         match self.steps.pop_front() {
-            Some(Fails) => Err(FetchError::Status { status: 500, body: String::new() }),
+            Some(Fails) => {
+                Err(FetchError::Status { status: 500, body: String::new(), retry_after: None })
+            }
+            Some(Busy(secs)) => {
+                let retry_after = Some(Duration::from_secs(secs));
+                Err(FetchError::Status { status: 429, body: String::new(), retry_after })
+            }
             Some(Lost) => Err(FetchError::Timeout { after: Duration::from_secs(1) }),
             Some(Step::Says { address, index, value, hold_ms }) => {
                 time::sleep(Duration::from_millis(hold_ms)).await;
@@ -190,6 +198,15 @@ async fn a_consul_that_returns_at_once_is_held_to_the_floor() {
 async fn after_a_quiet_time_two_changes_are_heard_at_once() {
     let seen = run(&[says(7, "a"), held(60_000, 8, "b"), says(9, "c"), says(10, "d")]).await;
     assert_eq!(seen.at_ms, [0, 0, 60_000, 60_000, 60_250]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consul_that_wants_to_be_left_alone_is() {
+    for (secs, range) in [(20, 20_000..=30_000), (0, 500..=750)] {
+        let seen = run(&[says(7, "a"), Busy(secs), says(8, "b")]).await;
+        let pause = seen.at_ms[2] - seen.at_ms[1];
+        assert!(range.contains(&pause), "{secs} s: {pause} ms");
+    }
 }
 
 #[tokio::test(start_paused = true)]
