@@ -308,11 +308,11 @@ fn write<'s>(
     limit: usize,
     found: Trace<'s>,
 ) -> Result<Replied<'s>, Want<'s>> {
-    let mut opt = query.edns.map(|edns| Opt::answering(edns, question.policy.udp_payload_max));
+    let mut opt = query.edns.map(|edns| question.policy.opt(edns));
     if let Some(opt) = &mut opt {
         opt.error = found.finding.extended_error();
-        if let (Some((_, scope)), true) = (&mut opt.subnet, found.is_by_client) {
-            *scope = query.edns.and_then(|edns| edns.subnet).map_or(0, |subnet| subnet.scope());
+        if let (Some((subnet, scope)), true) = (&mut opt.subnet, found.is_by_client) {
+            *scope = subnet.scope();
         }
     }
     let Draft { reply, picks, placed } = draft;
@@ -435,9 +435,7 @@ fn refuse<'s>(
     draft: &mut Draft,
     refused: &Refused<'_>,
 ) -> Outcome<'s> {
-    let opt = refused
-        .edns
-        .map(|edns| Opt { error: refused.error, ..Opt::answering(edns, policy.udp_payload_max) });
+    let opt = refused.edns.map(|edns| Opt { error: refused.error, ..policy.opt(edns) });
     let limit = size_limit(policy, asked.transport, refused.edns);
     let mut reply = Reply::start(&mut draft.reply, &refused.head, limit, opt);
     if policy.recursion.enabled {

@@ -163,9 +163,13 @@ async fn a_query_that_sorts_by_the_client_is_kept_by_its_network() {
     eventually("the list is asked for", listed).await;
     let denied = async || text(server.dns(), "nope.query.consul").await.starts_with("NXDOMAIN");
     eventually("the list is in", denied).await;
-    for (network, bits, scope) in
-        [("192.0.2.0", 24, 24), ("192.0.2.9", 32, 24), ("2001:db8::", 48, 48)]
-    {
+    for (network, bits, scope) in [
+        ("192.0.2.0", 24, 24),
+        ("192.0.2.9", 32, 24),
+        ("2001:db8::", 48, 48),
+        // of the first network, and looked at as such
+        ("::ffff:192.0.2.9", 128, 120),
+    ] {
         let reply = exchange(server.dns(), &from(network, bits)).await;
         let edns = reply.edns.as_ref().expect("an OPT");
         let Some(EdnsOption::Subnet(subnet)) = edns.option(EdnsCode::Subnet) else {
@@ -190,6 +194,24 @@ async fn a_query_that_sorts_by_the_client_is_kept_by_its_network() {
         panic!("no subnet: {edns:?}")
     };
     assert_eq!(subnet.scope_prefix(), 0);
+}
+
+/// RFC 7871 §7.2.1: a server that does not use the option leaves it out.
+#[tokio::test]
+async fn who_does_not_believe_forwarders_does_not_answer_for_their_networks() {
+    let consul = consul(&["geo"], "_ip").await;
+    consul.set(&execute("geo"), 1, &found("10.0.0.7", "600s"));
+    let mut config = stage::config(&consul);
+    config.dns.client_subnet = false;
+    let server = stage::serve(config).await;
+    let denied = async || text(server.dns(), "nope.query.consul").await.starts_with("NXDOMAIN");
+    eventually("the list is in", denied).await;
+    let reply = exchange(server.dns(), &from("192.0.2.0", 24)).await;
+    assert_eq!(reply.answers.len(), 1, "{reply}");
+    let edns = reply.edns.as_ref().expect("an OPT");
+    assert!(edns.option(EdnsCode::Subnet).is_none(), "{edns:?}");
+    let requests = consul.requests_for(&execute("geo"));
+    assert_eq!(requests[0].headers["x-forwarded-for"], "127.0.0.0");
 }
 
 #[tokio::test]
