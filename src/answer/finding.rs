@@ -35,7 +35,7 @@ pub enum Finding<'s> {
         /// Which of them. Never empty.
         selection: Selected<'s>,
     },
-    /// Consul was asked and did not answer in time.
+    /// Consul did not say in time: it was not asked, or did not answer.
     Unreachable,
     /// Consul may have the name; nothing here can tell.
     Unserved,
@@ -62,9 +62,11 @@ impl Finding<'_> {
     /// Why there is no answer, for clients that sent EDNS (RFC 8914).
     pub fn extended_error(&self) -> Option<(u16, &'static str)> {
         match self {
-            Self::NotReady => Some((ede::NOT_READY, "the catalogue has not been heard yet")),
+            Self::NotReady => {
+                Some((ede::NOT_READY, "the catalogue has not been heard in full yet"))
+            }
             Self::Unreachable => {
-                Some((ede::NO_REACHABLE_AUTHORITY, "Consul did not answer in time"))
+                Some((ede::NO_REACHABLE_AUTHORITY, "not heard from Consul in time"))
             }
             Self::Unserved => Some((ede::NOT_SUPPORTED, "this kind of name is not served here")),
             _ => None,

@@ -74,7 +74,7 @@ pub fn respond<'s>(
     match asked.turn {
         Turn::Again | Turn::First => Outcome::Wants(Want::Foreign),
         Turn::Last => {
-            let error = (ede::NO_REACHABLE_AUTHORITY, "the recursors did not answer in time");
+            let error = (ede::NO_REACHABLE_AUTHORITY, "not heard from the recursors in time");
             refuse_with(rcode::SERVFAIL, Some(error))
         }
     }

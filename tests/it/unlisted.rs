@@ -7,7 +7,9 @@ use hickory_proto::rr::RecordType;
 use hickory_proto::rr::rdata::opt::{ClientSubnet, EdnsCode, EdnsOption};
 use serde_json::{Value, json};
 
-use crate::support::dns::{addresses, ask, exchange, question, with_edns, zone_text};
+use crate::support::dns::{
+    addresses, ask, exchange, extended_error, question, with_edns, zone_text,
+};
 use crate::support::fake_consul::{FakeConsul, Reply};
 use crate::support::metrics::{scrape, value};
 use crate::support::stage;
@@ -144,6 +146,35 @@ async fn without_the_list_consul_is_asked_so_many_times_a_second() {
     // What is known is answered all the same.
     assert_eq!(addresses(server.dns(), "geo.query.consul").await, ["10.0.0.7"]);
     assert_eq!(addresses(server.dns(), "web.service.consul").await, ["10.0.0.1"]);
+}
+
+/// They spend from what is for fetches, and not from what is for names that may be invented.
+#[tokio::test]
+async fn clients_of_a_listed_query_are_not_counted_as_names() {
+    let consul = consul(&["geo"], "_ip").await;
+    consul.set(&execute("geo"), 1, &found("10.0.0.7", "600s"));
+    let mut config = stage::config(&consul);
+    config.cache.unlisted_per_second = 1;
+    let server = stage::serve(config).await;
+    let denied = async || text(server.dns(), "nope.query.consul").await.starts_with("NXDOMAIN");
+    eventually("the list is in", denied).await;
+    for number in 0..40 {
+        let reply = exchange(server.dns(), &from(&format!("192.0.{number}.0"), 24)).await;
+        assert_eq!(reply.answers.len(), 1, "network {number}: {reply}");
+    }
+    let refused =
+        async || value(&scrape(&server).await, "fingerpost_consul_unlisted_refused_total") as usize;
+    assert_eq!(refused().await, 0);
+    assert_eq!(consul.requests_for(&execute("geo")).len(), 40);
+    // Of a name that is refused nothing was heard, as nothing was asked; and that is what is said.
+    let mut errors = Vec::new();
+    for number in 0..40 {
+        let name = format!("n{number}.connect.consul");
+        let query = with_edns(question(&name, RecordType::A), 1232, false);
+        errors.extend(extended_error(&exchange(server.dns(), &query).await));
+    }
+    assert!(refused().await > 0 && errors.len() == refused().await, "{errors:?}");
+    assert!(errors.iter().all(|error| error == "22 not heard from Consul in time"), "{errors:?}");
 }
 
 fn from(network: &str, bits: u8) -> Message {

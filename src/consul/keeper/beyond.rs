@@ -61,12 +61,13 @@ impl Keeper {
         if find(&snapshot, key).is_some_and(|service| !service.instances.is_empty()) {
             return true;
         }
-        // A list bounds what it names; a template stands for anything.
+        // A list bounds what it names, for whichever client; a template stands for anything.
+        let (name, _) = queries::split(&key.service);
         let is_query = key.form == Form::Query
             && matches!(
                 snapshot.datacenter(Some(key.datacenter.as_bytes())),
                 Found::Here(datacenter) if datacenter.queries().is_some_and(|all| {
-                    all.find(key.service.as_bytes()).is_some_and(|query| !query.is_template)
+                    all.find(name.as_bytes()).is_some_and(|query| !query.is_template)
                 })
             );
         key.form == Form::Service || is_query
