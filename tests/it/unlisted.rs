@@ -101,6 +101,25 @@ async fn a_list_of_queries_that_is_heard_again_denies_again_what_it_lacks() {
 }
 
 #[tokio::test]
+async fn a_query_has_its_own_ttl_and_is_not_kept_longer_than_anything() {
+    let consul = consul(&["geo"], "").await;
+    consul.set(&execute("geo"), 1, &found("10.0.0.7", "60s"));
+    let mut config = stage::config(&consul);
+    config.cache.kept = Duration::from_secs(2);
+    let server = stage::serve(config).await;
+    let expected = "NOERROR aa rd\nanswer geo.query.consul. 60 IN A 10.0.0.7";
+    assert_eq!(text(server.dns(), "geo.query.consul").await, expected);
+    // However old it is, the TTL is the query's; and what changes behind it is seen before that.
+    consul.set(&execute("geo"), 1, &found("10.0.0.8", "60s"));
+    let changed = async || {
+        let got = text(server.dns(), "geo.query.consul").await;
+        assert!(got == expected || got == expected.replace("10.0.0.7", "10.0.0.8"), "{got}");
+        got != expected
+    };
+    eventually("it is executed again", changed).await;
+}
+
+#[tokio::test]
 async fn a_query_that_is_another_now_is_executed_anew() {
     let consul = consul(&["geo"], "").await;
     consul.set(&execute("geo"), 1, &found("10.0.0.7", "1h"));

@@ -16,8 +16,8 @@ use crate::consul::view::{self, find, is_askable};
 use crate::demand::Demand;
 
 impl Keeper {
-    /// How the result of a query is held: as long as the query says, and as any that was fetched. Whether it is sorted, only
-    /// the list of queries tells.
+    /// How the result of a query is held: as long as the query says, but no longer than anything that
+    /// was fetched. Whether it is sorted, only the list of queries tells.
     pub fn on_query(&self, key: &Key, executed: &mut Executed, instances: &[Instance]) -> Held {
         let snapshot = self.publisher.snapshot();
         let datacenter = snapshot.datacenter(Some(key.datacenter.as_bytes()));
