@@ -6,7 +6,7 @@
 //! ```
 //! The type is honored all along: Consul asks its own catalogue for ANY here, and adds A records
 //! to an answer for AAAA. What a target elsewhere has, the recursors say; without any, the client's
-//! resolver finds it.
+//! resolver finds it. An alias of itself is SERVFAIL; Consul gives it four times over.
 
 use crate::answer::find;
 use crate::answer::finding::{Finding, Trace};
@@ -16,7 +16,7 @@ use crate::answer::{Question, Random, Want, Written};
 use crate::catalog::{RRsets, Selection};
 use crate::name::Labels;
 use crate::wire::record::RDATA_AT;
-use crate::wire::{QUESTION_AT, Reply, rtype};
+use crate::wire::{QUESTION_AT, Reply, ede, rtype};
 
 /// Writes `cname`, owned by the question, and what follows from it.
 ///
@@ -30,14 +30,19 @@ pub fn write<'s>(
     desk: &mut Desk<'_>,
 ) -> Result<Written, Want<'s>> {
     let mut written = Written::default();
-    let mut target_at = reply.offset() + RDATA_AT;
+    let start = reply.offset();
+    let mut target_at = start + RDATA_AT;
     written.add(reply.answer(cname), question);
     // Only addresses are looked for further on. CNAME and ANY ask for the record itself.
     let is_complete = !matches!(question.qtype, rtype::A | rtype::AAAA);
     if written.truncated {
         reply.truncate();
     }
-    if written.answers == 0 || is_complete || is_repeated(reply, target_at, &[]) {
+    if is_repeated(reply, target_at, &[]) {
+        take_back(reply, start, &mut written);
+        return Ok(written);
+    }
+    if written.answers == 0 || is_complete {
         return Ok(written);
     }
     let mut seen = [0; CHAIN_MAX];
@@ -55,12 +60,17 @@ pub fn write<'s>(
         };
         let Question { snapshot, policy, asked, .. } = *question;
         let Trace { finding, .. } = find::find(snapshot, policy, asked, &labels, count);
+        let start = reply.offset();
         let next = match finding {
             Finding::Wants(want) => return Err(want),
             finding => follow(reply, question, &finding, target_at, desk, &mut written),
         };
-        // A name that was there already leads in a circle.
         match next {
+            Some(next) if reply.name_at(next).eq_ignore_ascii_case(reply.name_at(target_at)) => {
+                take_back(reply, start, &mut written);
+                break;
+            }
+            // A name that was there already leads in a circle.
             Some(next) if !is_repeated(reply, next, &seen) => target_at = next,
             _ => break,
         }
@@ -69,6 +79,15 @@ pub fn write<'s>(
         reply.truncate();
     }
     Ok(written)
+}
+
+/// Takes back the alias that starts at `start`: it leads to itself, so that there is no answer (RFC
+/// 1034 §3.6.2).
+fn take_back(reply: &mut Reply<'_>, start: usize, written: &mut Written) {
+    written.answers = written.answers.saturating_sub(1);
+    written.is_broken = true;
+    reply.rewind(start, u16::try_from(written.answers).unwrap_or_default());
+    reply.set_error((ede::OTHER, "registered as an alias of itself"));
 }
 
 /// Writes what the name at `target_at` has. Returns where the next name is, if it is an alias too.

@@ -83,6 +83,19 @@ impl<'b> Reply<'b> {
         self.flags |= FLAG_RA;
     }
 
+    /// Says `error` besides, in place of any other, where there is room.
+    pub fn set_error(&mut self, error: (u16, &'static str)) {
+        let room = self.room();
+        let Some(opt) = &mut self.opt else { return };
+        let len = opt.len();
+        let with_error = Opt { error: Some(error), ..*opt };
+        let more = with_error.len().saturating_sub(len);
+        if more <= room {
+            self.limit -= more;
+            *opt = with_error;
+        }
+    }
+
     /// Says that the answer was cut by size, so that the client asks again over TCP.
     pub fn truncate(&mut self) {
         self.flags |= FLAG_TC;

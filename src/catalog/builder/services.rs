@@ -116,7 +116,8 @@ impl Builder {
         let scope = self.next.datacenters.get(at).map_or("", |datacenter| &*datacenter.name);
         let order = Order {
             rules: &self.rules,
-            service: &key,
+            form: Form::Service,
+            name: &key,
             node_scope: scope,
             address_scope: scope,
             view: self.view(at),
@@ -265,7 +266,8 @@ impl Builder {
         let asked = self.next.datacenters.get(at).map_or("", |datacenter| &*datacenter.name);
         let (service, peer) = match form {
             Form::Peer => key.split_once('.').unwrap_or((key, "")),
-            Form::Connect | Form::Ingress | Form::Query | Form::Service => (key, ""),
+            Form::Query => (queries::split(key).0, ""),
+            Form::Connect | Form::Ingress | Form::Service => (key, ""),
         };
         let peer_scope = format!("{peer}.peer");
         let in_datacenter = executed.map_or(asked, |executed| &*executed.datacenter);
@@ -273,7 +275,8 @@ impl Builder {
         let ttl_secs = executed.and_then(|executed| executed.ttl_secs);
         let order = Order {
             rules: &self.rules,
-            service: if form == Form::Query { "" } else { service },
+            form,
+            name: service,
             node_scope: if form == Form::Peer { &peer_scope } else { in_datacenter },
             address_scope: if form == Form::Peer { "" } else { in_datacenter },
             view: self.position(in_datacenter).map_or_else(|| self.view(1), |at| self.view(at)),
