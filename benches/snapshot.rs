@@ -21,6 +21,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion};
 use fingerpost::catalog::Change;
 use fingerpost::catalog::model::{Health, Instance};
+use fingerpost::clock::Clock;
 use fingerpost::metrics::Metrics;
 use fingerpost::publisher::Publisher;
 use fingerpost::store::Store;
@@ -39,7 +40,8 @@ struct Catalog {
 impl Catalog {
     fn new(services: usize) -> Self {
         let store = Arc::new(Store::new(support::policy()));
-        let metrics = Metrics::register(&store, LANES, 0).expect("metrics of their own registry");
+        let metrics = Metrics::register(&store, Clock::start(), LANES, 0)
+            .expect("metrics of their own registry");
         let publisher = Publisher::new(store, metrics, support::rules(), LANES, LABELS_MAX);
         let services = (0..services)
             .map(|number| {

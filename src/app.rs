@@ -7,7 +7,10 @@
 //!   source (Consul or file) --publisher--> store <--front-- UDP threads, TCP and admin tasks
 //!        ^------------------ demands: what an answer lacked -----------------┤
 //!   forwarder (recursors) <--- demands: names that are not ours --------------┘
+//!   warm (the snapshot file) --at start--> publisher;  store --if it changed--> warm
 //! ```
+
+pub mod warming;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -114,12 +117,12 @@ impl App {
         let store = Arc::new(Store::new(policy(&config)?));
         // One lane for each UDP thread, and one that all tasks share.
         let lanes = listeners.len() * workers + 1;
-        let metrics = Metrics::register(&store, lanes, config.metrics.health_series_max)?;
+        let clock = Clock::start();
+        let metrics = Metrics::register(&store, clock, lanes, config.metrics.health_series_max)?;
         let (demands, served) =
             Demands::new(config.dns.waiting_max, 3 * config.recursion.waiting_max);
         let limits = limits(&config);
-        let front =
-            Front::new(Arc::clone(&store), metrics.clone(), Clock::start(), demands, limits);
+        let front = Front::new(Arc::clone(&store), metrics.clone(), clock, demands, limits);
         let publisher = Publisher::new(
             store,
             metrics,
@@ -173,7 +176,7 @@ impl App {
     ///
     /// Fails when a part cannot be started, or ends before `stop`.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        let Self { config, origin, listeners, admin, front, served, publisher } = self;
+        let Self { config, origin, listeners, admin, front, served, mut publisher } = self;
         // The source and the admin port outlive the listeners: queries may still wait for the
         // one, and a shutdown may be watched at the other.
         let parts = TaskTracker::new();
@@ -184,6 +187,11 @@ impl App {
         let mut serving = parts.spawn(operator.serve(admin, parts_cancel.clone()));
         let grace = config.shutdown_grace;
         let client = origin.client();
+        // Answers must be there before the first question is.
+        let warm = warming::start(&config, &origin, &front, &mut publisher);
+        let warm_cancel = CancellationToken::new();
+        let keeping = warming::keep(warm, Arc::clone(&front.store), warm_cancel.clone());
+        let mut keeping = parts.spawn(keeping);
         let source = Source { origin, publisher, demands: served.source, clock: front.clock };
         let workers = start_listeners(listeners, &config.dns, &front)?;
         let forwarding = forward(&config, &front.metrics, served.forwarder, parts_cancel.clone());
@@ -197,11 +205,14 @@ impl App {
             () = stop.cancelled() => Ok(()),
             ended = &mut filling => Err(broken("the source of the catalogue", ended.err())),
             ended = &mut forwarding => Err(broken("the forwarder", ended.err())),
+            ended = &mut keeping => Err(broken("the keeper of the snapshot file", ended.err())),
             ended = &mut serving => Err(broken("the admin port", ended.err())),
         };
         info!(?grace, "stopping");
         client.iter().for_each(consul::Client::hold_no_more);
         let stopped = async {
+            // Written while the listeners finish, as these may take all of the grace.
+            warm_cancel.cancel();
             front.cancel.cancel();
             join(workers).await;
             front.tasks.close();
@@ -402,6 +413,7 @@ pub fn policy(config: &Config) -> anyhow::Result<Policy> {
         udp_answer_limit: answers.udp_answer_limit.min(UDP_ANSWER_MAX),
         a_record_limit: answers.a_record_limit,
         node_ttl_secs: answers.node_ttl_secs,
+        max_stale_ms: u64::try_from(answers.max_stale.as_millis()).unwrap_or(u64::MAX),
         soa: Soa {
             refresh_secs: soa.refresh_secs,
             retry_secs: soa.retry_secs,

@@ -3,7 +3,7 @@
 //! The core reads no clock; it is handed this number. What must not be older than some time is
 //! marked with a number of the same clock.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
@@ -20,6 +20,19 @@ impl Clock {
     /// Milliseconds until now.
     pub fn now_ms(self) -> u64 {
         millis(self.0.elapsed())
+    }
+
+    /// Now, as a time that may be before the program's start.
+    pub fn signed_ms(self) -> i64 {
+        i64::try_from(self.now_ms()).unwrap_or(i64::MAX)
+    }
+
+    /// When the program started, in milliseconds of the clock that people read.
+    ///
+    /// As that clock has it now: one that is set later does not matter to those who keep this.
+    pub fn start_unix_ms(self) -> i64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX).saturating_sub(self.signed_ms())
     }
 
     /// Milliseconds until `later` from now.

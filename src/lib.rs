@@ -10,16 +10,16 @@
 //! source against it, so a new module needs a place here.
 //!
 //! ```text
-//! 9  main lib                       arguments, exit codes; this map
-//! 8  cli                            the subcommands: serve, demo, check, verify
-//! 7  app                            binds, wires, runs and drains; nothing else knows all parts
-//! 6  admin consul dns file forward  the shells: sockets, HTTP, files; none knows another
-//! 5  publisher                      a source's changes -> the snapshot that is answered from
-//! 4  metrics telemetry              what is counted, what is logged
-//! 3  clock config demand store      what the shells share: time, settings, wishes, the snapshot
-//! 2  answer                         question + snapshot -> reply
-//! 1  catalog                        changes -> snapshot, its records encoded
-//! 0  name wire                      what a name means; bytes of DNS
+//! 9  main lib                            arguments, exit codes; this map
+//! 8  cli                                 the subcommands: serve, demo, check, verify
+//! 7  app                                 binds, wires, runs and drains; nothing else knows all parts
+//! 6  admin consul dns file forward warm  the shells: sockets, HTTP, files; none knows another
+//! 5  publisher                           a source's changes -> the snapshot that is answered from
+//! 4  metrics telemetry                   what is counted, what is logged
+//! 3  clock config demand store           what the shells share: time, settings, wishes, the snapshot
+//! 2  answer                              question + snapshot -> reply
+//! 1  catalog                             changes -> snapshot, its records encoded
+//! 0  name wire                           what a name means; bytes of DNS
 //! ```
 //!
 //! # The life of a query
@@ -43,6 +43,7 @@
 //!  consul   a blocking query returns --> api --> catalog::Change
 //!  publisher  Builder::apply: records are encoded, what did not change is shared
 //!  store      one pointer is replaced; the next query sees it
+//!  warm       what changed is written to a file, every few seconds; the next start publishes it
 //! ```
 //!
 //! # Invariants
@@ -53,7 +54,8 @@
 //!   SERVFAIL. If a name has data, none of its parents is NXDOMAIN, whatever the type.
 //! - A critical instance is in no answer, as its records are never encoded; but for one that a
 //!   prepared query asks for all the same.
-//! - What was heard last is answered until something newer is: losing Consul loses nothing.
+//! - What was heard last is answered until something newer is, and says so where it may be old:
+//!   losing Consul loses nothing; nor does a restart where a snapshot file is kept.
 //! - `store` alone holds what threads share and replace; per query there is no lock.
 //! - Everything that comes from outside has a bound: bytes, connections, waiting queries, series.
 
@@ -74,4 +76,5 @@ pub mod name;
 pub mod publisher;
 pub mod store;
 pub mod telemetry;
+pub mod warm;
 pub mod wire;

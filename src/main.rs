@@ -43,6 +43,9 @@ struct Serve {
     /// Serve this catalogue file instead of a Consul, and re-read it when it changes.
     #[arg(long, value_name = "FILE", conflicts_with = "consul")]
     catalog: Option<PathBuf>,
+    /// Keep the catalogue in this file, and answer from it at the next start until Consul is heard.
+    #[arg(long, value_name = "FILE", conflicts_with = "catalog")]
+    snapshot: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -96,6 +99,7 @@ fn main() -> ExitCode {
                 admin: serve.listen.admin,
                 consul: serve.consul,
                 catalog: serve.catalog,
+                snapshot: serve.snapshot,
             };
             cli::serve::run(serve.config.as_deref(), env, flags)
         }

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!   GET /health    200 while the process runs
-//!   GET /ready     200 once nothing is pending, and from then on; else 503 and what is, by line;
-//!                  with ?verbose what there is, and what Consul does not show
+//!   GET /ready     200 once nothing is pending, and from then on; else 503 and what is, by line.
+//!                  A second line says that nothing was heard yet, and a file has it all; with
+//!                  ?verbose more say what there is, and what Consul does not show
 //!   GET /metrics   Prometheus' text format
 //! ```
 //! It reads the store and the metrics, and knows neither Consul nor the listeners.
@@ -22,6 +23,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
+use crate::catalog::Found;
 use crate::metrics::Metrics;
 use crate::store::Store;
 
@@ -59,15 +61,19 @@ async fn health() -> &'static str {
 
 async fn ready(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
     let mut lines = admin.store.pending.load().0.clone();
+    let snapshot = admin.store.snapshot.load();
     let status = match lines.is_empty() {
         true => StatusCode::OK,
         false => StatusCode::SERVICE_UNAVAILABLE,
     };
     if lines.is_empty() {
         lines.push("ready".to_owned());
+        if matches!(snapshot.datacenter(None), Found::Here(local) if local.is_loaded()) {
+            lines.push("stale, from snapshot".to_owned());
+        }
     }
     if query.is_some_and(|query| query.split('&').any(|word| word == "verbose")) {
-        lines.extend(verbose::lines(&admin.store.snapshot.load(), &admin.metrics.cost));
+        lines.extend(verbose::lines(&snapshot, &admin.metrics.cost));
     }
     lines.push(String::new());
     (status, lines.join("\n")).into_response()

@@ -4,7 +4,7 @@
 //! with status 200. From 1.11 on it says where it left something out; and no datacenter is without
 //! the servers' own service and nodes.
 
-use crate::catalog::{Datacenter, Snapshot};
+use crate::catalog::Snapshot;
 use crate::metrics::CostMetrics;
 
 /// A line each.
@@ -12,9 +12,10 @@ pub(in crate::admin) fn lines(snapshot: &Snapshot, cost: &CostMetrics) -> Vec<St
     let datacenters = snapshot.datacenters().filter(|it| it.has_services() || it.has_nodes());
     let mut lines = Vec::new();
     for datacenter in datacenters {
-        let Datacenter { name, reachable, .. } = datacenter.as_ref();
+        let name = &datacenter.name;
         let (services, nodes) = (datacenter.service_count(), datacenter.node_count());
-        let heard = if *reachable { "" } else { ", not heard of at present" };
+        let is_heard = datacenter.is_heard() && !datacenter.is_cut_off();
+        let heard = if is_heard { "" } else { ", not heard of at present" };
         lines.push(format!("{name}: services {services}, nodes {nodes}{heard}"));
         for (is_in, count, what, right) in [
             (datacenter.has_services(), services, "services", "service:read"),

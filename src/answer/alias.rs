@@ -59,7 +59,8 @@ pub fn write<'s>(
             break;
         };
         let Question { snapshot, policy, asked, .. } = *question;
-        let Trace { finding, .. } = find::find(snapshot, policy, asked, &labels, count);
+        let Trace { finding, is_stale, .. } = find::find(snapshot, policy, asked, &labels, count);
+        written.is_stale |= is_stale;
         let start = reply.offset();
         let next = match finding {
             Finding::Wants(want) => return Err(want),
@@ -87,7 +88,7 @@ fn take_back(reply: &mut Reply<'_>, start: usize, written: &mut Written) {
     written.answers = written.answers.saturating_sub(1);
     written.is_broken = true;
     reply.rewind(start, u16::try_from(written.answers).unwrap_or_default());
-    reply.set_error((ede::OTHER, "registered as an alias of itself"));
+    written.error = Some((ede::OTHER, "registered as an alias of itself"));
 }
 
 /// Writes what the name at `target_at` has. Returns where the next name is, if it is an alias too.
@@ -120,8 +121,9 @@ fn follow(
             hop.write(reply, question, desk, written)
         }
         // A client without a resolver of its own would take the alias for all there is.
-        Finding::NotReady | Finding::Unreachable => {
+        Finding::Expired | Finding::NotReady | Finding::Unreachable => {
             written.is_broken = true;
+            written.error = finding.extended_error();
             None
         }
         _ => None,

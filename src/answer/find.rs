@@ -7,9 +7,10 @@ use std::net::IpAddr;
 
 use crate::answer::finding::{Finding, Trace};
 use crate::answer::select::{Part, select};
+use crate::answer::stale::{self, Age, Basis};
 use crate::answer::{Asked, Policy, Turn, Want};
 use crate::catalog::queries::{self, QueryEntry};
-use crate::catalog::{CacheResult, Datacenter, Form, Found, RRsets, Service, Snapshot};
+use crate::catalog::{CacheResult, Datacenter, Form, Found, List, RRsets, Service, Snapshot};
 use crate::name::grammar::NAME_SERVER;
 use crate::name::{Labels, Lookup, ParseError, Place, Subject};
 
@@ -21,24 +22,28 @@ pub fn find<'s>(
     labels: &Labels,
     count: usize,
 ) -> Trace<'s> {
-    let search = Search { snapshot, asked };
+    let search = Search { snapshot, policy, asked };
+    let basis = Basis::default();
     let Ok(lookup) = read(snapshot, labels, count) else {
         // Such a name can never have records, but before the first sync nothing is denied.
-        return search.trace(search.within(None, |_| Finding::Missing), None, None);
+        return search.trace(search.within(None, |_| Finding::Missing), basis);
     };
     if count == 1 && policy.is_name_server(labels) {
-        return search.trace(Finding::NameServer, None, None);
+        return search.trace(Finding::NameServer, basis);
     }
-    let found = search.look_up(policy, &lookup);
+    let found = search.look_up(&lookup);
     let (Finding::Missing, Some(other)) = (&found.finding, lookup.unmarked(labels)) else {
         return found;
     };
     // The parent of `v1._a._web`, where a service is called `_web`.
-    let finding = search.look_up(policy, &other).finding;
-    let other = Trace { finding, cache: found.cache, is_by_client: false };
+    let other = search.look_up(&other);
+    let other = Trace { cache: found.cache, is_by_client: false, ..other };
     match other.finding {
         Finding::Empty | Finding::Service { .. } => Trace { finding: Finding::Empty, ..other },
-        Finding::NotReady | Finding::Unreachable | Finding::Wants(Want::Service { .. })
+        Finding::Expired
+        | Finding::NotReady
+        | Finding::Unreachable
+        | Finding::Wants(Want::Service { .. })
             if !matches!(lookup.place, Place::Peer(_)) =>
         {
             other
@@ -64,11 +69,16 @@ fn read<'q>(
     })
 }
 
-/// Looks up whose address the whole of `labels`, a reverse name, is.
-///
-/// `Missing` and `NotReady` are said as if the name were in a zone of ours.
-pub fn find_reverse<'s>(snapshot: &'s Snapshot, asked: &Asked<'_>, labels: &Labels) -> Trace<'s> {
-    let search = Search { snapshot, asked };
+/// Looks up whose address the whole of `labels`, a reverse name, is. `None` where that is nobody's
+/// and not ours to say, as the name is not in a zone of ours.
+pub fn find_reverse<'s>(
+    snapshot: &'s Snapshot,
+    policy: &Policy,
+    asked: &Asked<'_>,
+    labels: &Labels,
+    is_in_zone: bool,
+) -> Option<Trace<'s>> {
+    let search = Search { snapshot, policy, asked };
     let name = labels.join(0..labels.count());
     let finding = search.within(None, |local| match local.pointer(name) {
         Found::Here(pointer) => Finding::Pointer(pointer),
@@ -76,17 +86,23 @@ pub fn find_reverse<'s>(snapshot: &'s Snapshot, asked: &Asked<'_>, labels: &Labe
         Found::Missing => Finding::Missing,
         Found::Unheard => Finding::NotReady,
     });
-    search.trace(finding, None, None)
+    let list = match &finding {
+        Finding::Empty | Finding::Missing if !is_in_zone => return None,
+        Finding::Pointer(pointer) if pointer.is_of_node() => List::Nodes,
+        _ => List::Owners,
+    };
+    Some(search.trace(finding, Basis { list: Some(list), ..Basis::default() }))
 }
 
 #[derive(Clone, Copy)]
 struct Search<'s, 'a> {
     snapshot: &'s Snapshot,
+    policy: &'a Policy,
     asked: &'a Asked<'a>,
 }
 
 impl<'s> Search<'s, '_> {
-    fn look_up(self, policy: &Policy, lookup: &Lookup<'_>) -> Trace<'s> {
+    fn look_up(self, lookup: &Lookup<'_>) -> Trace<'s> {
         let scope = match lookup.place {
             Place::Datacenter(name) => Some(name),
             Place::Local => None,
@@ -97,19 +113,18 @@ impl<'s> Search<'s, '_> {
                     hit = service;
                     finding
                 });
-                return self.trace(finding, None, hit);
+                return self.trace(finding, Basis { service: hit, ..Basis::default() });
             }
         };
         let (mut hit, mut is_by_client) = (None, false);
         let finding = match lookup.subject {
             Subject::Address { address } => {
-                return self.trace(self.address(address, scope), None, None);
+                return self.trace(self.address(address, scope), Basis::default());
             }
             Subject::Apex => Finding::Apex,
-            Subject::Bare { label } => self.bare(label, policy),
+            Subject::Bare { label } => self.bare(label),
             // The kinds are there whatever the catalogue holds; a datacenter has to be known.
-            Subject::Kind | Subject::Scope if scope.is_none() => Finding::Empty,
-            Subject::Kind | Subject::Scope => self.within(scope, |_| Finding::Empty),
+            Subject::Kind | Subject::Scope => return self.kind(scope),
             Subject::Node { node } => self.within(scope, |datacenter| self.node(datacenter, node)),
             Subject::Connect { service }
             | Subject::Ingress { service }
@@ -137,7 +152,25 @@ impl<'s> Search<'s, '_> {
                 finding
             }),
         };
-        Trace { is_by_client, ..self.trace(finding, scope, hit) }
+        let list = matches!(lookup.subject, Subject::Node { .. }).then_some(List::Nodes);
+        let basis = Basis { scope, list, service: hit };
+        Trace { is_by_client, ..self.trace(finding, basis) }
+    }
+
+    /// `service.consul`, which is there before anything was heard and never grows old, and
+    /// `service.dc1.consul`.
+    fn kind(self, scope: Option<&[u8]>) -> Trace<'s> {
+        match (scope, self.snapshot.datacenter(scope)) {
+            (None, _) => Trace {
+                finding: Finding::Empty,
+                cache: Some((CacheResult::Negative, None)),
+                is_by_client: false,
+                is_stale: false,
+            },
+            (Some(_), Found::Here(_)) => self.trace(Finding::Empty, Basis::default()),
+            (Some(_), Found::Missing) => self.trace(Finding::Missing, Basis::default()),
+            (Some(_), Found::Unheard) => self.trace(Finding::NotReady, Basis::default()),
+        }
     }
 
     /// What `search` finds in the datacenter of this name, if there is one.
@@ -147,10 +180,20 @@ impl<'s> Search<'s, '_> {
         search: impl FnOnce(&'s Datacenter) -> Finding<'s>,
     ) -> Finding<'s> {
         match self.snapshot.datacenter(scope) {
+            Found::Here(datacenter) if self.wants_lists(datacenter) => {
+                Finding::Wants(Want::Datacenter { datacenter: &datacenter.name })
+            }
             Found::Here(datacenter) => search(datacenter),
             Found::Missing => Finding::Missing,
             Found::Unheard => Finding::NotReady,
         }
+    }
+
+    /// Whether the lists are a file's, and may be had from Consul.
+    fn wants_lists(self, datacenter: &Datacenter) -> bool {
+        datacenter.is_loaded()
+            && self.asked.turn == Turn::First
+            && !stale::is_away(self.snapshot, datacenter)
     }
 
     /// Addresses need no catalogue, so they are answered before there is one.
@@ -162,10 +205,10 @@ impl<'s> Search<'s, '_> {
     }
 
     /// `dc1`, the parent of `web.dc1`, and `_tcp` or `_v1`, the parents of `_web._tcp`.
-    fn bare(self, label: &[u8], policy: &Policy) -> Finding<'s> {
+    fn bare(self, label: &[u8]) -> Finding<'s> {
         // With name servers of other names, `ns` is a parent still: of `default.ns`.
         if label == NAME_SERVER {
-            return match policy.name_servers.is_empty() {
+            return match self.policy.name_servers.is_empty() {
                 true => Finding::NameServer,
                 false => Finding::Empty,
             };
@@ -210,7 +253,7 @@ impl<'s> Search<'s, '_> {
             service: &service.name,
             usage: &service.usage,
         };
-        let rrsets = match self.held(service, want) {
+        let rrsets = match self.held(service, stale::is_away(self.snapshot, datacenter), want) {
             Ok(rrsets) => rrsets,
             Err(finding) => return (finding, Some(service)),
         };
@@ -229,15 +272,19 @@ impl<'s> Search<'s, '_> {
         (finding, Some(service))
     }
 
-    /// The records of `service`, or what has to happen before they are there.
+    /// The records of `service`, or what has to happen before they are there; nobody waits for
+    /// better ones while Consul `is_away`.
     fn held(
         self,
         service: &'s Service,
+        is_away: bool,
         want: impl FnOnce() -> Want<'s>,
     ) -> Result<&'s RRsets, Finding<'s>> {
         match (service.rrsets.as_deref(), self.asked.turn) {
-            (Some(rrsets), _) if !service.held.is_due(self.asked.now_ms) => Ok(rrsets),
+            (Some(rrsets), _) if is_away || !service.held.is_due(self.asked.now_ms) => Ok(rrsets),
             (_, Turn::First) | (None, Turn::Again) => Err(Finding::Wants(want())),
+            // What was had first was the lists, or a host.
+            (Some(_), Turn::Again) if service.held.is_unsure() => Err(Finding::Wants(want())),
             // Consul did not answer: what was true a while ago is better than nothing.
             (Some(rrsets), Turn::Again | Turn::Last) => Ok(rrsets),
             (None, Turn::Last) => Err(Finding::Unreachable),
@@ -267,9 +314,12 @@ impl<'s> Search<'s, '_> {
             (Found::Unheard, Turn::Again | Turn::First) => return (Finding::Wants(want()), None),
             (Found::Unheard, Turn::Last) => return (Finding::Unreachable, None),
         };
-        let finding = match self.held(service, want) {
+        // What Consul denied is not held in its stead.
+        let is_denied = service.rrsets.as_ref().is_some_and(|rrsets| rrsets.all().is_empty());
+        let is_away = !is_denied && stale::is_away(self.snapshot, datacenter);
+        let finding = match self.held(service, is_away, want) {
             // What Consul denied a while ago, only Consul can deny now.
-            Ok(rrsets) if rrsets.all().is_empty() && self.is_old(service) => Finding::Unreachable,
+            Ok(_) if is_denied && self.is_old(service) => Finding::Unreachable,
             Ok(rrsets) => select(rrsets, Part::default()),
             Err(finding) => finding,
         };
@@ -391,33 +441,33 @@ impl<'s> Search<'s, '_> {
         }
     }
 
-    fn trace(
-        self,
-        finding: Finding<'s>,
-        scope: Option<&[u8]>,
-        service: Option<&'s Service>,
-    ) -> Trace<'s> {
-        let is_stale = || {
-            let datacenter = self.snapshot.datacenter(scope);
-            let is_cut_off = matches!(datacenter, Found::Here(datacenter) if !datacenter.reachable);
-            // On the last turn, something fetched long ago is still here: Consul did not answer.
-            let is_stale = |service: &Service| service.held.is_stale(self.asked.now_ms);
-            is_cut_off || self.asked.turn != Turn::Again && service.is_some_and(is_stale)
+    fn trace(self, finding: Finding<'s>, basis: Basis<'s, '_>) -> Trace<'s> {
+        let service = basis.service;
+        let (is_negative, has_data) = match finding {
+            Finding::Empty | Finding::Missing => (true, false),
+            Finding::Node(_) | Finding::Pointer(_) | Finding::Service { .. } => (false, true),
+            // The mesh's address for a service, and no address that the name spells.
+            Finding::Address(_) => (false, service.is_some()),
+            _ => (false, false),
         };
-        let has_data =
-            matches!(finding, Finding::Node(_) | Finding::Pointer(_) | Finding::Service { .. });
+        let age = match is_negative || has_data {
+            true => basis.age(self.snapshot, self.asked),
+            false => Age::default(),
+        };
+        let is_expired = age.is_expired(self.policy, self.asked.now_ms);
         let result = match finding {
-            Finding::Empty | Finding::Missing if is_stale() => Some(CacheResult::Stale),
-            Finding::Empty | Finding::Missing => Some(CacheResult::Negative),
+            _ if is_expired => Some(CacheResult::Expired),
+            _ if age.is_old => Some(CacheResult::Stale),
             Finding::Unreachable => Some(CacheResult::Miss),
-            _ if has_data && is_stale() => Some(CacheResult::Stale),
+            _ if is_negative => Some(CacheResult::Negative),
             _ if has_data => Some(CacheResult::Hit),
             _ => None,
         };
         Trace {
-            finding,
+            finding: if is_expired { Finding::Expired } else { finding },
             cache: result.map(|result| (result, service.map(|service| &*service.usage))),
             is_by_client: false,
+            is_stale: age.is_old && !is_expired,
         }
     }
 }

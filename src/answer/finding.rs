@@ -18,6 +18,8 @@ pub enum Finding<'s> {
     Apex,
     /// The name exists and holds nothing: a parent of names.
     Empty,
+    /// What there is was heard too long ago.
+    Expired,
     /// The name does not exist.
     Missing,
     /// `ns.<zone>`, which is us.
@@ -48,7 +50,11 @@ impl Finding<'_> {
     pub fn rcode(&self) -> u16 {
         match self {
             Self::Missing => rcode::NXDOMAIN,
-            Self::NotReady | Self::Unreachable | Self::Unserved | Self::Wants(_) => rcode::SERVFAIL,
+            Self::Expired
+            | Self::NotReady
+            | Self::Unreachable
+            | Self::Unserved
+            | Self::Wants(_) => rcode::SERVFAIL,
             Self::Address(_)
             | Self::Apex
             | Self::Empty
@@ -62,6 +68,10 @@ impl Finding<'_> {
     /// Why there is no answer, for clients that sent EDNS (RFC 8914).
     pub fn extended_error(&self) -> Option<(u16, &'static str)> {
         match self {
+            Self::Expired => {
+                let text = "what is in memory is older than dns_config.max_stale";
+                Some((ede::NO_REACHABLE_AUTHORITY, text))
+            }
             Self::NotReady => {
                 Some((ede::NOT_READY, "the catalogue has not been heard in full yet"))
             }
@@ -83,4 +93,13 @@ pub struct Trace<'s> {
     pub cache: Option<(CacheResult, Option<&'s Usage>)>,
     /// Whether clients elsewhere may find something else.
     pub is_by_client: bool,
+    /// Whether it may be old.
+    pub is_stale: bool,
+}
+
+impl Trace<'_> {
+    /// A zone itself, for which no catalogue is asked.
+    pub fn of_zone() -> Self {
+        Self { finding: Finding::Apex, cache: None, is_by_client: false, is_stale: false }
+    }
 }

@@ -28,6 +28,7 @@ pub mod pick;
 pub mod policy;
 pub mod select;
 pub mod service;
+pub mod stale;
 
 use std::net::IpAddr;
 
@@ -281,16 +282,9 @@ impl<'p> Realm<'p> {
             Some(RealmZone::Forward(_)) => {
                 Some(find::find(snapshot, policy, asked, labels, self.count))
             }
-            Some(RealmZone::Reverse) if self.count == 0 => {
-                Some(Trace { finding: Finding::Apex, cache: None, is_by_client: false })
-            }
-            Some(RealmZone::Reverse) => Some(find::find_reverse(snapshot, asked, labels)),
-            None => {
-                let found = find::find_reverse(snapshot, asked, labels);
-                match found.finding {
-                    Finding::Pointer(_) | Finding::NotReady => Some(found),
-                    _ => None,
-                }
+            Some(RealmZone::Reverse) if self.count == 0 => Some(Trace::of_zone()),
+            Some(RealmZone::Reverse) | None => {
+                find::find_reverse(snapshot, policy, asked, labels, self.zone.is_some())
             }
         }
     }
@@ -310,13 +304,16 @@ fn write<'s>(
 ) -> Result<Replied<'s>, Want<'s>> {
     let mut opt = query.edns.map(|edns| question.policy.opt(edns));
     if let Some(opt) = &mut opt {
-        opt.error = found.finding.extended_error();
+        opt.error = match found.is_stale {
+            true => Some(stale::error(found.finding.rcode())),
+            false => found.finding.extended_error(),
+        };
         if let (Some((subnet, scope)), true) = (&mut opt.subnet, found.is_by_client) {
             *scope = subnet.scope();
         }
     }
-    let Draft { reply, picks, placed } = draft;
-    let mut reply = Reply::start(reply, &query.head, limit, opt);
+    let Draft { reply: buffer, picks, placed } = draft;
+    let mut reply = Reply::start(buffer, &query.head, limit, opt);
     reply.set_authoritative();
     if question.policy.recursion.enabled {
         reply.set_recursion_available();
@@ -332,17 +329,29 @@ fn write<'s>(
             service::write(&mut reply, question, rrsets, selection, &mut desk)?
         }
         Finding::Empty
+        | Finding::Expired
         | Finding::Missing
         | Finding::NotReady
         | Finding::Unreachable
         | Finding::Unserved
         | Finding::Wants(_) => Written::default(),
     };
+    if written.is_stale && !found.is_stale {
+        // An alias leads to something old, which its OPT needs room to say.
+        let cache = found.cache.map(|(_, usage)| (CacheResult::Stale, usage));
+        return write(draft, question, query, limit, Trace { is_stale: true, cache, ..found });
+    }
     let rcode = if written.is_broken { rcode::SERVFAIL } else { found.finding.rcode() };
+    if written.is_broken {
+        reply.set_error(written.error);
+    }
     if written.answers == 0 && !written.truncated && rcode != rcode::SERVFAIL {
         negative::write_soa(&mut reply, question);
     }
     reply.finish(rcode);
+    if found.is_stale {
+        stale::limit_ttls(buffer, question.policy);
+    }
     let truncated = written.truncated;
     Ok(Replied { rcode, qtype: Some(query.qtype), truncated, cache: found.cache })
 }
@@ -425,8 +434,12 @@ impl Question<'_, '_> {
 pub struct Written {
     answers: usize,
     truncated: bool,
-    /// Whether an alias leads to a name that cannot be told of at present.
+    /// Whether an alias leads to itself, or to a name that cannot be told of at present.
     is_broken: bool,
+    /// Why, for clients that sent EDNS.
+    error: Option<(u16, &'static str)>,
+    /// Whether one leads to something that may be old.
+    is_stale: bool,
 }
 
 fn refuse<'s>(

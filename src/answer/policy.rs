@@ -32,6 +32,8 @@ pub struct Policy {
     pub advertise: Vec<IpAddr>,
     /// What becomes of names in no zone of ours.
     pub recursion: Recursion,
+    /// How old an answer may be, in milliseconds.
+    pub max_stale_ms: u64,
     /// Whether a forwarder's word is taken for where its client is (RFC 7871).
     pub client_subnet: bool,
 }
@@ -65,6 +67,7 @@ impl Policy {
             soa: Soa { refresh_secs: 3600, retry_secs: 600, expire_secs: 86_400, min_ttl_secs: 0 },
             advertise: Vec::new(),
             recursion: Recursion::default(),
+            max_stale_ms: TEN_YEARS_MS,
             client_subnet: true,
         }
     }
@@ -77,8 +80,18 @@ impl Policy {
         Opt::answering(Edns { subnet, ..edns }, self.udp_payload_max)
     }
 
+    /// Whether something that was last known to be right at `since_ms` is too old at `now_ms`, both
+    /// of the program's clock.
+    pub fn is_expired(&self, since_ms: i64, now_ms: u64) -> bool {
+        let age_ms = i128::from(now_ms) - i128::from(since_ms);
+        age_ms > i128::from(self.max_stale_ms)
+    }
+
     /// Whether `labels` are the name of a name server.
     pub fn is_name_server(&self, labels: &Labels) -> bool {
         self.name_servers.iter().any(|name| labels.below(name) == Some(0))
     }
 }
+
+/// Consul's own default for `max_stale`.
+const TEN_YEARS_MS: u64 = 87_600 * 3_600_000;

@@ -142,19 +142,20 @@ fn write_srv<'s>(
         desk.placed.records.push((*span, offset));
     }
     let written = cut(reply, question, desk.placed.records.len(), wanted);
-    write_targets(reply, question, rrsets, selection, desk.placed)?;
-    Ok(written)
+    let is_stale = write_targets(reply, question, rrsets, selection, desk.placed)?;
+    Ok(Written { is_stale, ..written })
 }
 
-/// Writes the address of each target once (RFC 2181 §5: an RRset has no duplicates).
+/// Writes the address of each target once (RFC 2181 §5: an RRset has no duplicates). Whether one of
+/// them may be old.
 fn write_targets<'s>(
     reply: &mut Reply<'_>,
     question: &Question<'s, '_>,
     rrsets: &RRsets,
     selection: &Selection,
     placed: &mut Placed,
-) -> Result<(), Want<'s>> {
-    let mut outcome = Ok(());
+) -> Result<bool, Want<'s>> {
+    let mut outcome = Ok(false);
     for (span, offset) in &placed.records {
         let (word, bit) = (span.target as usize / WORD, 1_u64 << (span.target as usize % WORD));
         if selection.shares_targets {
@@ -165,11 +166,15 @@ fn write_targets<'s>(
             }
         }
         if span.target_in == TargetIn::Host {
-            outcome = write_host(reply, question, offset + SRV_TARGET_AT);
-            match outcome {
-                Ok(()) => continue,
-                Err(_) => break,
+            match (write_host(reply, question, offset + SRV_TARGET_AT), &mut outcome) {
+                (Ok(is_stale), Ok(is_any)) => *is_any |= is_stale,
+                (Ok(_), Err(_)) => (),
+                (Err(want), _) => {
+                    outcome = Err(want);
+                    break;
+                }
             }
+            continue;
         }
         let tail = rrsets.srv(*span).1;
         if !tail.is_empty() && !reply.additional(offset + SRV_TARGET_AT, tail) {
@@ -186,14 +191,15 @@ fn write_targets<'s>(
     outcome
 }
 
-/// Writes the addresses of the name at `target_at`, as far as they are known or can be had.
+/// Writes the addresses of the name at `target_at`, as far as they are known or can be had. Whether
+/// they may be old.
 fn write_host<'s>(
     reply: &mut Reply<'_>,
     question: &Question<'s, '_>,
     target_at: usize,
-) -> Result<(), Want<'s>> {
+) -> Result<bool, Want<'s>> {
     let Question { snapshot, policy, asked, .. } = *question;
-    let Some(labels) = Labels::from_wire(reply.name_at(target_at)) else { return Ok(()) };
+    let Some(labels) = Labels::from_wire(reply.name_at(target_at)) else { return Ok(false) };
     let zone = policy.zones.iter().filter_map(|zone| labels.below(zone)).min();
     let Some(count) = zone else {
         for rtype in [rtype::A, rtype::AAAA] {
@@ -201,9 +207,9 @@ fn write_host<'s>(
                 reply.additional(target_at, record);
             }
         }
-        return Ok(());
+        return Ok(false);
     };
-    let Trace { finding, .. } = find::find(snapshot, policy, asked, &labels, count);
+    let Trace { finding, is_stale, .. } = find::find(snapshot, policy, asked, &labels, count);
     // What does not fit, or is not there, the client can ask for (RFC 2782).
     match finding {
         Finding::Address(ip) => {
@@ -228,7 +234,7 @@ fn write_host<'s>(
         Finding::Wants(want) => return Err(want),
         _ => (),
     }
-    Ok(())
+    Ok(is_stale)
 }
 
 /// How the names that we make end, where another zone was asked than they were made in.

@@ -66,15 +66,16 @@ impl Builder {
             Change::Hold { datacenter, form, service, held } => {
                 self.hold(&datacenter, form, &service, held)
             }
+            Change::Loaded { datacenter, since_ms } => {
+                self.datacenter_mut(&datacenter).is_some_and(|it| it.set_loaded(since_ms))
+            }
             Change::Nodes { datacenter, nodes } => self.set_nodes(&datacenter, &nodes),
             Change::Owned { datacenter, service, addresses } => {
                 self.set_addresses(&datacenter, &service, &addresses)
             }
             Change::Queries { datacenter, queries } => self.set_queries(&datacenter, queries),
-            Change::Reach { datacenter, reachable } => {
-                self.datacenter_mut(&datacenter).is_some_and(|datacenter| {
-                    std::mem::replace(&mut datacenter.reachable, reachable) != reachable
-                })
+            Change::Reach { datacenter, cut_off_ms } => {
+                self.datacenter_mut(&datacenter).is_some_and(|it| it.reach(cut_off_ms))
             }
             Change::Release { datacenter, form, service } => {
                 self.release(&datacenter, form, &service)
@@ -123,7 +124,8 @@ impl Builder {
         let Some(datacenter) = self.next.datacenters.get_mut(at).map(Arc::make_mut) else {
             return false;
         };
-        let first = datacenter.nodes.is_none();
+        let was_loaded = datacenter.nodes_loaded_ms.take().is_some();
+        let first = datacenter.nodes.is_none() || was_loaded;
         let mut map = datacenter.nodes.take().unwrap_or_default();
         // Consul lists nodes by name; of two that differ in case only, the first is answered.
         let mut new = BTreeMap::new();
@@ -197,6 +199,19 @@ impl Builder {
 }
 
 impl Datacenter {
+    fn reach(&mut self, cut_off_ms: Option<i64>) -> bool {
+        // Each failure says that it is cut off; the first one says since when.
+        let next = cut_off_ms.map(|now_ms| self.cut_off_ms.unwrap_or(now_ms));
+        std::mem::replace(&mut self.cut_off_ms, next) != next
+    }
+
+    fn set_loaded(&mut self, since_ms: i64) -> bool {
+        self.services_loaded_ms = self.services.as_ref().map(|_| since_ms);
+        self.nodes_loaded_ms = self.nodes.as_ref().map(|_| since_ms);
+        self.owners_loaded_ms = self.services_loaded_ms;
+        true
+    }
+
     /// Makes `owned`, reverse names with nodes, the nodes of the index.
     fn set_node_owners(
         &mut self,
@@ -251,7 +266,10 @@ impl Datacenter {
 fn unheard(name: &str) -> Datacenter {
     Datacenter {
         name: name.into(),
-        reachable: true,
+        cut_off_ms: None,
+        services_loaded_ms: None,
+        nodes_loaded_ms: None,
+        owners_loaded_ms: None,
         services: None,
         nodes: None,
         tags: Shards::default(),

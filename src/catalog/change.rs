@@ -30,6 +30,14 @@ pub enum Change {
         /// How long they may be believed.
         held: Held,
     },
+    /// What is in memory of a datacenter was read from a snapshot file, all of it: its lists until
+    /// they are heard, and the addresses of its services until they are read again.
+    Loaded {
+        /// Which one.
+        datacenter: String,
+        /// When it was last known to be right; as [`Held::Loaded`] has it.
+        since_ms: i64,
+    },
     /// The addresses of its own that a service's instances have, whose are not kept otherwise.
     Owned {
         /// Where it is.
@@ -79,8 +87,9 @@ pub enum Change {
     Reach {
         /// Which one.
         datacenter: String,
-        /// False from the first failure until the next success.
-        reachable: bool,
+        /// Since when it does not, in milliseconds of the program's clock; the first word of it
+        /// counts. `None` while it does.
+        cut_off_ms: Option<i64>,
     },
     /// What is known of a service's instances is newer than the list of names: tags that are
     /// listed and that no instance has are those of instances that cannot be seen.
@@ -123,8 +132,22 @@ pub struct Executed {
 /// How a service's instances are kept fresh.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Held {
+    /// To be fetched before it is believed, as a newer list contradicts it.
+    Due {
+        /// Until when it would have been believed, in milliseconds of the program's clock.
+        since_ms: i64,
+    },
     /// Something should tell us of each change, and hears nothing at present.
-    Failing,
+    Failing {
+        /// Since when, in milliseconds of the program's clock; the first word of it counts.
+        since_ms: i64,
+    },
+    /// Read from a snapshot file, and to be fetched before it is believed.
+    Loaded {
+        /// When it was last known to be right, in milliseconds of the program's clock: negative, as
+        /// that was before its start.
+        since_ms: i64,
+    },
     /// Fetched on demand: fetched again when asked for after this time of the program's clock.
     OnDemand {
         /// In milliseconds of the program's clock.
@@ -138,17 +161,27 @@ impl Held {
     /// Whether the instances are to be fetched again before they are answered with.
     pub fn is_due(self, now_ms: u64) -> bool {
         match self {
+            Self::Due { .. } | Self::Loaded { .. } => true,
             Self::OnDemand { fresh_until_ms } => fresh_until_ms <= now_ms,
-            Self::Failing | Self::Watched => false,
+            Self::Failing { .. } | Self::Watched => false,
         }
     }
 
-    /// Whether the instances may be old.
-    pub fn is_stale(self, now_ms: u64) -> bool {
+    /// Whether nothing was fetched since there was reason to.
+    pub fn is_unsure(self) -> bool {
+        matches!(self, Self::Due { .. } | Self::Loaded { .. })
+    }
+
+    /// Since when the instances may be old; `None` where they are not.
+    pub fn old_since(self, now_ms: u64) -> Option<i64> {
         match self {
-            Self::Failing => true,
-            Self::OnDemand { .. } => self.is_due(now_ms),
-            Self::Watched => false,
+            Self::Due { since_ms } | Self::Failing { since_ms } | Self::Loaded { since_ms } => {
+                Some(since_ms)
+            }
+            Self::OnDemand { fresh_until_ms } => {
+                self.is_due(now_ms).then(|| i64::try_from(fresh_until_ms).unwrap_or(i64::MAX))
+            }
+            Self::Watched => None,
         }
     }
 }

@@ -26,5 +26,5 @@ pub use change::{Change, Executed, Held};
 pub use form::Form;
 pub use rrsets::{RRsets, Selection};
 pub use selection::Rules;
-pub use snapshot::{Datacenter, Found, Service, Snapshot};
+pub use snapshot::{Datacenter, Found, List, Service, Snapshot};
 pub use usage::{CacheResult, Usage};

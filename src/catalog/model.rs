@@ -103,6 +103,16 @@ pub struct Instance {
 }
 
 impl Instance {
+    /// What it takes in memory, in bytes, roughly.
+    pub fn bytes(&self) -> usize {
+        let texts = [&self.id, &self.node.name].into_iter().chain(&self.tags);
+        let texts = texts.chain(self.ports.iter().map(|port| &port.name));
+        let texts = texts.chain(self.node.meta.iter().flat_map(|(key, value)| [key, value]));
+        let texts: usize = texts.map(|text| text.len() + size_of::<String>()).sum();
+        let tagged = [&self.tagged, &self.node.tagged].into_iter().flatten().count();
+        size_of::<Self>() + tagged * size_of::<Tagged>() + texts
+    }
+
     /// Where clients should connect: the service's own address, else the node's.
     pub fn effective_address(&self) -> &Address {
         self.address.as_ref().unwrap_or(&self.node.address)

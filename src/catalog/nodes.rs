@@ -13,8 +13,10 @@ use crate::catalog::shards::Keyed;
 use crate::wire::record;
 
 /// A node's records, ready to be copied; an empty one is not there.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct NodeRecord {
+    /// What they were made of.
+    pub node: Node,
     /// Its IPv4 address.
     pub a: Box<[u8]>,
     /// Its IPv6 address.
@@ -36,7 +38,15 @@ impl NodeRecord {
             record::push_answer(&mut bytes, ttl_secs, rdata);
             bytes.into_boxed_slice()
         };
-        let mut record = Self { key: key.into(), ..Self::default() };
+        let mut record = Self {
+            node: node.clone(),
+            a: Box::default(),
+            aaaa: Box::default(),
+            any: Box::default(),
+            cname: Box::default(),
+            txt: Box::default(),
+            key: key.into(),
+        };
         let mut host = None;
         for (accept, space) in [
             (Accept::Any, &mut record.any),

@@ -41,6 +41,11 @@ pub enum Owner {
 pub type Owned = (Box<str>, Owner);
 
 impl Pointer {
+    /// Whether the first owner is a node.
+    pub fn is_of_node(&self) -> bool {
+        matches!(self.owners.first(), Some((Owner::Node(_), _)))
+    }
+
     /// The PTR record of the first owner.
     pub fn record(&self) -> &[u8] {
         self.owners.first().map_or(&[], |(_, record)| record)
@@ -114,6 +119,24 @@ pub fn name(ip: IpAddr) -> String {
     }
 }
 
+/// The address that `name`, in lower case, asks for the owner of.
+pub fn ip(name: &str) -> Option<IpAddr> {
+    if let Some(octets) = name.strip_suffix(".in-addr.arpa") {
+        let mut bytes = [0; 4];
+        let mut parts = octets.rsplit('.');
+        for byte in &mut bytes {
+            *byte = parts.next()?.parse().ok()?;
+        }
+        return parts.next().is_none().then(|| bytes.into());
+    }
+    let mut bits = 0;
+    let mut digits = name.strip_suffix(".ip6.arpa")?.rsplit('.');
+    for _ in 0..32 {
+        bits = bits << 4 | u128::from_str_radix(digits.next()?, 16).ok()?;
+    }
+    digits.next().is_none().then(|| IpAddr::from(bits.to_be_bytes()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,6 +151,10 @@ mod tests {
             ),
         ] {
             assert_eq!(name(ip.parse().unwrap()), expected);
+            assert_eq!(super::ip(expected), ip.parse().ok());
+        }
+        for name in ["0.10.in-addr.arpa", "1.2.3.4.5.in-addr.arpa", "a.ip6.arpa", "x"] {
+            assert_eq!(ip(name), None, "{name}");
         }
     }
 

@@ -8,14 +8,15 @@
 //!
 //! **Hot.** Look-ups hash once and allocate nothing.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::catalog::change::{Executed, Held};
 use crate::catalog::form::Form;
-use crate::catalog::model::Instance;
+use crate::catalog::model::{Instance, Node};
 use crate::catalog::nodes::NodeRecord;
 use crate::catalog::queries::Queries;
-use crate::catalog::reverse::{Owned, Pointer};
+use crate::catalog::reverse::{self, Owned, Owner, Pointer};
 use crate::catalog::rrsets::RRsets;
 use crate::catalog::shards::{Keyed, Shards};
 use crate::catalog::usage::Usage;
@@ -35,8 +36,15 @@ pub struct Snapshot {
 pub struct Datacenter {
     /// Lower case.
     pub name: Box<str>,
-    /// False while the source does not hear of it: what is here may be old.
-    pub reachable: bool,
+    /// Since when the source does not hear of it, in milliseconds of the program's clock, which may
+    /// be before its start; `None` while it does.
+    pub(in crate::catalog) cut_off_ms: Option<i64>,
+    /// When the list of services was last known to be right, if it was read from a snapshot file.
+    pub(in crate::catalog) services_loaded_ms: Option<i64>,
+    /// The same of the list of nodes.
+    pub(in crate::catalog) nodes_loaded_ms: Option<i64>,
+    /// The same of addresses that services have of their own, until all were read again.
+    pub(in crate::catalog) owners_loaded_ms: Option<i64>,
     /// `None` until the list of names is in: until then no name is known to be missing.
     pub(in crate::catalog) services: Option<Shards<Service>>,
     /// `None` until the list of nodes is in.
@@ -60,8 +68,8 @@ pub struct Datacenter {
     pub(in crate::catalog) pointer_parents: Shards<Counted>,
     /// What the nodes have in the index of addresses.
     pub(in crate::catalog) node_owners: Arc<[Owned]>,
-    /// Services of which nothing was heard yet: one of them may have an address that seems to be
-    /// nobody's.
+    /// Services whose addresses were not heard yet, or are a file's that are to be read again: one
+    /// of them may have an address that seems to be nobody's.
     pub(in crate::catalog) unswept: usize,
 }
 
@@ -84,6 +92,8 @@ pub struct Service {
     /// The addresses of its own that its instances have. Stays when they are let go of; `None` as
     /// long as nothing was heard of them.
     pub(in crate::catalog) owned: Option<Arc<[Owned]>>,
+    /// Whether these are a file's and to be read again.
+    pub(in crate::catalog) owned_is_loaded: bool,
     /// What a prepared query said besides.
     pub(in crate::catalog) executed: Option<Executed>,
     /// Those of the listed tags that no instance has, whatever its health: the instances may be
@@ -92,9 +102,37 @@ pub struct Service {
 }
 
 impl Service {
+    /// What it takes in memory, in bytes, roughly.
+    pub fn bytes(&self) -> usize {
+        // For each record there is where it begins, once for all instances and once for each tag.
+        let encoded = self.rrsets.as_ref().map_or(0, |rrsets| 2 * rrsets.bytes.len());
+        let instances: usize = self.instances.iter().map(Instance::bytes).sum();
+        size_of::<Self>() + instances + encoded
+    }
+
     /// Whether the addresses of its instances were ever heard of.
     pub fn is_swept(&self) -> bool {
-        self.owned.is_some()
+        self.owned.is_some() && !self.owned_is_loaded
+    }
+
+    /// The addresses of its own that its instances have, each with the node and the ID of one, as a
+    /// source says them; `None` where they were never heard of.
+    pub fn addresses(&self) -> Option<impl Iterator<Item = (IpAddr, &str, &str)>> {
+        let owned = self.owned.as_ref()?.iter();
+        Some(owned.filter_map(|(name, owner)| match owner {
+            Owner::Service { node, id, .. } => Some((reverse::ip(name)?, &**node, &**id)),
+            Owner::Node(_) => None,
+        }))
+    }
+
+    /// What a prepared query said besides its instances; `None` for all else.
+    pub fn executed(&self) -> Option<&Executed> {
+        self.executed.as_ref()
+    }
+
+    /// Whether instances with tags that are listed, and that none in memory has, may exist.
+    pub fn awaits_some(&self) -> bool {
+        !self.awaited_tags.is_empty()
     }
 
     /// How many addresses of their own its instances have, be they in memory or not.
@@ -122,6 +160,17 @@ impl Service {
 pub struct Counted {
     pub(in crate::catalog) key: Box<[u8]>,
     pub(in crate::catalog) count: usize,
+}
+
+/// What an answer about a datacenter is read from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum List {
+    /// The nodes.
+    Nodes,
+    /// Whose each address is.
+    Owners,
+    /// The services, and what there is of each.
+    Services,
 }
 
 /// What a snapshot says about a datacenter.
@@ -182,6 +231,46 @@ impl Datacenter {
     /// How many nodes are known.
     pub fn node_count(&self) -> usize {
         self.nodes.as_ref().map_or(0, Shards::len)
+    }
+
+    /// Whether it is known that the source does not hear of it.
+    pub fn is_cut_off(&self) -> bool {
+        self.cut_off_ms.is_some()
+    }
+
+    /// Whether its list of services was read from a snapshot file and not heard since.
+    pub fn is_loaded(&self) -> bool {
+        self.services_loaded_ms.is_some()
+    }
+
+    /// Whether the source has told this list, be it a while ago: no file's is in its place.
+    pub fn has_heard(&self, list: List) -> bool {
+        match list {
+            List::Nodes => self.has_nodes() && self.nodes_loaded_ms.is_none(),
+            List::Owners => self.unswept == 0 && self.owners_loaded_ms.is_none(),
+            List::Services => self.has_services() && self.services_loaded_ms.is_none(),
+        }
+    }
+
+    /// Whether both lists of names were heard, be it a while ago.
+    pub fn is_heard(&self) -> bool {
+        self.has_heard(List::Services) && self.has_heard(List::Nodes)
+    }
+
+    /// All nodes, in no order that means anything.
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().flat_map(Shards::iter).map(|record| &record.node)
+    }
+
+    /// Since when this list may be old, in milliseconds of the program's clock, which may be before
+    /// its start; `None` where it is not.
+    pub fn old_since(&self, list: List) -> Option<i64> {
+        let lists = match list {
+            List::Nodes => [self.nodes_loaded_ms, None, None],
+            List::Owners => [self.nodes_loaded_ms, self.services_loaded_ms, self.owners_loaded_ms],
+            List::Services => [self.services_loaded_ms, None, None],
+        };
+        self.cut_off_ms.into_iter().chain(lists.into_iter().flatten()).min()
     }
 
     /// Whether the list of services is in.

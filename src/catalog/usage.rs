@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// What the cache had for a question.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum CacheResult {
+    /// In memory, and too old to be answered.
+    Expired,
     /// Answered with records, or with "no such type" for instances that are there.
     Hit,
     /// Not in memory; Consul is asked first.
@@ -23,11 +25,12 @@ pub enum CacheResult {
 
 impl CacheResult {
     /// All of them, in the order in which they are counted.
-    pub const ALL: [Self; 4] = [Self::Hit, Self::Miss, Self::Negative, Self::Stale];
+    pub const ALL: [Self; 5] = [Self::Expired, Self::Hit, Self::Miss, Self::Negative, Self::Stale];
 
     /// The label's value.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Expired => "expired",
             Self::Hit => "hit",
             Self::Miss => "miss",
             Self::Negative => "negative",
@@ -107,7 +110,10 @@ mod tests {
         usage.count(1, CacheResult::Stale);
         usage.count(9, CacheResult::Hit);
         let totals = CacheResult::ALL.map(|result| (result.as_str(), usage.total(result)));
-        assert_eq!(totals, [("hit", 2), ("miss", 0), ("negative", 0), ("stale", 1)]);
+        assert_eq!(
+            totals,
+            [("expired", 0), ("hit", 2), ("miss", 0), ("negative", 0), ("stale", 1)]
+        );
     }
 
     #[test]

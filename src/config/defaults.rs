@@ -19,6 +19,7 @@ use crate::config::LogFormat;
 use crate::config::LogLevel;
 use crate::config::MetricsConfig;
 use crate::config::RecursionConfig;
+use crate::config::SnapshotConfig;
 use crate::config::SoaConfig;
 use crate::config::Strategy;
 
@@ -36,6 +37,7 @@ impl Default for Config {
             cache: CacheConfig::default(),
             guard: GuardConfig::default(),
             catalog_file: None,
+            snapshot: SnapshotConfig::default(),
             log: LogConfig { level: LogLevel::Info, format: LogFormat::Text },
             metrics: MetricsConfig { services_max: 1000, health_series_max: 10_000 },
             shutdown_grace: Duration::from_secs(5),
@@ -72,6 +74,8 @@ impl Default for AnswersConfig {
             service_ttl_secs: Vec::new(),
             a_record_limit: 0,
             udp_answer_limit: 3,
+            // Consul's own: ten years.
+            max_stale: Duration::from_secs(87_600 * 3600),
             soa: SoaConfig {
                 refresh_secs: 3600,
                 retry_secs: 600,
@@ -137,6 +141,7 @@ impl Default for CacheConfig {
             kept: Duration::from_secs(30),
             idle: Duration::from_secs(600),
             services_max: 10_000,
+            bytes_max: 268_435_456,
             patience: Duration::from_secs(1),
             query_kept: Duration::from_secs(5),
             unlisted_per_second: 20,
@@ -157,6 +162,12 @@ impl Default for GuardConfig {
             hold: Duration::from_secs(60),
             min_nodes: 0,
         }
+    }
+}
+
+impl Default for SnapshotConfig {
+    fn default() -> Self {
+        Self { path: None, every: Duration::from_secs(5), bytes_max: 268_435_456 }
     }
 }
 

@@ -229,9 +229,9 @@ mod tests {
                  every answer comes from memory",
             ),
             (
-                "[dns_config]\nmax_stale = \"1h\"\nenable_truncate = false",
-                "f.toml:2: dns_config.max_stale: means nothing here: \
-                 the last good answers are served however long Consul is away\n\
+                "[dns_config]\ncache_max_age = \"1h\"\nenable_truncate = false",
+                "f.toml:2: dns_config.cache_max_age: means nothing here: \
+                 what is watched does not age, and the rest has `cache.kept`\n\
                  f.toml:3: dns_config.enable_truncate: means nothing here: \
                  TC is set whenever a reply does not fit, and only then",
             ),

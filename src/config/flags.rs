@@ -1,6 +1,6 @@
 //! The flags that are keys too. They win over everything.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::config::draft::Draft;
 use crate::config::draft::Entry;
@@ -21,6 +21,8 @@ pub struct Flags {
     pub consul: Vec<String>,
     /// `--catalog`: instead of `catalog.file`.
     pub catalog: Option<PathBuf>,
+    /// `--snapshot`: instead of `snapshot.path`.
+    pub snapshot: Option<PathBuf>,
 }
 
 /// Adds the flags to `draft`.
@@ -30,10 +32,11 @@ pub fn read(flags: &Flags, draft: &mut Draft) {
         add("admin.listen", written("--admin", admin), draft);
     }
     list("--consul", "consul.addresses", &flags.consul, draft);
+    if let Some(path) = &flags.snapshot {
+        add("snapshot.path", written_path("--snapshot", path), draft);
+    }
     if let Some(path) = &flags.catalog {
-        let value = Value::Path(path.clone());
-        let text = path.display().to_string();
-        add("catalog.file", Written { value, ..written("--catalog", &text) }, draft);
+        add("catalog.file", written_path("--catalog", path), draft);
     } else if !flags.consul.is_empty() {
         // Who names a Consul means it, whatever file another source names.
         add("catalog.file", written("--consul", ""), draft);
@@ -50,6 +53,11 @@ fn list(flag: &str, key: &str, given: &[String], draft: &mut Draft) {
 
 fn written(flag: &str, text: &str) -> Written {
     Written::loose(Place::CommandLine, flag, text)
+}
+
+fn written_path(flag: &str, path: &Path) -> Written {
+    let value = Value::Path(path.to_owned());
+    Written { value, ..written(flag, &path.display().to_string()) }
 }
 
 fn add(key: &str, written: Written, draft: &mut Draft) {

@@ -82,7 +82,8 @@ static KEYS: &[Key] = &[
     Key::new(
         "cache.idle",
         r#""10m""#,
-        "How long such a service stays in memory without being asked for.",
+        "How long such a service stays in memory without being asked for, and how long one is watched \
+         before it makes room for another that is asked for.",
         Kind::Duration {
             min: Duration::from_millis(10),
             max: Duration::from_secs(30 * DAY),
@@ -97,6 +98,17 @@ static KEYS: &[Key] = &[
             min: 1,
             max: 1_000_000,
             put: |config, value| config.cache.services_max = value,
+        },
+    ),
+    Key::new(
+        "cache.bytes_max",
+        "268435456",
+        "Bytes that such services take in memory at most, roughly; who was asked for least lately goes \
+         first.",
+        Kind::Whole {
+            min: 65_536,
+            max: 1_099_511_627_776,
+            put: |config, value| config.cache.bytes_max = value as u64,
         },
     ),
     Key::new(
@@ -220,6 +232,33 @@ static KEYS: &[Key] = &[
         r#""""#,
         "A catalogue file to serve instead of a Consul.",
         Kind::Path(|config, value| config.catalog_file = value),
+    ),
+    Key::new(
+        "snapshot.path",
+        r#""""#,
+        "A file that holds the catalogue for the next start, so that it can answer without Consul; \
+         none keeps nothing on disk.",
+        Kind::Path(|config, value| config.snapshot.path = value),
+    ),
+    Key::new(
+        "snapshot.every",
+        r#""5s""#,
+        "How often it is written at most, and only if something changed.",
+        Kind::Duration {
+            min: Duration::from_millis(1),
+            max: Duration::from_secs(DAY),
+            put: |config, value| config.snapshot.every = value,
+        },
+    ),
+    Key::new(
+        "snapshot.bytes_max",
+        "268435456",
+        "The largest such file that is written or read, in bytes.",
+        Kind::Whole {
+            min: 1024,
+            max: 1_099_511_627_776,
+            put: |config, value| config.snapshot.bytes_max = value,
+        },
     ),
     Key::new(
         "log.level",

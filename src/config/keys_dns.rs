@@ -206,11 +206,15 @@ pub static KEYS: &[Key] = &[
         "every answer comes from memory",
         Kind::Flag(|_, _| ()),
     ),
-    Key::inert(
+    Key::new(
         "dns_config.max_stale",
         r#""87600h""#,
-        "the last good answers are served however long Consul is away",
-        Kind::Duration { min: Duration::from_secs(0), max: AGE, put: |_, _| () },
+        "How old an answer may be while Consul is away; past it, it is SERVFAIL.",
+        Kind::Duration {
+            min: Duration::from_secs(0),
+            max: AGE,
+            put: |config, value| config.answers.max_stale = value,
+        },
     ),
     Key::inert(
         "dns_config.use_cache",

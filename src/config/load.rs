@@ -206,6 +206,7 @@ mod tests {
             admin: Some("127.0.0.1:5".to_owned()),
             consul: vec!["flag:1".to_owned(), "unix:///c".to_owned()],
             catalog: Some("flag".into()),
+            snapshot: Some("flag".into()),
         };
         let config = Config::load(Sources {
             file: Some(("f.toml".into(), file.to_owned())),
@@ -225,6 +226,7 @@ mod tests {
         assert_eq!(config.consul.namespace, Some("consuls".to_owned()));
         assert_eq!(config.consul.ca_file, Some("file".into()));
         assert_eq!(config.catalog_file, Some("flag".into()));
+        assert_eq!(config.snapshot.path, Some("flag".into()));
     }
 
     #[test]
@@ -253,6 +255,7 @@ mod tests {
                 admin: Some(String::new()),
                 consul: vec!["http://u:s3cret@c".to_owned()],
                 catalog: Some(PathBuf::new()),
+                ..Flags::default()
             },
         })
         .unwrap_err();

@@ -63,6 +63,8 @@ pub struct Config {
     pub guard: GuardConfig,
     /// A catalogue file to serve instead of a Consul; `None` asks Consul.
     pub catalog_file: Option<PathBuf>,
+    /// What is kept on disk for the next start.
+    pub snapshot: SnapshotConfig,
     /// What is logged, and how.
     pub log: LogConfig,
     /// How many series the catalogue may cause.
@@ -115,6 +117,8 @@ pub struct AnswersConfig {
     pub a_record_limit: usize,
     /// Most records in an answer over UDP without EDNS, effective up to 8; at least 1.
     pub udp_answer_limit: usize,
+    /// How old an answer may be while Consul is away.
+    pub max_stale: Duration,
     /// The numbers of the SOA record.
     pub soa: SoaConfig,
 }
@@ -234,6 +238,8 @@ pub struct CacheConfig {
     pub idle: Duration,
     /// Such services in memory at most.
     pub services_max: usize,
+    /// What they may take in memory, in bytes.
+    pub bytes_max: u64,
     /// How long a question waits for Consul before it is SERVFAIL.
     pub patience: Duration,
     /// How long the result of a prepared query without a TTL is answered without executing it
@@ -264,6 +270,17 @@ pub struct GuardConfig {
     pub hold: Duration,
     /// Servers of the local datacenter that must be alive; 0 is a majority of them.
     pub min_nodes: usize,
+}
+
+/// `[snapshot]`: what is kept on disk for the next start.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SnapshotConfig {
+    /// The file; `None` keeps nothing.
+    pub path: Option<PathBuf>,
+    /// How often it is written at most. Not zero.
+    pub every: Duration,
+    /// The largest file that is written or read, in bytes.
+    pub bytes_max: usize,
 }
 
 /// `[log]`.

@@ -99,6 +99,8 @@ pub struct Reply<T> {
     pub last_contact_ms: Option<u64>,
     /// Whether it leaves out what the token may not read. Consul says so from 1.11 on.
     pub is_filtered: bool,
+    /// How long Consul was asked to hold the question; `None` where it was to answer at once.
+    pub wait: Option<Duration>,
     /// The place in the configured list of the address that replied, from 0.
     pub address: usize,
     /// The length of the body.
@@ -401,6 +403,7 @@ impl Shared {
                 known_leader,
                 last_contact_ms,
                 is_filtered,
+                wait: terms.wait(),
                 address,
                 bytes,
                 arrived,

@@ -21,7 +21,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{error, info};
 
-use crate::catalog::model::Node;
 use crate::catalog::{Change, Datacenter, Form, Found, Snapshot};
 use crate::config::GuardConfig;
 use crate::consul::Watched;
@@ -52,8 +51,6 @@ struct Place {
     /// What was believed to be gone of late.
     believed: VecDeque<(Instant, Kind, usize)>,
     alarm: Option<Alarm>,
-    /// The nodes as last published, which the snapshot has as records only.
-    nodes: Vec<Node>,
 }
 
 /// A part of the catalogue that lacks something.
@@ -93,12 +90,19 @@ impl Guard {
     }
 
     /// Puts back into `change` what it lacks and `snapshot` has, as long as that is not believed.
-    pub fn weigh(&mut self, change: &mut Change, snapshot: &Snapshot, now: Instant) {
+    /// `now_ms` is of the program's clock.
+    pub fn weigh(&mut self, change: &mut Change, snapshot: &Snapshot, now: Instant, now_ms: i64) {
         let Some(watched) = missing::watched(change) else { return };
         let name = watched.datacenter().to_owned();
         let Found::Here(datacenter) = snapshot.datacenter(Some(name.as_bytes())) else { return };
         let place = self.places.entry(name.clone()).or_default();
-        let gone = missing::gone(change, datacenter, &place.nodes);
+        // What a snapshot file had, Consul replaces; unless it was right just now, or nothing is
+        // believed to vanish anyway.
+        let right_since_ms = match place.alarm {
+            Some(_) => i64::MIN,
+            None => now_ms.saturating_sub(FILE_IS_RIGHT_FOR.as_millis() as i64),
+        };
+        let gone = missing::gone(change, datacenter, right_since_ms);
         let before = place.pending.get(&watched).map_or(0, |before| before.gone.len());
         if let Some(alarm) = place.alarm.as_mut().filter(|_| gone.len() < before) {
             alarm.calm = None;
@@ -115,11 +119,8 @@ impl Guard {
             let before = place.pending.get(&watched).map(|before| before.recheck);
             let recheck = before.unwrap_or(Recheck::Due(now));
             let pending = Pending { raw: change.clone(), heard: now, gone, recheck };
-            missing::put_back(change, &pending.gone, datacenter, &place.nodes);
+            missing::put_back(change, &pending.gone, datacenter);
             place.pending.insert(watched, pending);
-        }
-        if let Change::Nodes { nodes, .. } = &*change {
-            place.nodes.clone_from(nodes);
         }
         self.assess(&name, datacenter, now);
         self.show();
@@ -140,9 +141,6 @@ impl Guard {
                     place.recheck(now, &mut due.rechecks);
                 }
                 Some(_) => (),
-            }
-            if let Some(change) = due.changes.iter().rev().find_map(missing::nodes_of(name)) {
-                place.nodes.clone_from(change);
             }
             place.end_alarm(name, now);
         }
@@ -172,9 +170,6 @@ impl Guard {
         }
         // What a watch heard since is newer.
         let change = if pending.heard > asked { pending.raw } else { read };
-        if let Change::Nodes { nodes, .. } = &change {
-            place.nodes.clone_from(nodes);
-        }
         place.end_alarm(name, now);
         self.show();
         Some(change)
@@ -328,7 +323,7 @@ impl Place {
                 self.believed.push_back((now, Kind::Instances, instances));
             }
             let mut change = pending.raw.clone();
-            missing::put_back(&mut change, &pending.gone, datacenter, &self.nodes);
+            missing::put_back(&mut change, &pending.gone, datacenter);
             due.changes.push(change);
             if pending.gone.is_empty() {
                 settled.push(watched.clone());
@@ -454,6 +449,10 @@ const CALM_FOR: Duration = Duration::from_secs(3);
 
 /// The service that every Consul has: the servers themselves.
 const CONSUL: &str = "consul";
+
+/// What a snapshot file has is doubted no more than what was heard, for so long after it was right:
+/// a restart, while a cluster is being emptied say. Later much may have moved.
+const FILE_IS_RIGHT_FOR: Duration = Duration::from_secs(600);
 
 /// What vanishes within this time counts together.
 const WINDOW: Duration = Duration::from_secs(10);

@@ -62,8 +62,12 @@ pub struct Keeper {
     query_kept: Duration,
     /// Those who wait for what is fetched before anybody asks.
     ahead: Vec<oneshot::Receiver<Supply>>,
+    /// Those who wait for what is answered from memory meanwhile.
+    behind: Vec<oneshot::Receiver<Supply>>,
     /// How long a fetched service is answered without asking again.
     kept: Duration,
+    /// When watches may make room for others again, by the program's clock.
+    rotates_at_ms: u64,
     is_ready: bool,
 }
 
@@ -100,12 +104,14 @@ impl Keeper {
             idle: cache.idle,
             query_kept: cache.query_kept,
             ahead: Vec::new(),
+            behind: Vec::new(),
             watches: Watches::new(tasks.clone(), room, metrics.consul.watches_failing.clone()),
             metrics,
             tasks,
             waiting: Waiting::new(room.spare, cache.patience),
-            shelf: Shelf::new(cache.services_max, cache.idle),
+            shelf: Shelf::new(cache.services_max, cache.bytes_max, cache.idle),
             kept: cache.kept,
+            rotates_at_ms: 0,
             is_ready: false,
         }
     }
@@ -136,6 +142,7 @@ impl Keeper {
                     self.settle();
                     let ended = self.watches.grow(&self.publisher.snapshot());
                     self.loosen(ended);
+                    self.rotate();
                     self.sweep();
                     self.sweep_unlisted();
                     self.sweep_addresses();
@@ -211,7 +218,12 @@ impl Keeper {
     ) {
         if let Change::Service { datacenter, form, service, .. } = &change {
             let key = Key::new(datacenter, *form, service);
-            if self.watches.is_overtaken(&key, read) {
+            let is_overtaken = self.watches.is_overtaken(&key, read);
+            if self.watches.is_relieved(&key) {
+                self.watches.leave(&key, &self.publisher.snapshot());
+                self.loosen(vec![key]);
+            }
+            if is_overtaken {
                 return;
             }
         }
@@ -286,7 +298,7 @@ impl Keeper {
         self.watches.back(watched);
         if let Watched::Services { datacenter } = watched {
             let datacenter = datacenter.clone();
-            batch.changes.push(Change::Reach { datacenter, reachable: true });
+            batch.changes.push(Change::Reach { datacenter, cut_off_ms: None });
         }
     }
 
@@ -295,11 +307,12 @@ impl Keeper {
         if !self.watches.fail(watched, failures, error) {
             return;
         }
+        let since_ms = self.clock.signed_ms();
         match watched {
             Watched::Nodes { datacenter } => self.watches.lists.dismiss(datacenter),
             Watched::Service(key) => {
                 if self.watches.told(key).is_some() {
-                    batch.changes.push(hold(key, Held::Failing));
+                    batch.changes.push(hold(key, Held::Failing { since_ms }));
                 }
             }
             // A list that grows old denies what is new.
@@ -309,8 +322,8 @@ impl Keeper {
             }
             Watched::Services { datacenter } => {
                 self.watches.lists.dismiss(datacenter);
-                let datacenter = datacenter.clone();
-                batch.changes.push(Change::Reach { datacenter, reachable: false });
+                let (datacenter, cut_off_ms) = (datacenter.clone(), Some(since_ms));
+                batch.changes.push(Change::Reach { datacenter, cut_off_ms });
             }
         }
     }
@@ -358,6 +371,7 @@ impl Keeper {
             Heard::Services { datacenter } => {
                 warn_of_nothing(&datacenter, snapshot);
                 self.watches.follow_list(&datacenter, snapshot);
+                self.adopt(&datacenter, snapshot);
                 self.answer_lists(&datacenter, snapshot);
             }
         }
@@ -373,7 +387,7 @@ impl Keeper {
     fn answer_lists(&mut self, datacenter: &str, snapshot: &Snapshot) {
         let is_in = matches!(
             snapshot.datacenter(Some(datacenter.as_bytes())),
-            Found::Here(datacenter) if datacenter.has_services() && datacenter.has_nodes()
+            Found::Here(datacenter) if datacenter.is_heard()
         );
         if is_in {
             self.watches.lists.tell(datacenter);
@@ -388,7 +402,12 @@ impl Keeper {
                 let fails = |watched| self.watches.is_failing(&watched);
                 let is_failing = fails(Watched::Nodes { datacenter: datacenter.clone() })
                     || fails(Watched::Services { datacenter: datacenter.clone() });
-                if self.use_datacenter(&datacenter) && !is_failing {
+                // A file's lists are answered until the watches have told others.
+                let is_loaded = matches!(
+                    self.publisher.snapshot().datacenter(Some(datacenter.as_bytes())),
+                    Found::Here(datacenter) if datacenter.is_loaded()
+                );
+                if self.use_datacenter(&datacenter) && !is_failing && !is_loaded {
                     self.watches.lists.join(&datacenter, demand.done);
                 }
             }
@@ -397,6 +416,9 @@ impl Keeper {
             Wanted::Service { datacenter, form, service } => {
                 let key = Key::new(datacenter, *form, service);
                 let now = Instant::now();
+                if self.is_to_be_told(&key) {
+                    return;
+                }
                 if self.is_known(&key)
                     || self.waiting.has(&demand.wanted)
                     || self.unlisted.admit(self.is_of_listed(&key), now)

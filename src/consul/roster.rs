@@ -4,8 +4,9 @@
 //!   room = connections that may block - 2 for each datacenter in use (services, nodes)
 //! ```
 //! A service is watched from when it is listed, if there is room; the rest are fetched when they
-//! are asked for. A service that goes makes room for the next, wherever that is. A datacenter for
-//! whose lists there is no room is not used.
+//! are asked for. A service that goes makes room for the next, wherever that is, and so does one
+//! that nobody asks for when others are asked for; its watch ends when its round returns, as Consul
+//! would go on with the round. A datacenter for whose lists there is no room is not used.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::consul::Key;
 use crate::consul::index::Position;
-use crate::consul::watch::Read;
+use crate::consul::watch::{Ends, Read};
 
 /// The services that are watched.
 #[derive(Debug)]
@@ -28,8 +29,7 @@ pub struct Roster {
 /// A watch on duty.
 #[derive(Debug)]
 struct Post {
-    /// Ends it.
-    cancel: CancellationToken,
+    ends: Ends,
     /// When it last spoke.
     told: Option<Instant>,
     /// What was fetched in its stead last, when that came.
@@ -64,7 +64,7 @@ impl Roster {
         let mut ended = Vec::new();
         while self.watched.len() > self.places() {
             let Some((key, post)) = self.watched.pop_last() else { break };
-            post.cancel.cancel();
+            post.ends.at_once.cancel();
             ended.push(key);
         }
         ended
@@ -80,15 +80,15 @@ impl Roster {
         self.reserved = self.reserved.saturating_sub(count);
     }
 
-    /// Puts `key` on duty if it is not yet and there is room; the token ends its watch.
-    pub fn enter(&mut self, key: &Key, parent: &CancellationToken) -> Option<CancellationToken> {
+    /// Puts `key` on duty if it is not yet and there is room, until what is returned.
+    pub fn enter(&mut self, key: &Key, parent: &CancellationToken) -> Option<Ends> {
         if self.watched.len() >= self.places() || self.watched.contains_key(key) {
             return None;
         }
-        let cancel = parent.child_token();
-        self.watched
-            .insert(key.clone(), Post { cancel: cancel.clone(), told: None, fetched: None });
-        Some(cancel)
+        let ends = Ends::from(parent.child_token());
+        let post = Post { ends: ends.clone(), told: None, fetched: None };
+        self.watched.insert(key.clone(), post);
+        Some(ends)
     }
 
     /// Ends the watches in `datacenter` for which `stays` is false.
@@ -96,7 +96,7 @@ impl Roster {
         self.watched.retain(|key, post| {
             let stays = key.datacenter != datacenter || stays(key);
             if !stays {
-                post.cancel.cancel();
+                post.ends.at_once.cancel();
             }
             stays
         });
@@ -105,8 +105,18 @@ impl Roster {
     /// Takes `key` off duty. False if it was not on it.
     pub fn leave(&mut self, key: &Key) -> bool {
         let post = self.watched.remove(key);
-        post.iter().for_each(|post| post.cancel.cancel());
+        post.iter().for_each(|post| post.ends.at_once.cancel());
         post.is_some()
+    }
+
+    /// Ends the watch of `key` when its round returns; until then it is on duty.
+    pub fn relieve(&mut self, key: &Key) {
+        self.watched.get(key).iter().for_each(|post| post.ends.after_round.cancel());
+    }
+
+    /// Whether the watch of `key` ends when its round returns.
+    pub fn is_relieved(&self, key: &Key) -> bool {
+        self.watched.get(key).is_some_and(|post| post.ends.after_round.is_cancelled())
     }
 
     /// Whether `key` is watched.
@@ -188,7 +198,7 @@ mod tests {
         let cancel = roster.enter(&key("dc1", "a"), &parent).unwrap();
         let kept = roster.enter(&key("dc2", "a"), &parent).unwrap();
         roster.retain("dc1", |key| key.service == "b");
-        assert!(cancel.is_cancelled() && !kept.is_cancelled());
+        assert!(cancel.at_once.is_cancelled() && !kept.at_once.is_cancelled());
         assert!(!roster.has(&key("dc1", "a")) && roster.has(&key("dc2", "a")));
     }
 
@@ -227,7 +237,7 @@ mod tests {
         let last = roster.enter(&key("dc1", "b"), &parent).unwrap();
         assert_eq!(roster.reserve(1), []);
         assert_eq!(roster.reserve(1), [key("dc1", "b")]);
-        assert!(last.is_cancelled() && !roster.has_room());
+        assert!(last.at_once.is_cancelled() && !roster.has_room());
         assert!(roster.could_reserve(1) && !roster.could_reserve(2));
         assert_eq!(roster.reserve(1), [key("dc1", "a")]);
         assert!(!roster.could_reserve(1));

@@ -20,7 +20,7 @@ use crate::consul::client::{Ask, Client, Place, Reply};
 use crate::consul::fetch::FetchError;
 use crate::consul::index::Position;
 use crate::consul::quorum::Verdict;
-use crate::consul::watch::{Event, Pace, Read, Repeated, Source, Wake, watch};
+use crate::consul::watch::{Ends, Event, Pace, Read, Repeated, Source, Wake, watch};
 use crate::consul::{Key, Watched, api};
 use crate::demand::Wanted;
 use crate::metrics::Metrics;
@@ -155,19 +155,13 @@ impl Tasks {
         self.watch(watched, asked, cancel.clone(), change);
     }
 
-    /// Watches the instances of a service, until `cancel`.
-    pub fn watch_service(
-        &self,
-        datacenter: &str,
-        form: Form,
-        service: &str,
-        cancel: CancellationToken,
-    ) {
+    /// Watches the instances of a service, until that `ends`.
+    pub fn watch_service(&self, datacenter: &str, form: Form, service: &str, ends: Ends) {
         let (dc, name) = (datacenter.to_owned(), service.to_owned());
         let watched = Watched::Service(Key::new(datacenter, form, service));
         let change = move |value| instances(&dc, form, &name, value, None);
         let asked = api::health(Some(datacenter), form, service);
-        self.watch(watched, asked, cancel, change);
+        self.watch(watched, asked, ends, change);
     }
 
     /// Watches the prepared queries of a datacenter, until `cancel`.
@@ -200,12 +194,12 @@ impl Tasks {
         self.tracker.spawn(self.cancel.clone().run_until_cancelled_owned(sweeping));
     }
 
-    /// Reports what is watched each time that something is heard or nothing is, until `cancel`.
+    /// Reports what is watched each time that something is heard or nothing is, until that `ends`.
     fn watch<T: Clone + PartialEq + Send + 'static>(
         &self,
         watched: Watched,
         ask: Ask<T>,
-        cancel: CancellationToken,
+        ends: impl Into<Ends>,
         change: impl Fn(T) -> Change + Send + Sync + 'static,
     ) {
         let watches = (!watched.is_list()).then(|| self.metrics.consul.watches.clone());
@@ -242,7 +236,7 @@ impl Tasks {
             };
             tasks.report(said, arrived).await;
         };
-        let watching = watch(source, pace, self.wake.clone(), cancel, publish);
+        let watching = watch(source, pace, self.wake.clone(), ends.into(), publish);
         self.tracker.spawn(async move {
             watches.iter().for_each(IntGauge::inc);
             watching.await;

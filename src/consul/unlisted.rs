@@ -43,7 +43,7 @@ impl Unlisted {
         Self {
             invented: Allowance { every, full_at: now },
             listed: Allowance { every, full_at: now },
-            denied: Shelf::new(cache.denied_max, DENIED_IDLE),
+            denied: Shelf::new(cache.denied_max, cache.denied_max as u64, DENIED_IDLE),
             refused,
         }
     }
@@ -61,7 +61,7 @@ impl Unlisted {
 
     /// Keeps a name that Consul denied.
     pub fn deny(&self, key: Key) {
-        self.denied.put(key);
+        self.denied.put(key, 1);
     }
 
     /// Takes a name off that exists after all.

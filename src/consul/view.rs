@@ -6,7 +6,7 @@ use tracing::warn;
 
 use crate::catalog::model::{Health, Instance};
 use crate::catalog::queries;
-use crate::catalog::{Change, Form, Found, Held, Service, Snapshot};
+use crate::catalog::{Change, Form, Found, Held, List, Service, Snapshot};
 use crate::consul::Key;
 use crate::consul::tasks::{Report, Said};
 use crate::demand::Wanted;
@@ -52,6 +52,7 @@ impl Heard {
             Change::Datacenters { local, .. } => Self::Datacenters { local: local.clone() },
             Change::Nodes { datacenter, .. } => Self::Nodes { datacenter: datacenter.clone() },
             Change::Hold { .. }
+            | Change::Loaded { .. }
             | Change::Owned { .. }
             | Change::Queries { .. }
             | Change::Reach { .. }
@@ -91,10 +92,10 @@ pub fn pending<'k>(snapshot: &Snapshot, starting: impl Iterator<Item = &'k Key>)
         return vec!["Consul has not said which datacenter it is in".to_owned()];
     };
     let mut pending = Vec::new();
-    if !local.has_services() {
+    if !local.has_heard(List::Services) {
         pending.push(format!("the list of services of {} is not in", local.name));
     }
-    if !local.has_nodes() {
+    if !local.has_heard(List::Nodes) {
         pending.push(format!("the list of nodes of {} is not in", local.name));
     }
     pending.extend(starting.map(|key| format!("the instances of {key} are not in")));
@@ -109,7 +110,9 @@ pub fn due_queries(snapshot: &Snapshot, now_ms: u64) -> Vec<Wanted> {
     let due = all.filter(|(_, form, service)| {
         let fresh_until_ms = match service.held {
             Held::OnDemand { fresh_until_ms } => fresh_until_ms,
-            Held::Failing | Held::Watched => return false,
+            Held::Due { .. } | Held::Failing { .. } | Held::Loaded { .. } | Held::Watched => {
+                return false;
+            }
         };
         let is_ending = (now_ms..now_ms + 1000).contains(&fresh_until_ms);
         let is_wanted = service.usage.asked_ms() + ASKED_LATELY_MS > now_ms;
@@ -121,6 +124,31 @@ pub fn due_queries(snapshot: &Snapshot, now_ms: u64) -> Vec<Wanted> {
         service: service.name.to_string(),
     })
     .collect()
+}
+
+/// Some of what is old, was asked for lately, and is answered from memory as its datacenter is cut
+/// off: nobody's question has it fetched, and the lists may be all that cannot be had.
+pub fn due_behind(snapshot: &Snapshot, now_ms: u64, most: usize) -> Vec<Wanted> {
+    let cut_off = snapshot.datacenters().filter(|datacenter| datacenter.is_cut_off());
+    let due = cut_off.flat_map(|datacenter| {
+        let listed = datacenter.services().map(|service| (Form::Service, service));
+        let all = listed.chain(datacenter.all_unlisted());
+        let due = all.filter(|(form, service)| {
+            let is_wanted = service.usage.asked_ms() + ASKED_LATELY_MS > now_ms;
+            let is_due = service.rrsets.is_some() && service.held.is_due(now_ms);
+            is_due && is_wanted && is_askable(*form, &service.name)
+        });
+        due.map(|(form, service)| (&*datacenter.name, form, &*service.name))
+    });
+    // Which ones is left to chance, so that one that cannot be had is in no other's way.
+    let chosen = fastrand::choose_multiple(due, most).into_iter();
+    chosen
+        .map(|(datacenter, form, service)| Wanted::Service {
+            datacenter: datacenter.to_owned(),
+            form,
+            service: service.to_owned(),
+        })
+        .collect()
 }
 
 /// Leaves out every list of names that a later one of `reports` replaces.

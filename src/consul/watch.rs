@@ -129,27 +129,49 @@ impl Pace {
     }
 }
 
-/// Repeats `source` until `cancel`, passing each event to `publish`, which may take its time.
+/// What ends a watch.
+#[derive(Clone, Debug)]
+pub struct Ends {
+    /// Ends it in the middle of a round, which Consul goes on with until its wait runs out.
+    pub at_once: CancellationToken,
+    /// Ends it when the round that it is in has returned, and has been published.
+    pub after_round: CancellationToken,
+}
+
+impl From<CancellationToken> for Ends {
+    fn from(at_once: CancellationToken) -> Self {
+        let after_round = at_once.child_token();
+        Self { at_once, after_round }
+    }
+}
+
+/// Repeats `source` until it `ends`, passing each event to `publish`, which may take its time.
 ///
 /// A round that failed is followed by one from the start: the Consul that answers next may have
 /// another history, and would hold a query for an index that it has not reached yet until its
 /// wait runs out. So is one whose index went back, and what it brought is not published: that is
 /// what a server says whose wait ran out before it had read its own log. A reply without an index to
 /// a question that had one may be as old.
+///
+/// When a snapshot is restored, Consul lets go of all queries and repeats what it said before. Asked
+/// to go on from there it would hold the query, as its history now ends earlier; so a reply that
+/// comes early and says nothing new is followed by a round from the start as well.
 pub async fn watch<T: Clone + PartialEq>(
     source: impl Source<T>,
     pace: Pace,
     wake: Wake,
-    cancel: CancellationToken,
+    ends: impl Into<Ends>,
     publish: impl AsyncFnMut(Event<T>),
 ) {
-    cancel.run_until_cancelled(repeat(source, pace, wake, publish)).await;
+    let Ends { at_once, after_round } = ends.into();
+    at_once.run_until_cancelled(repeat(source, pace, wake, &after_round, publish)).await;
 }
 
 async fn repeat<T: Clone + PartialEq>(
     mut source: impl Source<T>,
     pace: Pace,
     wake: Wake,
+    last: &CancellationToken,
     mut publish: impl AsyncFnMut(Event<T>),
 ) {
     let mut after = None;
@@ -172,6 +194,9 @@ async fn repeat<T: Clone + PartialEq>(
                     after = None;
                     continue;
                 }
+                let took = reply.arrived.saturating_duration_since(asked);
+                let is_early = reply.wait.is_some_and(|wait| took < wait);
+                let is_let_go = is_early && position == after;
                 let Reply { value, arrived, is_filtered, .. } = reply;
                 let is_same = published.as_ref() == Some(&value);
                 if !is_same {
@@ -180,10 +205,13 @@ async fn repeat<T: Clone + PartialEq>(
                 let read = Read { asked, position };
                 let round = Round { value, read, is_filtered, arrived };
                 publish(if is_same { Event::Same(round) } else { Event::Value(round) }).await;
+                if last.is_cancelled() {
+                    return;
+                }
                 if position.is_none() {
                     time::sleep(pace.poll).await;
                 }
-                after = next;
+                after = next.filter(|_| !is_let_go);
             }
             Err(error) => {
                 // Whatever failed, the Consul that answers next may have another history.

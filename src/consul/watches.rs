@@ -3,6 +3,7 @@
 //! Keeps the books of what runs and starts the tasks that run. What they say is the keeper's.
 
 mod again;
+mod duty;
 mod room;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +20,6 @@ use crate::consul::index::Position;
 use crate::consul::lists::Lists;
 use crate::consul::roster::Roster;
 use crate::consul::tasks::Tasks;
-use crate::consul::view::is_askable;
 use crate::consul::watch::Read;
 use crate::consul::{Key, Watched};
 
@@ -135,8 +135,8 @@ impl Watches {
         if self.is_growing() {
             return false;
         }
-        let Some(cancel) = self.roster.enter(key, self.tasks.cancel()) else { return false };
-        self.tasks.watch_service(&key.datacenter, key.form, &key.service, cancel);
+        let Some(ends) = self.roster.enter(key, self.tasks.cancel()) else { return false };
+        self.tasks.watch_service(&key.datacenter, key.form, &key.service, ends);
         true
     }
 
@@ -222,31 +222,6 @@ impl Watches {
         self.failing.has(watched)
     }
 
-    /// Watches whoever is listed and is not watched, the local ones first, while there is room.
-    fn staff(&mut self, snapshot: &Snapshot) {
-        let Found::Here(local) = snapshot.datacenter(None) else { return };
-        for datacenter in self.lists.names(&local.name) {
-            let found = snapshot.datacenter(Some(datacenter.as_bytes()));
-            let Found::Here(listed) = found else { continue };
-            let mut entered = BTreeSet::new();
-            if self.roster.has_room() {
-                let names = listed.services().map(|service| &*service.name);
-                let services: BTreeSet<_> =
-                    names.filter(|name| is_askable(Form::Service, name)).collect();
-                for service in services {
-                    let key = Key::new(&datacenter, Form::Service, service);
-                    if let Some(cancel) = self.roster.enter(&key, self.tasks.cancel()) {
-                        self.tasks.watch_service(&datacenter, Form::Service, service, cancel);
-                        entered.insert(key);
-                    }
-                }
-            }
-            if self.starting.is_none() && *datacenter == *local.name && local.has_services() {
-                self.starting = Some(entered);
-            }
-        }
-    }
-
     /// Watches that have ended fail no more.
     fn forget_ended(&mut self) {
         let Self { roster, lists, queries, .. } = self;
@@ -285,9 +260,11 @@ mod tests {
     use super::*;
     use crate::answer::Policy;
     use crate::catalog::{Builder, Change, Rules, Usage};
+    use crate::clock::Clock;
     use crate::consul::Client;
     use crate::consul::backoff::Backoff;
     use crate::consul::samples::config;
+    use crate::consul::view::find;
     use crate::consul::watch::Pace;
     use crate::metrics::Metrics;
     use crate::name::Zone;
@@ -311,7 +288,7 @@ mod tests {
             let zone = Zone::new("consul").unwrap();
             let rules = Rules::new(zone.clone());
             let store = Arc::new(Store::new(Policy::new(zone)));
-            let metrics = Metrics::register(&store, 1, 9).unwrap();
+            let metrics = Metrics::register(&store, Clock::start(), 1, 9).unwrap();
             let gauge = metrics.consul.watches_failing.clone();
             let client = Client::new(&config(&["http://127.0.0.1:9"])).unwrap();
             let (reports, _) = mpsc::channel(1);
@@ -329,6 +306,13 @@ mod tests {
             let (datacenter, listing) = (datacenter.to_owned(), names.collect());
             self.builder.apply(Change::Services { datacenter: datacenter.clone(), listing });
             self.watches.follow_list(&datacenter, &self.builder.snapshot());
+        }
+
+        /// Somebody asks for a service of dc2.
+        fn ask(&self, name: &str, at_secs: u64) {
+            let snapshot = self.builder.snapshot();
+            let service = find(&snapshot, &Key::new("dc2", Form::Service, name)).unwrap();
+            service.usage.mark(at_secs * 1_000);
         }
 
         /// `dc1/a dc2/b`: the services that are watched.
@@ -365,6 +349,39 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_is_asked_for_is_watched_instead_of_those_whom_nobody_asks_for() {
+        let mut office = Office::new(6, 6);
+        office.watches.use_datacenter("dc2").unwrap();
+        office.list("dc2", "a b c d e f");
+        assert_eq!(office.watched(), "dc2/a dc2/b dc2/c dc2/d");
+        let relieved = |office: &Office| {
+            let keys = office.watches.roster.keys();
+            let keys = keys.filter(|key| office.watches.is_relieved(key));
+            keys.map(|key| key.service.to_string()).collect::<Vec<_>>().join(" ")
+        };
+        for (name, asked_secs) in [("a", 100), ("b", 40), ("c", 30), ("d", 41), ("f", 90)] {
+            office.ask(name, asked_secs);
+        }
+        let snapshot = office.builder.snapshot();
+        assert_eq!(
+            office.watches.rotate(&snapshot, MINUTE, 89_000),
+            0,
+            "c was asked for within a minute"
+        );
+        assert_eq!(office.watches.rotate(&snapshot, MINUTE, 100_000), 1);
+        assert_eq!((&*relieved(&office), &*office.watched()), ("c", "dc2/a dc2/b dc2/c dc2/d"));
+        assert_eq!(office.watches.rotate(&snapshot, MINUTE, 100_000), 0, "only f is asked for");
+        office.ask("e", 99);
+        assert_eq!(office.watches.rotate(&snapshot, MINUTE, 100_000), 1);
+        assert_eq!(relieved(&office), "b c");
+        // Their rounds return.
+        for name in ["b", "c"] {
+            office.watches.leave(&Key::new("dc2", Form::Service, name), &snapshot);
+        }
+        assert_eq!(office.watched(), "dc2/a dc2/d dc2/e dc2/f");
+    }
+
+    #[tokio::test]
     async fn new_room_is_for_the_local_datacenter_first() {
         let mut office = Office::new(4, 6);
         office.watches.use_datacenter("dc2").unwrap();
@@ -391,5 +408,6 @@ mod tests {
         assert_eq!(office.watches.use_datacenter("dc1"), Some(Vec::new()), "it is in use");
     }
 
+    const MINUTE: Duration = Duration::from_secs(60);
     const HOUR: Duration = Duration::from_secs(3600);
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{LabelPair, MetricFamily, MetricType};
 
+use crate::answer::stale::is_away;
 use crate::catalog::model::Health;
 use crate::catalog::{CacheResult, Datacenter, Service, Snapshot, Usage};
 use crate::metrics::OTHER;
@@ -100,7 +101,7 @@ impl Collector for CatalogCollector {
     fn collect(&self) -> Vec<MetricFamily> {
         let snapshot = self.store.snapshot.load();
         let (health, omitted) = self.health(&snapshot);
-        let per_datacenter = |value: fn(&Datacenter) -> f64| -> Vec<_> {
+        let per_datacenter = |value: &dyn Fn(&Datacenter) -> f64| -> Vec<_> {
             let datacenters = snapshot.datacenters();
             datacenters.map(|dc| (vec![label("dc", &dc.name)], value(dc))).collect()
         };
@@ -108,9 +109,9 @@ impl Collector for CatalogCollector {
             self.cache(&snapshot),
             health,
             vec![(Vec::new(), omitted)],
-            per_datacenter(|datacenter| datacenter.service_count() as f64),
-            per_datacenter(|datacenter| datacenter.node_count() as f64),
-            per_datacenter(|datacenter| f64::from(u8::from(datacenter.reachable))),
+            per_datacenter(&|datacenter| datacenter.service_count() as f64),
+            per_datacenter(&|datacenter| datacenter.node_count() as f64),
+            per_datacenter(&|datacenter| f64::from(u8::from(!is_away(&snapshot, datacenter)))),
         ];
         let families = FAMILIES.into_iter().zip(values).map(|((name, help, _), values)| {
             let counts = name.ends_with("_total");

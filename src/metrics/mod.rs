@@ -12,6 +12,7 @@ pub mod dns;
 pub mod family;
 pub mod forward;
 pub mod guard;
+pub mod snapshot;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use prometheus::{
 };
 
 use crate::catalog::Usage;
+use crate::clock::Clock;
 use crate::store::Store;
 
 pub use check::CheckMetrics;
@@ -30,6 +32,7 @@ pub use cost::CostMetrics;
 pub use dns::{DnsMetrics, Protocol, Tally};
 pub use forward::{ForwardMetrics, RecursorMetrics};
 pub use guard::GuardMetrics;
+pub use snapshot::SnapshotMetrics;
 
 /// Handles to all metrics. Cheap to clone; clones share their values.
 #[derive(Clone, Debug)]
@@ -46,6 +49,8 @@ pub struct Metrics {
     pub forward: ForwardMetrics,
     /// What vanished from Consul and is answered still.
     pub guard: GuardMetrics,
+    /// What is kept on disk.
+    pub snapshot: SnapshotMetrics,
     /// Cache results of names without a service, and of services without a label of their own.
     pub other: Arc<Usage>,
     registry: Registry,
@@ -62,8 +67,12 @@ pub struct ConsulMetrics {
     pub requests_in_flight: IntGauge,
     /// Services in memory that were fetched on demand.
     pub on_demand: IntGauge,
+    /// What they take, in bytes.
+    pub on_demand_bytes: IntGauge,
     /// Such services dropped to stay within the bound.
     pub evictions: IntCounter,
+    /// Watches that make room for services which are asked for.
+    pub relieved: IntCounter,
     /// Questions for names in no list that were not put to Consul.
     pub unlisted_refused: IntCounter,
     /// A change arrives from Consul, and the answers show it.
@@ -90,13 +99,15 @@ pub enum Operation {
 }
 
 impl Metrics {
-    /// Makes and registers every metric. `lanes` is the number of workers that count queries.
+    /// Makes and registers every metric. `lanes` is the number of workers that count queries; ages are
+    /// taken by `clock`.
     ///
     /// # Errors
     ///
     /// Fails when a name is taken, which is a bug in this folder.
     pub fn register(
         store: &Arc<Store>,
+        clock: Clock,
         lanes: usize,
         health_series_max: usize,
     ) -> Result<Self, prometheus::Error> {
@@ -108,6 +119,7 @@ impl Metrics {
         let cost = CostMetrics::register(&registry)?;
         let forward = ForwardMetrics::register(&registry)?;
         let guard = GuardMetrics::register(&registry)?;
+        let snapshot = SnapshotMetrics::register(&registry, clock)?;
         registry.register(Box::new(catalog::CatalogCollector::new(
             Arc::clone(store),
             Arc::clone(&other),
@@ -119,7 +131,7 @@ impl Metrics {
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         registry.register(Box::new(build))?;
-        Ok(Self { dns, consul, check, cost, forward, guard, other, registry })
+        Ok(Self { dns, consul, check, cost, forward, guard, snapshot, other, registry })
     }
 
     /// All metrics in Prometheus' text format.
@@ -139,19 +151,6 @@ impl Metrics {
 
 impl ConsulMetrics {
     fn register(registry: &Registry, store: &Arc<Store>) -> Result<Self, prometheus::Error> {
-        let failures = add(
-            registry,
-            IntCounterVec::new(
-                Opts::new(
-                    "fingerpost_consul_failures_total",
-                    "Requests to Consul that brought nothing, by what went wrong.",
-                ),
-                &["kind"],
-            )?,
-        )?;
-        for kind in FAILURE_KINDS {
-            failures.with_label_values(&[kind]);
-        }
         Ok(Self {
             watches: gauge(
                 registry,
@@ -173,10 +172,20 @@ impl ConsulMetrics {
                 "on_demand_services",
                 "Services in memory that were fetched on demand.",
             )?,
+            on_demand_bytes: gauge(
+                registry,
+                "on_demand_bytes",
+                "What services take in memory that were fetched on demand, roughly.",
+            )?,
             evictions: counter(
                 registry,
                 "fingerpost_consul_on_demand_evictions_total",
                 "Services fetched on demand that were dropped to stay within the bound.",
+            )?,
+            relieved: counter(
+                registry,
+                "fingerpost_consul_watches_relieved_total",
+                "Watches that nobody has asked for and that make room for others.",
             )?,
             unlisted_refused: counter(
                 registry,
@@ -189,18 +198,8 @@ impl ConsulMetrics {
                 "fingerpost_catalog_publications_total",
                 "Snapshots of the catalogue that were published.",
             )?,
-            failures,
-            latency: add(
-                registry,
-                HistogramVec::new(
-                    HistogramOpts::new(
-                        "fingerpost_discovery_latency_seconds",
-                        "How long a service's instances took from Consul to the answers.",
-                    )
-                    .buckets(LATENCY_BUCKETS.to_vec()),
-                    &["service", "operation"],
-                )?,
-            )?,
+            failures: failures(registry)?,
+            latency: latency(registry)?,
             labels: Labels(Arc::clone(store)),
         })
     }
@@ -244,6 +243,27 @@ impl Labels {
             )
         })
     }
+}
+
+fn failures(registry: &Registry) -> Result<IntCounterVec, prometheus::Error> {
+    let opts = Opts::new(
+        "fingerpost_consul_failures_total",
+        "Requests to Consul that brought nothing, by what went wrong.",
+    );
+    let failures = add(registry, IntCounterVec::new(opts, &["kind"])?)?;
+    for kind in FAILURE_KINDS {
+        failures.with_label_values(&[kind]);
+    }
+    Ok(failures)
+}
+
+fn latency(registry: &Registry) -> Result<HistogramVec, prometheus::Error> {
+    let opts = HistogramOpts::new(
+        "fingerpost_discovery_latency_seconds",
+        "How long a service's instances took from Consul to the answers.",
+    );
+    let opts = opts.buckets(LATENCY_BUCKETS.to_vec());
+    add(registry, HistogramVec::new(opts, &["service", "operation"])?)
 }
 
 fn propagation(registry: &Registry) -> Result<Histogram, prometheus::Error> {

@@ -8,12 +8,13 @@
 //!   additional   addresses of SRV targets, then the OPT record (RFC 6891)
 //! ```
 //! [`Query`] reads what came in, [`Reply`] writes what goes out, and [`record`] encodes the
-//! records that are copied in between.
+//! records that are copied in between. [`ttl`] limits the TTLs of what was written.
 
 pub mod query;
 pub mod record;
 pub mod reply;
 pub mod subnet;
+pub mod ttl;
 
 pub use query::{Edns, Head, Query, Refusal};
 pub use reply::{Opt, Reply};
@@ -60,8 +61,10 @@ pub mod rtype {
 #[allow(missing_docs, reason = "the names are the registry's")]
 pub mod ede {
     pub const OTHER: u16 = 0;
+    pub const STALE_ANSWER: u16 = 3;
     pub const NOT_READY: u16 = 14;
     pub const PROHIBITED: u16 = 18;
+    pub const STALE_NXDOMAIN: u16 = 19;
     pub const NOT_AUTHORITATIVE: u16 = 20;
     pub const NOT_SUPPORTED: u16 = 21;
     pub const NO_REACHABLE_AUTHORITY: u16 = 22;

@@ -83,16 +83,14 @@ impl<'b> Reply<'b> {
         self.flags |= FLAG_RA;
     }
 
-    /// Says `error` besides, in place of any other, where there is room.
-    pub fn set_error(&mut self, error: (u16, &'static str)) {
-        let room = self.room();
-        let Some(opt) = &mut self.opt else { return };
-        let len = opt.len();
-        let with_error = Opt { error: Some(error), ..*opt };
-        let more = with_error.len().saturating_sub(len);
-        if more <= room {
-            self.limit -= more;
-            *opt = with_error;
+    /// Says `error` and no other, where there is room for it.
+    pub fn set_error(&mut self, error: Option<(u16, &'static str)>) {
+        let Some(opt) = self.opt else { return };
+        let next = Opt { error, ..opt };
+        // What the records may fill is less by what the OPT record has more.
+        if next.len() <= opt.len() + self.room() {
+            self.limit = (self.limit + opt.len()).saturating_sub(next.len());
+            self.opt = Some(next);
         }
     }
 
@@ -247,7 +245,7 @@ pub fn pointer(offset: usize) -> Option<[u8; 2]> {
 }
 
 /// The length of the uncompressed name that `bytes` starts with; 0 if there is none.
-fn name_len(bytes: &[u8]) -> usize {
+pub fn name_len(bytes: &[u8]) -> usize {
     let mut at = 0;
     loop {
         match bytes.get(at) {
@@ -266,7 +264,7 @@ const FLAG_TC: u16 = 0x0200;
 const FLAG_RA: u16 = 0x0080;
 
 /// The two upper bits that make a pointer (RFC 1035 §4.1.4).
-const POINTER: u16 = 0xc000;
+pub const POINTER: u16 = 0xc000;
 
 /// An OPT record without options; an option without its data.
 const OPT_LEN: usize = 11;

@@ -25,6 +25,7 @@ async fn what_is_no_command_is_status_2() {
         &["serve", "--verbose"][..],
         &["serve", "--config"],
         &["serve", "--consul", "c:8500", "--catalog", "c.json"],
+        &["serve", "--snapshot", "s", "--catalog", "c.json"],
         &["demo", "--catalog", "c.json"],
         &["dance"],
         &[],

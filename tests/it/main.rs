@@ -34,6 +34,8 @@ mod scenarios;
 mod scripted_consul;
 mod secrets;
 mod sharing;
+mod stale;
 mod streams;
 mod unlisted;
 mod verifying;
+mod warm;

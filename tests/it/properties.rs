@@ -11,3 +11,4 @@ mod parsing;
 mod pointing;
 mod replying;
 mod soundness;
+mod warming;

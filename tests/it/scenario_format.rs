@@ -124,15 +124,32 @@ fn a_source_may_have_said_everything() {
 }
 
 #[test]
+fn what_is_there_may_be_old() {
+    let text = "datacenter dc2\nloaded 7\naway in dc2 60\nquery consul A\nreply NOERROR";
+    let scenario = Scenario::parse("x", text).unwrap();
+    let [.., loaded, away] = &scenario.changes[..] else { panic!("{:?}", scenario.changes) };
+    let is_loaded = |dc: &str, since_ms: i64| dc == "dc1" && since_ms == -7_000;
+    let is_away = |dc: &str, since_ms: Option<i64>| dc == "dc2" && since_ms == Some(-60_000);
+    assert!(
+        matches!(loaded, Change::Loaded { datacenter, since_ms } if is_loaded(datacenter, *since_ms))
+    );
+    assert!(
+        matches!(away, Change::Reach { datacenter, cut_off_ms } if is_away(datacenter, *cut_off_ms))
+    );
+}
+
+#[test]
 fn edns_and_opcodes_are_written_out() {
     let text = "query x.consul A edns 512 version 1 do option 10 option 12 tcp opcode 4
                 reply BADVERS rd
-                opt 1232 do";
+                opt 1232 do ede 3";
     let case = &Scenario::parse("x", text).unwrap().cases[0];
-    let edns = Edns { payload: 512, version: 1, dnssec_ok: true, options: vec![10, 12] };
+    let options = vec![10, 12];
+    let edns = Edns { payload: 512, version: 1, dnssec_ok: true, options, ..Edns::default() };
     assert_eq!(case.query.edns, Some(edns));
     assert_eq!((case.query.tcp, case.query.opcode), (true, 4));
-    let opt = Edns { payload: 1232, dnssec_ok: true, ..Edns::default() };
+    let (options, ede) = (vec![15], Some(3));
+    let opt = Edns { payload: 1232, dnssec_ok: true, options, ede, ..Edns::default() };
     assert_eq!(case.expected.opt, Some(opt));
 }
 

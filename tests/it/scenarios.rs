@@ -5,6 +5,7 @@
 //! so that nothing between the core and the network changes an answer.
 
 use std::path::Path;
+use std::time::Duration;
 
 use fingerpost::answer::chaos::Chaos;
 use fingerpost::answer::{Policy, Transport};
@@ -16,7 +17,7 @@ use hickory_proto::op::{Message, MessageType, OpCode, Query};
 use hickory_proto::rr::rdata::opt::EdnsOption;
 use hickory_proto::rr::{Name, RecordType};
 
-use crate::support::dns::{Tcp, Udp, with_edns, zone_text};
+use crate::support::dns::{Tcp, Udp, extended_error, with_edns, zone_text};
 use crate::support::expectation::{Reply, Section};
 use crate::support::scenario::question::Edns;
 use crate::support::scenario::{Case, Question, Scenario};
@@ -89,6 +90,9 @@ fn setting(scenario: &Scenario) -> (Rules, Policy) {
                 let version = concat!("fingerpost ", env!("CARGO_PKG_VERSION")).to_owned();
                 policy.chaos = Some(Chaos { version, identity: identity.clone() });
             }
+            ("max_stale", [secs]) => {
+                policy.max_stale_ms = secs.parse::<u64>().unwrap() * 1000;
+            }
             ("name_server", [name]) => policy.name_servers.push(Zone::new(name).unwrap()),
             ("reverse_zone", [name]) => policy.reverse_zones.push(Zone::new(name).unwrap()),
             ("translate_wan_addrs", []) => rules.translate_wan_addrs = true,
@@ -123,6 +127,9 @@ fn config(scenario: &Scenario) -> Config {
                 config.dns.chaos = true;
                 config.dns.identity = Some(identity.clone());
             }
+            ("max_stale", [secs]) => {
+                answers.max_stale = Duration::from_secs(secs.parse().unwrap());
+            }
             ("name_server", [name]) => config.dns.name_servers.push(name.clone()),
             ("reverse_zone", [name]) => config.dns.reverse_zones.push(name.clone()),
             ("translate_wan_addrs", []) => config.translate_wan_addrs = true,
@@ -154,7 +161,7 @@ fn message(question: &Question) -> Message {
     let mut message = Message::new(ID, MessageType::Query, OpCode::from_u8(question.opcode));
     message.metadata.recursion_desired = true;
     message.add_query(query);
-    let Some(Edns { payload, version, dnssec_ok, options }) = &question.edns else {
+    let Some(Edns { payload, version, dnssec_ok, options, .. }) = &question.edns else {
         return message;
     };
     let mut message = with_edns(message, *payload, *dnssec_ok);
@@ -197,6 +204,7 @@ fn written_out(message: &Message) -> Reply {
         version: edns.version(),
         dnssec_ok: edns.flags().dnssec_ok,
         options: edns.options().options.iter().map(|(code, _)| u16::from(*code)).collect(),
+        ede: extended_error(message).and_then(|said| said.split(' ').next()?.parse().ok()),
     });
     let mut reply = Reply { rcode: head.next().unwrap_or_default(), opt, ..Reply::default() };
     reply.flags = head.collect();

@@ -13,7 +13,7 @@ use crate::catalog::queries::{self, Queries};
 use crate::catalog::reverse::{self, Owned, Owner};
 use crate::catalog::rrsets::RRsets;
 use crate::catalog::shards::Shards;
-use crate::catalog::snapshot::Service;
+use crate::catalog::snapshot::{Datacenter, Service};
 
 /// What was heard of a name of an unlisted form.
 pub struct Told {
@@ -67,10 +67,7 @@ impl Builder {
                 Some(old) => Service {
                     awaited_tags: awaited(&tags, old.rrsets.is_some(), &old.instances),
                     listed_tags: tags,
-                    held: match old.held {
-                        Held::OnDemand { .. } => Held::OnDemand { fresh_until_ms: 0 },
-                        Held::Failing | Held::Watched => old.held,
-                    },
+                    held: due(old.held),
                     ..old.as_ref().clone()
                 },
                 None => {
@@ -85,6 +82,7 @@ impl Builder {
                         listed_tags: tags,
                         awaited_tags: Arc::default(),
                         owned: None,
+                        owned_is_loaded: false,
                         executed: None,
                     }
                 }
@@ -92,7 +90,28 @@ impl Builder {
             self.replace(at, key.as_bytes(), Some(next));
             changed = true;
         }
-        changed
+        changed | self.confirm_services(at)
+    }
+
+    /// Notes that a list was heard in the place of a file's. The addresses that the file had are
+    /// still the best that is known, and are to be read again.
+    fn confirm_services(&mut self, at: usize) -> bool {
+        let Some(datacenter) = self.next.datacenters.get_mut(at).map(Arc::make_mut) else {
+            return false;
+        };
+        if datacenter.services_loaded_ms.take().is_none() {
+            return false;
+        }
+        let Some(services) = &mut datacenter.services else { return true };
+        let owners = services.iter().filter(|service| service.is_swept()).cloned();
+        let owners: Vec<_> = owners.collect();
+        datacenter.unswept += owners.len();
+        for service in owners {
+            let service = Service { owned_is_loaded: true, ..service.as_ref().clone() };
+            services.insert(Arc::new(service));
+        }
+        datacenter.forget_loaded_owners();
+        true
     }
 
     /// Takes in the instances of a service that is listed.
@@ -169,9 +188,13 @@ impl Builder {
             None => self.service(at, key.as_bytes()),
             Some(_) => self.unlisted(at, form, key.as_bytes()),
         };
-        let Some(old) = old.filter(|old| old.rrsets.is_some() && old.held != held) else {
+        let Some(old) = old.filter(|old| old.rrsets.is_some()) else { return false };
+        // Each failure says that it is failing; the first one says since when.
+        let is_failing_still =
+            matches!((old.held, held), (Held::Failing { .. }, Held::Failing { .. }));
+        if old.held == held || is_failing_still {
             return false;
-        };
+        }
         let next = Service { held, ..old.as_ref().clone() };
         match form.place() {
             None => {
@@ -213,6 +236,7 @@ impl Builder {
             listed_tags: Arc::default(),
             awaited_tags: Arc::default(),
             owned: None,
+            owned_is_loaded: false,
             executed,
         };
         self.replace_unlisted(at, form, key.as_bytes(), Some(next))
@@ -384,7 +408,7 @@ impl Builder {
     fn set_owned(&mut self, at: usize, key: &[u8], owned: BTreeSet<Owned>) -> bool {
         let Some(old) = self.service(at, key).cloned() else { return false };
         let owned: Arc<[_]> = owned.into_iter().collect();
-        if old.owned.as_ref() == Some(&owned) {
+        if old.is_swept() && old.owned.as_ref() == Some(&owned) {
             return false;
         }
         let ttl_secs = self.rules.service_ttl_secs(&String::from_utf8_lossy(key));
@@ -402,8 +426,9 @@ impl Builder {
         for (name, owner) in owned.iter().filter(|new| !is_in(before, new)) {
             datacenter.own(name, owner.clone(), owner.record(&scope, ttl_secs));
         }
-        datacenter.unswept -= usize::from(old.owned.is_none());
-        let next = Service { owned: Some(owned), ..old.as_ref().clone() };
+        datacenter.unswept -= usize::from(!old.is_swept());
+        datacenter.forget_loaded_owners();
+        let next = Service { owned: Some(owned), owned_is_loaded: false, ..old.as_ref().clone() };
         self.replace(at, key, Some(next));
         true
     }
@@ -421,7 +446,17 @@ impl Builder {
         for (name, owner) in gone.owned.iter().flat_map(|owned| owned.iter()) {
             datacenter.disown(name, owner);
         }
-        datacenter.unswept -= usize::from(gone.owned.is_none());
+        datacenter.unswept -= usize::from(!gone.is_swept());
+        datacenter.forget_loaded_owners();
+    }
+}
+
+impl Datacenter {
+    /// Once the list was heard and all addresses were, none of the index is a file's any more.
+    fn forget_loaded_owners(&mut self) {
+        if self.unswept == 0 && self.services_loaded_ms.is_none() {
+            self.owners_loaded_ms = None;
+        }
     }
 }
 
@@ -434,6 +469,16 @@ fn owned(instance: &Instance, service: &str) -> Option<Owned> {
         service: service.into(),
     };
     Some((reverse::name(ip).into(), owner))
+}
+
+/// How what was fetched is held once a newer list contradicts it; what is watched will be told of.
+fn due(held: Held) -> Held {
+    match held {
+        Held::OnDemand { fresh_until_ms } => {
+            Held::Due { since_ms: i64::try_from(fresh_until_ms).unwrap_or(i64::MAX) }
+        }
+        Held::Due { .. } | Held::Failing { .. } | Held::Loaded { .. } | Held::Watched => held,
+    }
 }
 
 /// Those of the tags `listed` that none of the known `instances` has.

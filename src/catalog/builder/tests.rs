@@ -3,7 +3,7 @@
 use super::*;
 use crate::catalog::change::Held;
 use crate::catalog::model::{Instance, Weights};
-use crate::catalog::snapshot::Found;
+use crate::catalog::snapshot::{Found, List};
 use crate::name::Zone;
 
 fn builder(labels_max: usize) -> Builder {
@@ -86,7 +86,7 @@ fn other_tags_make_what_was_fetched_due_again() {
     fill(&mut builder, "web", &["v1"], Held::OnDemand { fresh_until_ms: 30_000 });
     fill(&mut builder, "db", &["v1"], Held::Watched);
     list(&mut builder, &[("web", &["v1", "v2"]), ("db", &["v1", "v2"])]);
-    assert_eq!(render(&builder, "web"), "web OnDemand { fresh_until_ms: 0 } Some(\"v1\")");
+    assert_eq!(render(&builder, "web"), "web Due { since_ms: 30000 } Some(\"v1\")");
     assert_eq!(render(&builder, "db"), "db Watched Some(\"v1\")");
 }
 
@@ -186,4 +186,72 @@ fn a_datacenter_that_goes_and_comes_back_starts_from_nothing() {
     let snapshot = builder.snapshot();
     let Found::Here(datacenter) = snapshot.datacenter(Some(b"dc1")) else { panic!("no dc1") };
     assert!(!datacenter.has_services());
+}
+
+/// What the datacenter dc1 has of a file: the lists, and whether an unknown address is denied.
+fn loaded(builder: &Builder) -> String {
+    let snapshot = builder.snapshot();
+    let Found::Here(local) = snapshot.datacenter(None) else { return String::new() };
+    let lists = [List::Services, List::Nodes, List::Owners];
+    let old =
+        lists.map(|list| local.old_since(list).map_or_else(|| "-".to_owned(), |it| it.to_string()));
+    let pointer = match local.pointer(b"9.0.0.10.in-addr.arpa") {
+        Found::Here(_) => "here",
+        Found::Missing => "missing",
+        Found::Unheard => "unheard",
+    };
+    format!("{} {pointer}", old.join(" "))
+}
+
+#[test]
+fn what_a_file_had_is_old_until_it_is_heard() {
+    let mut builder = builder(9);
+    let datacenter = || "dc1".to_owned();
+    let nodes = || vec![Node::new("n1".to_owned(), Address::Ip([10, 0, 0, 1].into()))];
+    list(&mut builder, &[("web", &[]), ("db", &[]), ("gone", &[])]);
+    for service in ["web", "db", "gone"] {
+        fill(&mut builder, service, &[], Held::Loaded { since_ms: -7 });
+    }
+    builder.apply(Change::Nodes { datacenter: datacenter(), nodes: nodes() });
+    assert!(builder.apply(Change::Loaded { datacenter: datacenter(), since_ms: -9 }));
+    assert_eq!(loaded(&builder), "-9 -9 -9 missing");
+
+    assert!(list(&mut builder, &[("web", &[]), ("db", &[])]), "the list, and that it was heard");
+    assert_eq!(render(&builder, "gone"), "missing");
+    assert_eq!(render(&builder, "web"), "web Loaded { since_ms: -7 } Some(\"\")");
+    // Whoever has an address now, the file cannot know.
+    assert_eq!(loaded(&builder), "- -9 -9 unheard");
+    assert!(builder.apply(Change::Nodes { datacenter: datacenter(), nodes: nodes() }));
+    assert!(!builder.apply(Change::Nodes { datacenter: datacenter(), nodes: nodes() }));
+    assert!(fill(&mut builder, "web", &[], Held::Watched));
+    assert_eq!(loaded(&builder), "- - -9 unheard");
+    let (service, addresses) = ("db".to_owned(), Vec::new());
+    assert!(builder.apply(Change::Owned { datacenter: datacenter(), service, addresses }));
+    assert_eq!(loaded(&builder), "- - - missing");
+}
+
+#[test]
+fn the_first_failure_says_since_when() {
+    let mut builder = builder(9);
+    let reach = |cut_off_ms| Change::Reach { datacenter: "dc1".to_owned(), cut_off_ms };
+    list(&mut builder, &[("web", &[])]);
+    fill(&mut builder, "web", &[], Held::Watched);
+    let hold = |held| {
+        let (datacenter, service) = ("dc1".to_owned(), "web".to_owned());
+        Change::Hold { datacenter, form: Form::Service, service, held }
+    };
+    for (change, expected, held) in [
+        (reach(Some(5)), "5 5 5 missing", "Watched"),
+        (reach(Some(8)), "5 5 5 missing", "Watched"),
+        (hold(Held::Failing { since_ms: 6 }), "5 5 5 missing", "Failing { since_ms: 6 }"),
+        (hold(Held::Failing { since_ms: 9 }), "5 5 5 missing", "Failing { since_ms: 6 }"),
+        (reach(None), "- - - missing", "Failing { since_ms: 6 }"),
+        (reach(Some(10)), "10 10 10 missing", "Failing { since_ms: 6 }"),
+        (hold(Held::Watched), "10 10 10 missing", "Watched"),
+    ] {
+        builder.apply(change.clone());
+        let said = loaded(&builder).replace("unheard", "missing");
+        assert_eq!(said, expected, "{change:?}");
+        assert_eq!(render(&builder, "web"), format!("web {held} Some(\"\")"), "{change:?}");
+    }
 }

@@ -38,6 +38,14 @@ impl Terms {
             && matches!(body.trim_ascii(), b"[]" | b"null")
     }
 
+    /// How long Consul is asked to hold the question.
+    pub fn wait(self) -> Option<Duration> {
+        match self {
+            Self::After(_, wait) => Some(wait),
+            Self::Leaderless | Self::Start => None,
+        }
+    }
+
     /// How long a reply may take of a Consul that takes up to `timeout` when it holds nothing.
     pub fn deadline(self, timeout: Duration) -> Duration {
         match self {

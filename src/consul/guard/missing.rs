@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::catalog::model::{Instance, Node};
 use crate::catalog::queries::{Queries, QueryEntry};
-use crate::catalog::{Change, Datacenter, Form, Found, Service};
+use crate::catalog::{Change, Datacenter, Form, Found, Held, List, Service};
 use crate::consul::{Key, Watched};
 
 /// What can vanish.
@@ -86,18 +86,22 @@ pub fn is_there(watched: &Watched, datacenter: &Datacenter) -> bool {
     }
 }
 
-/// The nodes in a change about those of `datacenter`.
-pub fn nodes_of(datacenter: &str) -> impl Fn(&Change) -> Option<&Vec<Node>> {
-    move |change| match change {
-        Change::Nodes { datacenter: name, nodes } if name == datacenter => Some(nodes),
-        _ => None,
-    }
-}
-
-/// What `change` lacks that is there: `nodes`, and what else `datacenter` has.
-pub fn gone(change: &Change, datacenter: &Datacenter, nodes: &[Node]) -> Vec<Box<str>> {
+/// What `change` lacks and `datacenter` has. What only a snapshot file says is there, if that was
+/// right at `right_since_ms` of the program's clock, or later.
+pub fn gone(change: &Change, datacenter: &Datacenter, right_since_ms: i64) -> Vec<Box<str>> {
+    let is_right = |list: List| {
+        let old_since_ms = datacenter.old_since(list).filter(|_| !datacenter.has_heard(list));
+        old_since_ms.is_none_or(|since_ms| since_ms >= right_since_ms)
+    };
+    let is_believed = |held: Held| match held {
+        Held::Loaded { since_ms } => since_ms >= right_since_ms,
+        _ => true,
+    };
     match change {
-        Change::Nodes { nodes: new, .. } => lacking(nodes, new, node_key),
+        Change::Nodes { nodes: new, .. } if is_right(List::Nodes) => {
+            let new: HashSet<Box<str>> = new.iter().map(node_key).collect();
+            datacenter.nodes().map(node_key).filter(|key| !new.contains(key)).collect()
+        }
         Change::Queries { queries: Some(new), .. } => {
             let old = datacenter.queries().map_or(&[][..], Queries::entries);
             lacking(old, new.entries(), query_key)
@@ -106,10 +110,11 @@ pub fn gone(change: &Change, datacenter: &Datacenter, nodes: &[Node]) -> Vec<Box
         Change::Service { form: Form::Query, instances, .. } if !instances.is_empty() => Vec::new(),
         Change::Service { form, service, instances, .. } => {
             let old = held(datacenter, *form, &service.to_ascii_lowercase());
+            let old = old.filter(|service| is_believed(service.held));
             let old = old.map_or(&[][..], |service| &*service.instances);
             lacking(old, instances, instance_key)
         }
-        Change::Services { listing, .. } => {
+        Change::Services { listing, .. } if is_right(List::Services) => {
             let new: HashSet<String> =
                 listing.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
             let old = datacenter.services().map(|service| service.name.to_ascii_lowercase());
@@ -120,18 +125,14 @@ pub fn gone(change: &Change, datacenter: &Datacenter, nodes: &[Node]) -> Vec<Box
 }
 
 /// Puts back into `change` what of `gone` is there.
-pub fn put_back(
-    change: &mut Change,
-    gone: &BTreeMap<Box<str>, Instant>,
-    datacenter: &Datacenter,
-    nodes: &[Node],
-) {
+pub fn put_back(change: &mut Change, gone: &BTreeMap<Box<str>, Instant>, datacenter: &Datacenter) {
     if gone.is_empty() {
         return;
     }
     match change {
         Change::Nodes { nodes: new, .. } => {
-            new.extend(nodes.iter().filter(|node| gone.contains_key(&*node_key(node))).cloned());
+            let back = datacenter.nodes().filter(|node| gone.contains_key(&*node_key(node)));
+            new.extend(back.cloned());
         }
         Change::Queries { queries: Some(new), .. } => {
             let old = datacenter.queries().map_or(&[][..], Queries::entries);

@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::time::Instant;
 
 use crate::catalog::change::Executed;
 use crate::catalog::model::Instance;
 use crate::catalog::queries;
-use crate::catalog::{Change, Form, Found, Held, Snapshot};
+use crate::catalog::{Change, Form, Found, Held, Service, Snapshot};
 use crate::consul::Key;
 use crate::consul::keeper::{KEPT_SHORT, Keeper};
 use crate::consul::view::{self, find, is_askable};
@@ -51,8 +52,31 @@ impl Keeper {
         if self.watches.has(key) || could_enter && self.watches.enter(key) {
             self.shelf.take(key);
         } else {
-            self.shelf.put(key.clone());
+            self.shelve(key.clone(), snapshot);
         }
+    }
+
+    /// Takes charge of what a snapshot file had and no watch tells of: it is kept like what was
+    /// fetched on demand, and let go of like it.
+    pub fn adopt(&self, datacenter: &str, snapshot: &Snapshot) {
+        let found = snapshot.datacenter(Some(datacenter.as_bytes()));
+        let Found::Here(datacenter) = found else { return };
+        let listed = datacenter.services().map(|service| (Form::Service, service));
+        for (form, service) in listed.chain(datacenter.all_unlisted()) {
+            if service.rrsets.is_none() || !matches!(service.held, Held::Loaded { .. }) {
+                continue;
+            }
+            let key = Key::new(&datacenter.name, form, &service.name);
+            if !self.watches.has(&key) && !self.shelf.has(&key) {
+                self.shelve(key, snapshot);
+            }
+        }
+    }
+
+    /// Whether a watch is about to tell of what a snapshot file had, so that nobody waits for it.
+    pub fn is_to_be_told(&self, key: &Key) -> bool {
+        let is_loaded = |service: &Service| matches!(service.held, Held::Loaded { .. });
+        self.watches.has(key) && find(&self.publisher.snapshot(), key).is_some_and(is_loaded)
     }
 
     /// Whether something is known to exist, so that nobody can make us ask for it who invents names.
@@ -105,7 +129,20 @@ impl Keeper {
             self.waiting.join(Demand { wanted, done }, Instant::now());
             self.ahead.push(ahead);
         }
+        self.refresh_behind(&snapshot, now_ms);
         self.begin();
+    }
+
+    /// Fetches what is answered from memory while its datacenter is cut off; as it may be in vain,
+    /// a few at a time.
+    fn refresh_behind(&mut self, snapshot: &Snapshot, now_ms: u64) {
+        self.behind.retain_mut(|done| matches!(done.try_recv(), Err(TryRecvError::Empty)));
+        let most = BEHIND_MAX.saturating_sub(self.behind.len());
+        for wanted in view::due_behind(snapshot, now_ms, most) {
+            let (done, behind) = oneshot::channel();
+            self.waiting.join(Demand { wanted, done }, Instant::now());
+            self.behind.push(behind);
+        }
     }
 
     /// Sees whose addresses are to be read.
@@ -141,3 +178,6 @@ impl Keeper {
         self.watches.told(&Key::new(datacenter, Form::Service, service)).is_some()
     }
 }
+
+/// Half of the places that fetches have by default.
+const BEHIND_MAX: usize = 4;

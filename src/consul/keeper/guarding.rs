@@ -13,7 +13,8 @@ use crate::consul::{Key, Watched};
 impl Keeper {
     /// Puts back into `change` what it lacks, as long as that is not believed to be gone.
     pub fn weigh(&mut self, change: &mut Change) {
-        self.guard.weigh(change, &self.publisher.snapshot(), Instant::now());
+        let (snapshot, now_ms) = (self.publisher.snapshot(), self.clock.signed_ms());
+        self.guard.weigh(change, &snapshot, Instant::now(), now_ms);
     }
 
     /// Believes what is missing long enough, and reads again what is not believed so.

@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use crate::catalog::{Change, Found};
+use crate::catalog::{Change, Found, Service, Snapshot};
 use crate::consul::Key;
 use crate::consul::keeper::{Keeper, hold};
 use crate::consul::view::find;
@@ -17,7 +17,23 @@ impl Keeper {
         });
         let changes: Vec<_> = changes.collect();
         self.publisher.publish(changes);
-        ended.into_iter().for_each(|key| self.shelf.put(key));
+        ended.into_iter().for_each(|key| self.shelve(key, &snapshot));
+    }
+
+    /// Keeps what is in memory of a service that is not watched, as long as there is room.
+    pub fn shelve(&self, key: Key, snapshot: &Snapshot) {
+        let bytes = find(snapshot, &key).map_or(0, Service::bytes);
+        self.shelf.put(key, bytes);
+    }
+
+    /// Ends watches of what nobody asks for, where something else is asked for.
+    pub fn rotate(&mut self) {
+        let (snapshot, now_ms) = (self.publisher.snapshot(), self.clock.now_ms());
+        if now_ms >= self.rotates_at_ms {
+            self.rotates_at_ms = now_ms + ROTATE_EVERY_MS;
+            let relieved = self.watches.rotate(&snapshot, self.idle, now_ms);
+            self.metrics.consul.relieved.inc_by(relieved as u64);
+        }
     }
 
     /// Lets go of services that nobody asks for, unless Consul could not tell us of them again.
@@ -25,6 +41,7 @@ impl Keeper {
         self.waiting.sweep(Instant::now());
         let removed = self.shelf.sweep();
         self.metrics.consul.on_demand.set(self.shelf.count() as i64);
+        self.metrics.consul.on_demand_bytes.set(self.shelf.bytes() as i64);
         if removed.is_empty() {
             return;
         }
@@ -34,7 +51,7 @@ impl Keeper {
             let Key { datacenter, form, service } = removed.key.clone();
             let is_cut_off = matches!(
                 snapshot.datacenter(Some(datacenter.as_bytes())),
-                Found::Here(datacenter) if !datacenter.reachable
+                Found::Here(datacenter) if datacenter.is_cut_off() || datacenter.is_loaded()
             );
             if self.watches.has(&removed.key) {
                 continue;
@@ -42,7 +59,7 @@ impl Keeper {
             if removed.crowded_out {
                 self.metrics.consul.evictions.inc();
             } else if is_cut_off {
-                self.shelf.put(removed.key);
+                self.shelve(removed.key, &snapshot);
                 continue;
             }
             changes.push(Change::Release { datacenter, form, service });
@@ -50,3 +67,6 @@ impl Keeper {
         self.publisher.publish(changes);
     }
 }
+
+/// All services are looked at.
+const ROTATE_EVERY_MS: u64 = 5_000;

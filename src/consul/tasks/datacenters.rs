@@ -82,7 +82,7 @@ impl Tasks {
                 }
                 _ => (),
             }
-            outage.rest(self.pace, &self.wake).await;
+            outage.rest(self.pace.alert(), &self.wake).await;
         }
     }
 

@@ -3,7 +3,8 @@
 //! The scripts in `tests` say what each round brings. Here only what happens to Consul is given, in
 //! the order and at the times of a [`Turn`] each; rounds fall on it as they may. The Consul keeps to
 //! the rules of a real one: questions from the beginning are answered consistently, others by a
-//! server that may lag; who asks for an index that is not reached yet is held.
+//! server that may lag; who asks for an index that is not reached yet is held; who is held when a
+//! snapshot is restored is told again what was so before.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -128,31 +129,34 @@ impl World {
 
     /// One request, up to its reply.
     async fn answer(&self, after: Option<Position>) -> Result<Reply<u64>, FetchError> {
-        let (address, restores, wakes) = {
+        let (address, restores, wakes, told) = {
             let truth = self.truth.lock().unwrap();
-            (truth.address, truth.restores, truth.wakes)
+            (truth.address, truth.restores, truth.wakes, truth.seen(after))
         };
         let after = after.filter(|after| after.address == address);
+        let wait = after.map(|_| WAIT);
         let held_until = Instant::now() + WAIT;
         loop {
             let mut happened = pin!(self.happened.notified());
             happened.as_mut().enable();
             let look_again_at = {
                 let (truth, now) = (self.truth.lock().unwrap(), Instant::now());
-                let is_let_go = truth.restores > restores || truth.wakes > wakes;
+                let is_let_go = truth.wakes > wakes;
                 let (version, index) = truth.seen(after);
                 let is_held = after.is_some_and(|after| after.index.get() >= index);
                 if now < truth.hanging_until {
                     truth.hanging_until
                 } else if now < truth.failing_until {
                     return Err(FetchError::Status { status: 500, body: String::new() });
+                } else if after.is_some() && truth.restores > restores {
+                    return Ok(Reply { wait, ..truth.reply(told.0, told.1, address) });
                 } else if is_held && !is_let_go && now < held_until {
                     // A server that lags catches up without anything happening.
                     let soon =
                         if now < truth.lagging_until { truth.lagging_until } else { held_until };
                     soon.min(held_until)
                 } else {
-                    return Ok(truth.reply(version, index, address));
+                    return Ok(Reply { wait, ..truth.reply(version, index, address) });
                 }
             };
             tokio::select! {
@@ -178,6 +182,7 @@ impl Truth {
             value: version,
             index: Index::from_header(&index.to_string()).filter(|_| has_index),
             is_filtered: false,
+            wait: None,
             known_leader: Some(true),
             last_contact_ms: Some(0),
             address,

@@ -75,6 +75,7 @@ impl Source<&'static str> for Script {
                     value,
                     index: index.and_then(|index| Index::from_header(&index.to_string())),
                     is_filtered: false,
+                    wait: after.map(|_| Duration::from_secs(30)),
                     known_leader: Some(true),
                     last_contact_ms: Some(0),
                     address,
@@ -192,9 +193,42 @@ async fn after_a_quiet_time_two_changes_are_heard_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_watch_that_is_relieved_ends_when_its_round_has_returned() {
+    let ends = Ends::from(CancellationToken::new());
+    let script = Script {
+        steps: [says(7, "a"), held(20_000, 8, "b"), says(9, "c")].into(),
+        rounds: Arc::default(),
+        began: Instant::now(),
+        done: ends.at_once.clone(),
+    };
+    let (rounds, mut events) = (Arc::clone(&script.rounds), Vec::new());
+    let relieve = async {
+        time::sleep(Duration::from_secs(5)).await;
+        ends.after_round.cancel();
+    };
+    let watching = watch(script, PACE, Wake::default(), ends.clone(), async |event| {
+        if let Event::Value(round) = event {
+            events.push(round.value);
+        }
+    });
+    tokio::join!(watching, relieve);
+    assert_eq!(events, ["a", "b"]);
+    assert_eq!(rounds.lock().unwrap().len(), 2);
+    assert!(!ends.at_once.is_cancelled());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_let_go_early_with_nothing_new_asks_from_the_start() {
+    // A snapshot was restored, whose history ends at 3.
+    let seen = run(&[says(7, "a"), held(29_000, 7, "a"), says(3, "b"), held(30_001, 3, "b")]).await;
+    assert_eq!(seen.events, ["a", "a again", "b", "b again"]);
+    assert_eq!(seen.asked, ["start", "0/7", "start", "0/3", "0/3"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn index_zero_is_asked_on_from_as_one_and_never_spins() {
     let seen = run(&[says(0, "a"), says(0, "a"), says(0, "a"), says(0, "a")]).await;
-    assert_eq!(seen.asked, ["start", "0/1", "0/1", "0/1", "0/1"]);
+    assert_eq!(seen.asked, ["start", "0/1", "start", "0/1", "start"]);
     assert_eq!(seen.at_ms, [0, 0, 250, 500, 750]);
 }
 

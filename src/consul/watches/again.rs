@@ -42,10 +42,10 @@ impl Watches {
         if !self.roster.leave(key) {
             return;
         }
-        let Some(cancel) = self.roster.enter(key, self.tasks.cancel()) else { return };
+        let Some(ends) = self.roster.enter(key, self.tasks.cancel()) else { return };
         // Consul is asked for it as it is registered.
         let known = find(snapshot, key).filter(|_| key.form == Form::Service);
         let name = known.map_or(&*key.service, |service| &*service.name);
-        self.tasks.watch_service(&key.datacenter, key.form, name, cancel);
+        self.tasks.watch_service(&key.datacenter, key.form, name, ends);
     }
 }

@@ -19,6 +19,8 @@ pub struct Account {
     pub unheard: Vec<(Instant, Option<Instant>)>,
     /// When a later catalogue of Consul's lacks all names, and may be believed.
     pub lacking: Vec<(Instant, Option<Instant>)>,
+    /// When the machine had other things to do, from and until.
+    pub busy: Vec<(Instant, Instant)>,
     /// How the instance that wavers was seen, in this order.
     pub samples: Vec<Sample>,
 }
@@ -44,6 +46,11 @@ pub struct Sample {
 }
 
 impl Account {
+    /// Whether the machine had other things to do between `from` and `until`.
+    pub fn is_busy(&self, from: Instant, until: Instant) -> bool {
+        self.busy.iter().any(|(began, ended)| *began <= until && from <= *ended)
+    }
+
     /// Whether it was dead at `at`, or about to die.
     pub fn is_dead(&self, at: Instant) -> bool {
         self.deaths.iter().any(|death| {

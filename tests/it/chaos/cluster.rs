@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::chaos::agent::Agent;
 use crate::chaos::net::{Condition, Host, Net, all_but};
@@ -208,7 +209,8 @@ impl Scene for Cluster {
                 for _ in 0..3 {
                     start_ourselves(&mut self.served).await;
                     // Anywhere in its start, or later.
-                    pause(Duration::from_millis(fastrand::u64(..1_000))).await;
+                    let lives = Duration::from_millis(fastrand::u64(..1_000));
+                    churn(&self.voice_of_servers(), lives).await;
                     kill_ourselves(&mut self.served).await;
                 }
             }
@@ -242,12 +244,19 @@ impl Scene for Cluster {
         }
     }
 
-    fn may_die(fault: Fault) -> bool {
-        !matches!(fault, Fault::OurselvesKilled | Fault::OurselvesKilledAlone)
+    fn touches(fault: Fault, served: usize) -> bool {
+        match fault {
+            Fault::AgentCutOff | Fault::AgentEmptied | Fault::AgentKilled => served == 0,
+            _ => true,
+        }
     }
 
-    fn held(&self, _: Fault) -> Duration {
+    fn grace(&self, _: Fault) -> Duration {
         Duration::ZERO
+    }
+
+    fn may_die(fault: Fault) -> bool {
+        !matches!(fault, Fault::OurselvesKilled | Fault::OurselvesKilledAlone)
     }
 
     fn is_felt(fault: Fault) -> bool {
@@ -288,6 +297,17 @@ impl Cluster {
     }
 }
 
+/// Changes something all the time for so long, that shows in no answer.
+async fn churn(voice: &Voice, time: Duration) {
+    let until = Instant::now() + time;
+    for status in ["warning", "passing"].into_iter().cycle() {
+        voice.set_check("db", 3, status).await;
+        if Instant::now() >= until && status == "passing" {
+            return;
+        }
+    }
+}
+
 /// Has a connection to `address` open, and opens another whenever that is closed.
 async fn occupy(address: SocketAddr) {
     loop {
@@ -295,7 +315,7 @@ async fn occupy(address: SocketAddr) {
             // Nothing is said on it, so it is readable when it is closed.
             let _ = stream.readable().await;
         }
-        pause(Duration::from_millis(20)).await;
+        pause(Duration::from_millis(100)).await;
     }
 }
 

@@ -149,18 +149,26 @@ impl Scene for Datacenters {
         }
     }
 
+    fn touches(fault: Fault, _: usize) -> bool {
+        match fault {
+            Fault::FarKilled | Fault::WanCut => false,
+            Fault::Emptied | Fault::EmptiedForLong => true,
+        }
+    }
+
+    fn grace(&self, fault: Fault) -> Duration {
+        match fault {
+            Fault::FarKilled | Fault::WanCut => Duration::ZERO,
+            // What else vanishes is held back with the rest.
+            Fault::Emptied | Fault::EmptiedForLong => self.times.guard_hold,
+        }
+    }
+
     fn may_die(fault: Fault) -> bool {
         match fault {
             Fault::FarKilled | Fault::WanCut => true,
             // To one that is new nothing is sudden.
             Fault::Emptied | Fault::EmptiedForLong => false,
-        }
-    }
-
-    fn held(&self, fault: Fault) -> Duration {
-        match fault {
-            Fault::FarKilled | Fault::WanCut => Duration::ZERO,
-            Fault::Emptied | Fault::EmptiedForLong => self.times.guard_hold,
         }
     }
 

@@ -1,7 +1,7 @@
 //! What must hold of every reply, whatever happens to Consul.
 //!
 //! - Every question is answered, but for those to a fingerpost that has just been killed.
-//! - No reply is late that comes from memory.
+//! - No reply is late that comes from memory, unless the whole machine is.
 //! - What Consul's last good catalogue has is answered.
 //! - What Consul never had is denied.
 //! - No instance is answered that a healthy Consul has shown critical for a while.
@@ -23,10 +23,12 @@ use crate::chaos::world::{WAVERING, WAVERING_NODE};
 pub struct Verdict {
     /// How many questions were asked.
     pub questions: usize,
-    /// The longest that a reply took whose name was in memory for sure.
+    /// The longest that a reply took whose name was in memory for sure, of a machine that was not busy.
     pub slowest: Duration,
     /// How many said SERVFAIL.
     pub failed: usize,
+    /// How many could have shown an instance that had long been critical.
+    pub hidden: usize,
     /// How often each rule was broken, and how it was at first.
     pub complaints: BTreeMap<&'static str, (usize, String)>,
 }
@@ -37,11 +39,13 @@ pub fn judge(account: &Account, exchanges: &[Exchange], times: Times, begun: Ins
     for exchange in exchanges {
         let question = &account.questions[exchange.question];
         if let Some(reply) = &exchange.reply {
-            if question.kind != Kind::OnDemand && account.is_ready(exchange.sent) {
+            let is_busy = account.is_busy(exchange.sent, exchange.sent + reply.after);
+            if question.kind != Kind::OnDemand && account.is_ready(exchange.sent) && !is_busy {
                 verdict.slowest = verdict.slowest.max(reply.after);
             }
             verdict.failed += usize::from(reply.code == ResponseCode::ServFail);
         }
+        verdict.hidden += usize::from(is_hiding(account, exchange));
         let Some(rule) = broken_rule(account, times, exchange) else { continue };
         let broken = verdict.complaints.entry(rule).or_insert_with(|| {
             let at = exchange.sent.saturating_duration_since(begun);
@@ -67,7 +71,10 @@ fn broken_rule(account: &Account, times: Times, exchange: &Exchange) -> Option<&
         Kind::Absent | Kind::Kept if !is_ready => ON_DEMAND_PATIENCE,
         Kind::Absent | Kind::Kept => Duration::ZERO,
     };
-    if reply.after > times.reply_within + patience {
+    let is_late = reply.after > times.reply_within + patience;
+    // Work comes in bursts, and not to all processors at once.
+    let near = Duration::from_millis(500);
+    if is_late && !account.is_busy(sent.checked_sub(near)?, sent + reply.after + near) {
         return Some("a reply was late");
     }
     match (question.kind, reply.code) {
@@ -82,11 +89,17 @@ fn broken_rule(account: &Account, times: Times, exchange: &Exchange) -> Option<&
 }
 
 fn critical(account: &Account, exchange: &Exchange, reply: &Reply) -> Option<&'static str> {
-    let name = &account.questions[exchange.question].name;
-    let is_shown = name.starts_with(WAVERING) && reply.addresses.contains(&address(WAVERING_NODE));
-    let (at, since) = (exchange.sent, exchange.sent.checked_sub(CRITICAL_WITHIN)?);
-    let is_wrong = is_shown && account.is_heard(since, at) && account.was_critical(since, at);
+    let is_shown = reply.addresses.contains(&address(WAVERING_NODE));
+    let is_wrong = is_shown && is_hiding(account, exchange);
     is_wrong.then_some("an instance was answered that has long been critical")
+}
+
+/// Whether the reply must leave the instance out that wavers.
+fn is_hiding(account: &Account, exchange: &Exchange) -> bool {
+    let is_asked = account.questions[exchange.question].name.starts_with(WAVERING);
+    let at = exchange.sent;
+    let Some(since) = at.checked_sub(CRITICAL_WITHIN).filter(|_| is_asked) else { return false };
+    account.is_heard(since, at) && account.was_critical(since, at)
 }
 
 /// What a question waits for Consul at most, see `cache.patience`.
@@ -183,6 +196,11 @@ mod tests {
             case.rule()
         };
         assert_eq!(take(&mut case, 0.1), "none");
+        assert_eq!(take(&mut case, 0.2), "a reply was late");
+        // Where the whole machine is late, it is no wonder.
+        case.account.busy = vec![(case.at(10.1), case.at(10.2))];
+        assert_eq!(take(&mut case, 0.2), "none");
+        case.account.busy = vec![(case.at(9.0), case.at(9.4))];
         assert_eq!(take(&mut case, 0.2), "a reply was late");
         case.account.questions[0].kind = Kind::OnDemand;
         assert_eq!(take(&mut case, 1.1), "none");

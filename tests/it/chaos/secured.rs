@@ -151,18 +151,23 @@ impl Scene for Secured {
         }
     }
 
+    fn touches(_: Fault, _: usize) -> bool {
+        true
+    }
+
+    fn grace(&self, fault: Fault) -> Duration {
+        match fault {
+            Fault::CertificateExpired | Fault::TokenDeleted => Duration::ZERO,
+            // What else vanishes is held back with the rest.
+            Fault::RightsTaken => guard_hold(self.times),
+        }
+    }
+
     fn may_die(fault: Fault) -> bool {
         match fault {
             Fault::CertificateExpired | Fault::TokenDeleted => true,
             // To one that is new nothing is sudden.
             Fault::RightsTaken => false,
-        }
-    }
-
-    fn held(&self, fault: Fault) -> Duration {
-        match fault {
-            Fault::CertificateExpired | Fault::TokenDeleted => Duration::ZERO,
-            Fault::RightsTaken => guard_hold(self.times),
         }
     }
 

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{self, Instant, MissedTickBehavior};
 
 use crate::chaos::account::{Account, Death, Sample};
-use crate::chaos::stream::{Exchange, Question, Stream};
+use crate::chaos::stream::{Exchange, Log, Question, Stream};
 use crate::chaos::trial::say;
 use crate::chaos::voice::{Voice, address};
 use crate::chaos::world::{WAVERING, WAVERING_NODE};
@@ -64,6 +64,8 @@ impl Served {
         if keeps {
             let path = folder.path().join("snapshot").display().to_string();
             arguments.extend(["--snapshot".to_owned(), path]);
+            // It is written all the time, so that a death comes while it is.
+            variables.push(("FINGERPOST_SNAPSHOT_EVERY".to_owned(), "1ms".to_owned()));
         }
         variables.push(("FINGERPOST_LOG_LEVEL".to_owned(), "debug".to_owned()));
         let program = launch(&arguments, &variables);
@@ -134,7 +136,9 @@ impl Served {
     /// What became of the questions since this was asked last; the account is then complete.
     pub fn take(&mut self) -> Vec<Exchange> {
         self.account.samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        self.stream.as_ref().map(Stream::take).unwrap_or_default()
+        let Log { exchanges, busy } = self.stream.as_ref().map(Stream::take).unwrap_or_default();
+        self.account.busy.extend(busy);
+        exchanges
     }
 
     /// From now on Consul cannot be expected to be heard.
@@ -145,7 +149,7 @@ impl Served {
     /// From now on it can.
     pub fn end_unheard(&mut self) {
         if let Some((_, end)) = self.account.unheard.last_mut() {
-            *end = Some(Instant::now());
+            end.get_or_insert_with(Instant::now);
         }
     }
 

@@ -15,15 +15,15 @@ use std::time::Duration;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{RData, RecordType};
 use tokio::task::JoinSet;
-use tokio::time::{self, Instant, MissedTickBehavior};
+use tokio::time::{self, Instant};
 
 use crate::chaos::judge::judge;
-use crate::chaos::served::{Served, kill_ourselves, ready_ourselves, start_ourselves};
-use crate::chaos::times::{CONVERGED_WITHIN, Times};
-use crate::chaos::voice::{Truth, Voice, name};
+use crate::chaos::served::{Served, kill_ourselves, start_ourselves};
+use crate::chaos::times::{CONVERGED_WITHIN, CRITICAL_WITHIN, Times};
+use crate::chaos::voice::{Truth, Voice, address, name};
 use crate::chaos::world::{WAVERING, WAVERING_NODE};
 use crate::support::dns::{exchange, question, with_edns};
-use crate::support::wait::poll;
+use crate::support::wait::{pause, poll};
 
 /// A set-up, and what may happen to it.
 pub trait Scene {
@@ -48,14 +48,17 @@ pub trait Scene {
     /// Ends it.
     async fn heal(&mut self, fault: Self::Fault);
 
+    /// Whether the fingerpost at this place of [`Scene::served`] hears less of its own datacenter.
+    fn touches(fault: Self::Fault, served: usize) -> bool;
+
+    /// How much longer it may take until what is true is answered.
+    fn grace(&self, fault: Self::Fault) -> Duration;
+
     /// Whether a fingerpost that is killed meanwhile, and started again, has the same to keep to.
     fn may_die(fault: Self::Fault) -> bool;
 
     /// Whether requests of the first fingerpost to Consul must have failed for it.
     fn is_felt(fault: Self::Fault) -> bool;
-
-    /// How long what is missing may be answered still once Consul is well again.
-    fn held(&self, fault: Self::Fault) -> Duration;
 }
 
 /// What is changed, and what was wrong.
@@ -64,6 +67,10 @@ pub struct Trial {
     times: Times,
     /// Numbers the services that come and go.
     fresh: u32,
+    /// Whether there was time in which Consul was heard.
+    is_watchful: bool,
+    /// How many replies could have shown what had long been critical.
+    hidden: usize,
     complaints: Vec<String>,
     /// Held for its drop, which ends the task.
     _wavering: JoinSet<()>,
@@ -74,9 +81,16 @@ impl Trial {
     pub async fn of(scene: &mut impl Scene, times: Times) -> Self {
         let mut wavering = JoinSet::new();
         wavering.spawn(waver(scene.voices().remove(0)));
-        let mut trial = Self { times, fresh: 0, complaints: Vec::new(), _wavering: wavering };
+        let mut trial = Self {
+            times,
+            fresh: 0,
+            is_watchful: false,
+            hidden: 0,
+            complaints: Vec::new(),
+            _wavering: wavering,
+        };
         for served in scene.served() {
-            trial.converge("at first", served, Duration::ZERO).await;
+            trial.converge("at first", served, CONVERGED_WITHIN).await;
             // Nothing was in memory yet.
             served.take();
         }
@@ -92,8 +106,11 @@ impl Trial {
         };
         let begun = Instant::now();
         let mut failures = Vec::new();
-        for served in scene.served() {
-            served.begin_unheard();
+        for (at, served) in scene.served().iter_mut().enumerate() {
+            match S::touches(fault, at) || dies {
+                true => served.begin_unheard(),
+                false => self.is_watchful = true,
+            }
             failures.push(served.failures().await);
         }
         scene.strike(fault).await;
@@ -105,17 +122,18 @@ impl Trial {
         self.change(&scene.voices()).await;
         scene.hold(fault).await;
         scene.heal(fault).await;
-        if dies {
-            ready_ourselves(scene.served()).await;
-        }
-
+        let within = CONVERGED_WITHIN + scene.grace(fault);
         let voices = scene.voices();
         let is_taken = poll(HEALTHY_WITHIN, async || self.change(&voices).await.then_some(()));
         assert!(is_taken.await.is_some(), "{words}: Consul takes no change again");
-        let held = scene.held(fault);
         for (at, (served, before)) in scene.served().iter_mut().zip(failures).enumerate() {
-            let took = self.converge(&words, served, held).await;
+            let took = self.converge(&words, served, within).await;
             served.end_unheard();
+            self.turn_critical(&words, served, &voices[0]).await;
+            if dies {
+                // Each datacenter is ready when it is heard, not with the first.
+                served.ready_again().await;
+            }
             let failures = served.failures().await - before;
             // One that was killed has forgotten what it counted.
             if at == 0 && S::is_felt(fault) && !dies && failures <= 0.0 {
@@ -125,8 +143,37 @@ impl Trial {
         }
     }
 
+    /// Sees how soon an instance leaves that turns critical, now that all is well.
+    async fn turn_critical(&mut self, words: &str, served: &Served, voice: &Voice) {
+        let (service, node) = TURNING;
+        let name = name(service, served.voice.datacenter());
+        for (status, is_shown) in [("critical", false), ("passing", true)] {
+            let is_set = poll(HEALTHY_WITHIN, async || {
+                // A server that is late itself cannot tell in time.
+                (voice.set_check(service, node, status).await
+                    && served.voice.all_show(service, node, is_shown).await)
+                    .then_some(())
+            });
+            assert!(is_set.await.is_some(), "{words}: Consul takes no {status}");
+            let since = Instant::now();
+            let seen = poll(CRITICAL_WITHIN * 5, async || {
+                let (_, addresses) = ask(served.dns(), &name).await?;
+                (addresses.contains(&address(node)) == is_shown).then(|| since.elapsed())
+            });
+            let seen = seen.await;
+            if seen.is_none_or(|seen| seen > CRITICAL_WITHIN) {
+                let what = format!("what turned {status} is answered as such after {seen:.1?}");
+                self.complain(words, served, &what);
+            }
+        }
+    }
+
     /// Fails with all that was wrong.
     pub fn end(self) {
+        assert!(
+            !self.is_watchful || self.hidden > 0,
+            "nothing was critical for long while Consul was heard"
+        );
         let complaints = self.complaints.join("\n");
         assert!(complaints.is_empty(), "\n{complaints}\n");
     }
@@ -145,49 +192,65 @@ impl Trial {
     }
 
     /// Waits until `served` answers what is true, and says how long that took since Consul could
-    /// be heard.
-    async fn converge(&mut self, words: &str, served: &Served, held: Duration) -> Option<Duration> {
-        let (mut since, mut last) = (None, String::new());
-        let converged = poll(HEALTHY_WITHIN, async || {
+    /// be heard. Longer than `within` is wrong; what is gone may be answered for longer, since it
+    /// may be held back.
+    async fn converge(
+        &mut self,
+        words: &str,
+        served: &Served,
+        within: Duration,
+    ) -> Option<Duration> {
+        let (mut since, mut known, mut last) = (None, None, String::new());
+        let converged = poll(HEALTHY_WITHIN + within, async || {
             let Some(truth) = served.voice.truth().await else {
                 // It is heard and not heard: that is the fault still.
-                since = None;
+                (since, known) = (None, None);
                 return None;
             };
             let since = *since.get_or_insert_with(Instant::now);
-            let difference = self.difference(served, &truth).await;
+            let differences = self.differences(served, &truth).await;
             // It may have changed while it was asked for.
             if served.voice.truth().await.as_ref() != Some(&truth) {
                 return None;
             }
-            last = difference?;
-            last.is_empty().then(|| since.elapsed())
+            let [wrong, lingering] = differences?;
+            if wrong.is_empty() {
+                known.get_or_insert_with(|| since.elapsed());
+            }
+            if wrong.is_empty() && lingering.is_empty() {
+                return Some(since.elapsed());
+            }
+            last = [wrong, lingering].concat().join(", ");
+            None
         });
         let took = converged.await;
-        if took.is_none_or(|took| took > held + CONVERGED_WITHIN) {
-            let what = format!("the truth is answered after {took:.1?}; last {last}");
+        let is_late = |took: Option<Duration>, within| took.is_none_or(|took| took > within);
+        if is_late(known, within) || is_late(took, within + self.times.guard_hold) {
+            let what =
+                format!("true after {known:.1?}, and all of it after {took:.1?}; was {last}");
             self.complain(words, served, &what);
         }
         took
     }
 
-    /// What is answered otherwise than `truth` has it, in words; `None` without an answer.
-    async fn difference(&self, served: &Served, truth: &Truth) -> Option<String> {
-        let mut differences = Vec::new();
+    /// What is answered otherwise than `truth` has it, in words, and what is answered that is gone;
+    /// `None` without an answer.
+    async fn differences(&self, served: &Served, truth: &Truth) -> Option<[Vec<String>; 2]> {
+        let (mut wrong, mut lingering) = (Vec::new(), Vec::new());
         for (name, expected) in truth {
             let (code, got) = ask(served.dns(), name).await?;
             if got != *expected {
-                differences.push(format!("{name}: {code:?} {got:?}, not {expected:?}"));
+                wrong.push(format!("{name}: {code:?} {got:?}, not {expected:?}"));
             }
         }
         for gone in (1..self.fresh).rev().take(2) {
             let name = name(&fresh(gone), served.voice.datacenter());
             let (code, _) = ask(served.dns(), &name).await?;
             if !truth.contains_key(&name) && code != ResponseCode::NXDomain {
-                differences.push(format!("{name}: {code:?}, not NXDOMAIN"));
+                lingering.push(format!("{name}: {code:?}, not NXDOMAIN"));
             }
         }
-        Some(differences.join(", "))
+        Some([wrong, lingering])
     }
 
     fn judge(
@@ -201,6 +264,7 @@ impl Trial {
         let exchanges = served.take();
         let verdict = judge(&served.account, &exchanges, self.times, begun);
         let (questions, slowest) = (verdict.questions, verdict.slowest);
+        self.hidden += verdict.hidden;
         let failed = verdict.failed;
         say(&format!(
             "{words}: {}: {questions} questions, {failed} SERVFAIL, slowest {slowest:.1?}, true \
@@ -210,14 +274,11 @@ impl Trial {
         for (rule, (count, first)) in &verdict.complaints {
             self.complain(words, served, &format!("{rule}: {count} of {questions}, first {first}"));
         }
-        if !verdict.complaints.is_empty() {
-            say(&served.last_words());
-        }
     }
 
     fn complain(&mut self, words: &str, served: &Served, what: &str) {
         let complaint = format!("{words}: {}: {what}", served.label);
-        say(&format!("WRONG: {complaint}"));
+        say(&format!("WRONG: {complaint}\n{}", served.last_words()));
         self.complaints.push(complaint);
     }
 }
@@ -245,19 +306,19 @@ pub async fn ask(server: SocketAddr, name: &str) -> Option<(ResponseCode, BTreeS
 
 /// Turns one instance critical and passing again, for ever.
 async fn waver(voice: Voice) {
-    let mut ticks = time::interval(WAVER_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    for status in ["critical", "passing"].into_iter().cycle() {
-        ticks.tick().await;
+    for (status, lasts) in
+        [("critical", CRITICAL_WITHIN * 2), ("passing", CRITICAL_WITHIN)].into_iter().cycle()
+    {
         voice.set_check(WAVERING, WAVERING_NODE, status).await;
+        pause(lasts).await;
     }
 }
 
 /// The node of what comes and goes.
 const FRESH_NODE: u8 = 3;
 
-/// Longer than an instance that is critical may be answered, so that it is noticed.
-const WAVER_EVERY: Duration = Duration::from_millis(3_500);
+/// The service and the node of what turns critical once.
+const TURNING: (&str, u8) = ("db", 3);
 
 /// How long Consul itself may take to be well again, once a fault has ended.
 const HEALTHY_WITHIN: Duration = Duration::from_secs(60);

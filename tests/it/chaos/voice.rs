@@ -115,6 +115,21 @@ impl Voice {
         Some(shown.filter_map(address).collect())
     }
 
+    /// Whether every agent by itself shows `service` on `node`, or none does.
+    pub async fn all_show(&self, service: &str, node: u8, is_shown: bool) -> bool {
+        for url in &self.urls {
+            let path = format!("{url}/v1/health/service/{service}?stale&passing");
+            let Ok(reply) = self.client.get(path).send().await else { return false };
+            let Ok(instances) = reply.json::<Value>().await else { return false };
+            let name = format!("n{node}");
+            let mut nodes = instances.as_array().into_iter().flatten();
+            if nodes.any(|instance| instance["Node"]["Node"] == *name) != is_shown {
+                return false;
+            }
+        }
+        true
+    }
+
     /// Registers an instance of `service`, tagged `v1`, on `node`.
     pub async fn register(&self, service: &str, node: u8) -> bool {
         let registration = json!({

@@ -139,6 +139,7 @@ struct Heard {
     owned: BTreeMap<String, Vec<(IpAddr, String, String)>>,
     unlisted: BTreeMap<(Form, String), Change>,
     queries: Option<Queries>,
+    cut_off_ms: Option<i64>,
 }
 
 impl Known {
@@ -172,9 +173,10 @@ impl Known {
             Change::Release { form, service, .. } => {
                 place.unlisted.remove(&(*form, service.to_lowercase()));
             }
+            Change::Reach { cut_off_ms, .. } => place.cut_off_ms = *cut_off_ms,
             Change::Datacenters { .. }
             | Change::Hold { .. }
-            | Change::Reach { .. }
+            | Change::Loaded { .. }
             | Change::Settle { .. }
             | Change::Whole { .. } => (),
         }
@@ -219,6 +221,8 @@ impl Known {
             changes.extend(place.unlisted.values().cloned());
             let queries = place.queries.clone();
             changes.push(Change::Queries { datacenter: datacenter(), queries });
+            let cut_off_ms = place.cut_off_ms;
+            changes.push(Change::Reach { datacenter: datacenter(), cut_off_ms });
         }
         changes
     }
@@ -262,6 +266,7 @@ fn place(change: &Change) -> Option<&String> {
     match change {
         Change::Datacenters { .. } => None,
         Change::Hold { datacenter, .. }
+        | Change::Loaded { datacenter, .. }
         | Change::Nodes { datacenter, .. }
         | Change::Owned { datacenter, .. }
         | Change::Queries { datacenter, .. }
@@ -316,7 +321,7 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
             Change::Queries { datacenter, queries: queries.map(Queries::new) }
         }),
         1 => (datacenter(), any::<bool>()).prop_map(|(datacenter, reachable)| {
-            Change::Reach { datacenter, reachable }
+            Change::Reach { datacenter, cut_off_ms: (!reachable).then_some(0) }
         }),
     ];
     let all = SERVICES.iter().map(|name| ((*name).to_owned(), Vec::new())).collect();

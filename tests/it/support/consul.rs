@@ -213,6 +213,18 @@ impl Consul {
         assert!(status.is_success(), "POST {path}: {status}: {text}");
     }
 
+    /// The state of the whole cluster, as `consul snapshot save` writes it.
+    pub async fn save(&self) -> Vec<u8> {
+        let reply = self.client.get(self.url("/v1/snapshot")).send().await.unwrap();
+        reply.error_for_status().unwrap().bytes().await.unwrap().to_vec()
+    }
+
+    /// Sets the cluster back to what was saved, as `consul snapshot restore` does.
+    pub async fn restore(&self, saved: Vec<u8>) {
+        let request = self.client.put(self.url("/v1/snapshot")).body(saved);
+        request.send().await.unwrap().error_for_status().unwrap();
+    }
+
     /// Where it serves HTTP.
     pub fn http_address(&self) -> SocketAddr {
         loopback(self.ports.http)

@@ -23,9 +23,19 @@ pub struct Program {
 impl Program {
     /// Runs the binary with `args`, and with the variables `env` and no others.
     pub fn start(args: &[&str], env: &[(&str, &str)]) -> Self {
+        Self::run(Command::new(BINARY), args, env)
+    }
+
+    /// The same, told by the system of a file that may not grow rather than ended for it.
+    pub fn start_on_full_disk(args: &[&str], env: &[(&str, &str)]) -> Self {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", BINARY]);
+        Self::run(shell, args, env)
+    }
+
+    fn run(mut command: Command, args: &[&str], env: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str| File::create(folder.path().join(name)).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fingerpost"));
         command.args(args).env_clear().envs(env.iter().copied());
         command.stdout(file(STDOUT)).stderr(file(STDERR));
         Self { process: Process::spawn(&mut command), folder }
@@ -96,6 +106,8 @@ impl Program {
 
 /// For the system to choose.
 pub const ANY_PORT: &str = "127.0.0.1:0";
+
+const BINARY: &str = env!("CARGO_BIN_EXE_fingerpost");
 
 const STDOUT: &str = "stdout";
 const STDERR: &str = "stderr";

@@ -15,6 +15,9 @@
 //! option NAME [VALUE]…                one of [`OPTIONS`]
 //! unsynced                            the source has not said anything yet
 //! whole                               the source has said everything, of all forms
+//! away [in DC] SECS                   for so long nothing was heard of a datacenter and its services
+//! silent [in DC] SECS                 for so long its lists alone were not heard
+//! loaded [in DC] SECS                 what there is was read from a snapshot file of that age
 //! query NAME TYPE [edns OPT] [tcp] [class C] [opcode N]
 //! reply RCODE [FLAG]…                 of the query above; queries have `rd` set
 //! opt OPT                             of the reply; not looked at if not given
@@ -22,7 +25,7 @@
 //! count SECTION N | MIN..MAX          the lines of the section are a choice, see `expectation`
 //! ```
 //!
-//! OPT is `SIZE [version N] [do] [option CODE]…`. TAGGED is one of `lan_ipv4`, `lan_ipv6`, `wan`, `wan_ipv4`, `wan_ipv6`, `mesh`, and an address.
+//! OPT is `SIZE [version N] [do] [option CODE]… [ede CODE]`, the last an option too (RFC 8914). TAGGED is one of `lan_ipv4`, `lan_ipv6`, `wan`, `wan_ipv4`, `wan_ipv6`, `mesh`, and an address.
 //! A line with `{1..60}` stands for 60 lines; all such ranges of a line run in step. This module
 //! knows nothing of how a reply comes about.
 
@@ -94,6 +97,8 @@ struct Draft {
     options: Vec<(String, Vec<String>)>,
     is_unsynced: bool,
     is_whole: bool,
+    /// How old what is there of a datacenter is.
+    ages: Vec<Change>,
     cases: Vec<Case>,
 }
 
@@ -183,6 +188,20 @@ impl Draft {
             "option" => self.take_option(&mut words)?,
             "unsynced" => self.is_unsynced = true,
             "whole" => self.is_whole = true,
+            "away" | "silent" => {
+                let (datacenter, since_ms) = self.take_age(&mut words)?;
+                let services = self.services_of(&datacenter);
+                for (form, service) in services.into_keys().filter(|_| word == "away") {
+                    let (datacenter, held) = (datacenter.clone(), Held::Failing { since_ms });
+                    self.ages.push(Change::Hold { datacenter, form, service, held });
+                }
+                let cut_off_ms = Some(since_ms);
+                self.ages.push(Change::Reach { datacenter, cut_off_ms });
+            }
+            "loaded" => {
+                let (datacenter, since_ms) = self.take_age(&mut words)?;
+                self.ages.push(Change::Loaded { datacenter, since_ms });
+            }
             "query" => self.take_query(number, &mut words)?,
             "reply" => self.take_reply(&mut words)?,
             "opt" => self.expected()?.opt = Some(Edns::read(&mut words)?),
@@ -303,6 +322,12 @@ impl Draft {
             }
         }
         Ok(())
+    }
+
+    /// Reads `[in DC] SECS`, so long before the program's start.
+    fn take_age(&self, words: &mut Words<'_>) -> Result<(String, i64), String> {
+        let datacenter = self.datacenter(words)?;
+        Ok((datacenter, -1000 * i64::from(words.number("SECS")?)))
     }
 
     fn take_option(&mut self, words: &mut Words<'_>) -> Result<(), String> {
@@ -445,6 +470,7 @@ impl Draft {
             }));
             changes.extend(self.is_whole.then_some(Change::Whole { datacenter }));
         }
+        changes.extend(self.ages.iter().cloned());
         changes
     }
 

@@ -30,6 +30,8 @@ pub struct Edns {
     pub dnssec_ok: bool,
     /// The codes of its options, each of which holds a few bytes.
     pub options: Vec<u16>,
+    /// The extended error in it.
+    pub ede: Option<u16>,
 }
 
 impl Question {
@@ -66,13 +68,22 @@ impl Edns {
     /// Fails on the first mistake.
     pub fn read(words: &mut Words<'_>) -> Result<Self, String> {
         let mut edns = Self { payload: words.number("SIZE")?, ..Self::default() };
-        while let Some(word) = words.0.next_if(|word| ["version", "do", "option"].contains(word)) {
+        while let Some(word) =
+            words.0.next_if(|word| ["version", "do", "option", "ede"].contains(word))
+        {
             match word {
                 "version" => edns.version = words.small("VERSION")?,
                 "do" => edns.dnssec_ok = true,
+                "ede" => {
+                    edns.options.push(EDE);
+                    edns.ede = Some(words.number("CODE")?);
+                }
                 _ => edns.options.push(words.number("CODE")?),
             }
         }
         Ok(edns)
     }
 }
+
+/// Extended errors, as in the IANA registry of EDNS options.
+const EDE: u16 = 15;
