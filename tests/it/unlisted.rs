@@ -196,6 +196,33 @@ async fn clients_of_a_listed_query_are_not_counted_as_names() {
     assert!(errors.iter().all(|error| error == "22 not heard from Consul in time"), "{errors:?}");
 }
 
+/// The first client of a name of a template asks for what may be invented, the next ones do not.
+#[tokio::test]
+async fn what_a_template_told_one_client_another_may_ask_for() {
+    let consul = consul(&[], "").await;
+    let template = json!([{
+        "ID": "id-geo", "Name": "geo", "Service": { "Near": "_ip" },
+        "Template": { "Type": "name_prefix_match" },
+    }]);
+    consul.set(QUERIES, 6, &template);
+    consul.set(&execute("geo"), 1, &found("10.0.0.7", "600s"));
+    let mut config = stage::config(&consul);
+    config.cache.unlisted_per_second = 1;
+    let server = stage::serve(config).await;
+    let denied = async || text(server.dns(), "nope.query.consul").await.starts_with("NXDOMAIN");
+    eventually("the list is in", denied).await;
+    let found = async |number: u8| {
+        let query = from(&format!("192.0.{number}.0"), 24);
+        exchange(server.dns(), &query).await.answers.len() == 1
+    };
+    eventually("the first client is told", async || found(0).await).await;
+    for number in 1..40 {
+        assert!(found(number).await, "network {number}");
+    }
+    // The networks are no names: none of them is the parent of one.
+    assert!(text(server.dns(), "0.query.consul").await.starts_with("NXDOMAIN"));
+}
+
 fn from(network: &str, bits: u8) -> Message {
     let mut query = with_edns(question("geo.query.consul", RecordType::A), 1232, false);
     let subnet = ClientSubnet::new(network.parse().unwrap(), bits, 0);

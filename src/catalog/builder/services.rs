@@ -269,10 +269,10 @@ impl Builder {
         };
         match (old.as_deref().is_some_and(is_below), is) {
             (false, true) => {
-                parents(key).for_each(|parent| count_up(&mut datacenter.query_parents, parent));
+                proved(key).for_each(|name| count_up(&mut datacenter.query_parents, name));
             }
             (true, false) => {
-                parents(key).for_each(|parent| count_down(&mut datacenter.query_parents, parent));
+                proved(key).for_each(|name| count_down(&mut datacenter.query_parents, name));
             }
             (false, false) | (true, true) => (),
         }
@@ -458,6 +458,14 @@ impl Datacenter {
             self.owners_loaded_ms = None;
         }
     }
+}
+
+/// The names that exist where the query kept as `key` found something: its parents, and itself for
+/// all clients where it is kept for those of one network.
+fn proved(key: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut parts = key.split(|byte| *byte == 0);
+    let name = parts.next().unwrap_or_default();
+    parents(name).chain(parts.next().map(|_| name))
 }
 
 /// The reverse name of an instance's own address, and the instance as its owner.

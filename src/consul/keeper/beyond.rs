@@ -85,13 +85,16 @@ impl Keeper {
         if find(&snapshot, key).is_some_and(|service| !service.instances.is_empty()) {
             return true;
         }
-        // A list bounds what it names, for whichever client; a template stands for anything.
-        let (name, _) = queries::split(&key.service);
+        // A list bounds what it names, for whichever client. A template stands for anything; but what
+        // one client was told of, another may ask for.
+        let (name, client) = queries::split(&key.service);
         let is_query = key.form == Form::Query
             && matches!(
                 snapshot.datacenter(Some(key.datacenter.as_bytes())),
                 Found::Here(datacenter) if datacenter.queries().is_some_and(|all| {
-                    all.find(name.as_bytes()).is_some_and(|query| !query.is_template)
+                    let is_told = client.is_some() && datacenter.has_query_below(name.as_bytes());
+                    let query = all.find(name.as_bytes());
+                    query.is_some_and(|query| !query.is_template || is_told)
                 })
             );
         key.form == Form::Service || is_query
