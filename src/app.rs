@@ -184,7 +184,8 @@ impl App {
         admin.set_nonblocking(true)?;
         let admin = tokio::net::TcpListener::from_std(admin)?;
         let operator = Admin::new(Arc::clone(&front.store), front.metrics.clone());
-        let mut serving = parts.spawn(operator.serve(admin, parts_cancel.clone()));
+        let operator = operator.serve(admin, config.admin.clone(), parts_cancel.clone());
+        let mut serving = parts.spawn(operator);
         let grace = config.shutdown_grace;
         let client = origin.client();
         // Answers must be there before the first question is.
@@ -222,7 +223,7 @@ impl App {
             parts.wait().await;
         };
         if timeout(grace, stopped).await.is_err() {
-            warn!("the grace ended before everything was");
+            warn!(?grace, "not everything was finished within the grace, the rest is dropped");
         }
         info!("stopped");
         ended

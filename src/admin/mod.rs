@@ -9,9 +9,9 @@
 //! ```
 //! It reads the store and the metrics, and knows neither Consul nor the listeners.
 
+mod serving;
 mod verbose;
 
-use std::io;
 use std::sync::Arc;
 
 use axum::Router;
@@ -23,7 +23,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
+use crate::admin::serving::Serving;
 use crate::catalog::Found;
+use crate::config::AdminConfig;
 use crate::metrics::Metrics;
 use crate::store::Store;
 
@@ -40,18 +42,23 @@ impl Admin {
         Self { store, metrics }
     }
 
-    /// Serves until cancelled, then lets open requests end.
+    /// Serves until cancelled, then lets the requests end that are being answered.
     ///
-    /// # Errors
-    ///
-    /// Fails when the listener does.
-    pub async fn serve(self, listener: TcpListener, cancel: CancellationToken) -> io::Result<()> {
+    /// The listener is bound already; of `config` the limits are kept to.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        config: AdminConfig,
+        cancel: CancellationToken,
+    ) {
+        let counts = self.metrics.admin.clone();
         let routes = Router::new()
             .route("/health", get(health))
             .route("/ready", get(ready))
             .route("/metrics", get(metrics))
             .with_state(self);
-        axum::serve(listener, routes).with_graceful_shutdown(cancel.cancelled_owned()).await
+        let AdminConfig { connections_max, idle, .. } = config;
+        Serving { routes, connections_max, idle, metrics: counts }.run(listener, cancel).await;
     }
 }
 

@@ -63,9 +63,12 @@ pub fn write_name_server(reply: &mut Reply<'_>, question: &Question<'_, '_>) -> 
     written
 }
 
-/// Whether a name server's name is in a zone of ours, so that we know its address.
+/// Whether a name server's name is a label below a zone of ours, so that it resolves to us. Others
+/// of our names are the catalogue's.
 fn is_ours(name: &Zone, question: &Question<'_, '_>) -> bool {
-    question.policy.zones.iter().any(|zone| name.wire().ends_with(zone.wire()))
+    let wire = name.wire();
+    let parent = wire.first().and_then(|len| wire.get(1 + usize::from(*len)..));
+    question.policy.zones.iter().any(|zone| parent == Some(zone.wire()))
 }
 
 /// Those configured, else the one that was asked, if that is an address of one machine.

@@ -202,6 +202,22 @@ mod tests {
             ),
             (("10.1.0.2", ""), ("x.test", ""), "A x.test AAAA x.test SRV x.test by Host port 80"),
             (("x.test", ""), ("", ""), "A x.test AAAA x.test SRV x.test by Host port 80"),
+            // Of another datacenter, as an agent that translates sends them to us that do not.
+            (
+                ("198.51.100.1", "wan=198.51.100.1"),
+                ("", ""),
+                "A 198.51.100.1 AAAA 198.51.100.1 SRV 198.51.100.1 by Node port 80",
+            ),
+            (
+                ("198.51.100.1", "lan=10.1.0.1 lan_ipv4=10.1.0.1 wan=198.51.100.1"),
+                ("", ""),
+                "A 10.1.0.1 AAAA 198.51.100.1 SRV 10.1.0.1 by Address port 80",
+            ),
+            (
+                ("198.51.100.1", "wan=198.51.100.1"),
+                ("198.51.100.22", "lan_ipv4=10.9.0.22 wan=198.51.100.22 port=1099"),
+                "A 10.9.0.22 AAAA 198.51.100.22 SRV 10.9.0.22 by Address port 80",
+            ),
         ] {
             assert_eq!(reached(View::Lan, node, service), expected, "{node:?} {service:?}");
         }

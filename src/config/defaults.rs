@@ -103,7 +103,7 @@ impl Default for RecursionConfig {
 
 impl Default for AdminConfig {
     fn default() -> Self {
-        Self { listen: loopback(8654) }
+        Self { listen: loopback(8654), connections_max: 64, idle: Duration::from_secs(10) }
     }
 }
 

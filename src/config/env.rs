@@ -104,6 +104,11 @@ mod tests {
                  must be an IP address such as 10.0.0.1 or ::1, none or several",
             ),
             (
+                "FINGERPOST_DNS_LISTEN=,",
+                "environment: FINGERPOST_DNS_LISTEN = : must be an IP address and a port such as \
+                 127.0.0.1:53 or [::1]:53, one or several",
+            ),
+            (
                 "FINGERPOST_DNS_CONFIG_SERVICE_TTL=5s",
                 "environment: FINGERPOST_DNS_CONFIG_SERVICE_TTL: \
                  dns_config.service_ttl is a table, which only the file can hold",

@@ -70,6 +70,27 @@ static KEYS: &[Key] = &[
         Kind::Socket(|config, value| config.admin.listen = value),
     ),
     Key::new(
+        "admin.connections_max",
+        "64",
+        "HTTP connections open at once; one more is closed at once.",
+        Kind::Whole {
+            min: 1,
+            max: 1_000_000,
+            put: |config, value| config.admin.connections_max = value,
+        },
+    ),
+    Key::new(
+        "admin.idle",
+        r#""10s""#,
+        "How long an HTTP connection may stay without a complete request, or without reading a \
+         reply.",
+        Kind::Duration {
+            min: Duration::from_millis(10),
+            max: Duration::from_secs(DAY),
+            put: |config, value| config.admin.idle = value,
+        },
+    ),
+    Key::new(
         "cache.kept",
         r#""30s""#,
         "How long a service fetched on demand is answered without asking again.",

@@ -75,8 +75,8 @@ pub static KEYS: &[Key] = &[
     Key::new(
         "dns.name_servers",
         "[]",
-        "Names in NS records and in the SOA; none is `ns.<domain>`. One below a zone of ours has a \
-         single label more than it, and resolves as `ns` does.",
+        "Names in NS records and in the SOA; none is `ns.<domain>`. One that is a single label below \
+         a zone of ours resolves as `ns` does.",
         Kind::Names {
             allowed: "a domain such as ns1.example.com, neither the root nor below arpa",
             read: |text| Some(vec![reading::domain(text)?]),

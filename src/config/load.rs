@@ -18,6 +18,7 @@ use crate::config::file;
 use crate::config::flags;
 use crate::config::flags::Flags;
 use crate::config::key::Effect;
+use crate::config::names;
 use crate::config::reading;
 use crate::config::together;
 use crate::config::together::Standing;
@@ -94,6 +95,8 @@ fn settle(mut draft: Draft) -> Result<Loaded, ConfigErrors> {
     let standing = Standing { entries: &draft.entries, broken };
     if !draft.is_file_broken {
         draft.mistakes.extend(together::check(&config, &standing));
+        draft.mistakes.extend(names::check(&config, &standing));
+        draft.remarks.extend(names::remarks(&config, &standing));
     }
     // Within one place the file wins, as its doc says; between places the stronger one.
     if standing.layer("consul.token") > standing.layer("consul.token_file") {

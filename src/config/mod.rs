@@ -21,6 +21,7 @@ pub mod keys_consul;
 pub mod keys_dns;
 pub mod keys_recursion;
 pub mod load;
+pub mod names;
 pub mod nearest;
 pub mod reading;
 pub mod reverse;
@@ -169,6 +170,10 @@ pub enum Strategy {
 pub struct AdminConfig {
     /// Bound over TCP. Port 0 lets the system choose.
     pub listen: SocketAddr,
+    /// HTTP connections open at once. At least 1.
+    pub connections_max: usize,
+    /// How long a connection may stay without a complete request, or without reading a reply.
+    pub idle: Duration,
 }
 
 /// `[consul]`: where Consul is and how it is asked.

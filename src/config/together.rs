@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::config::draft::Entry;
 use crate::config::draft::Layer;
 use crate::config::draft::Mistake;
+use crate::config::draft::Remark;
 use crate::config::duration;
 
 /// The entries that count, and the keys of which nothing is known.
@@ -29,13 +30,20 @@ impl Standing<'_> {
         self.entries.iter().rev().find(|entry| entry.key.name == key)
     }
 
-    fn is_sound(&self, keys: &[&str]) -> bool {
+    /// Whether none of `keys` has a mistake of its own.
+    pub fn is_sound(&self, keys: &[&str]) -> bool {
         !keys.iter().any(|key| self.broken.contains(key))
     }
 
     /// The mistake that `key` breaks `rule`; `None` where nobody gave it.
-    fn mistake(&self, key: &str, rule: String) -> Option<Mistake> {
+    pub fn mistake(&self, key: &str, rule: String) -> Option<Mistake> {
         self.entry(key).map(|entry| entry.written.mistake(entry.key, rule))
+    }
+
+    /// The remark `text` on `key`; `None` where nobody gave it.
+    pub fn remark(&self, key: &str, text: String) -> Option<Remark> {
+        let written = &self.entry(key)?.written;
+        Some(Remark { place: written.place.clone(), key: written.key.clone(), text })
     }
 }
 

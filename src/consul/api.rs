@@ -325,10 +325,9 @@ fn own_addresses(body: &[u8]) -> Result<Vec<(IpAddr, String, String)>, serde_jso
     Ok(own)
 }
 
+/// In Consul's order, the nearest first.
 fn datacenter_names(body: &[u8]) -> Result<Vec<String>, serde_json::Error> {
-    let mut names: Vec<String> = or_null(body)?;
-    names.sort();
-    Ok(names)
+    or_null(body)
 }
 
 /// Reads a whole body; a `null` is the empty value. An empty body is an error.

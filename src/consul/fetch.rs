@@ -138,6 +138,18 @@ impl FetchError {
         }
     }
 
+    /// Whether Consul will not tell of this one thing, however often it is asked: it cannot read the
+    /// name, or the token has no right to it. An unknown token, a login that lacks and a pause that
+    /// is wanted say nothing of the thing.
+    pub fn is_of_name(&self) -> bool {
+        let Self::Status { status, body } = self else { return false };
+        match status {
+            401 | 407 | 408 | 425 | 429 => false,
+            403 => body.contains(PERMISSION_DENIED),
+            status => (400..500).contains(status),
+        }
+    }
+
     /// The message with those of its sources, for a log line.
     pub fn chain(&self) -> String {
         let mut text = self.to_string();
@@ -258,6 +270,9 @@ tokio::task_local! {
     /// Whether the request that is being sent has opened a connection.
     static OPENED: Cell<bool>;
 }
+
+/// Consul's text where a token lacks a right. One that it does not know at all is `ACL not found`.
+const PERMISSION_DENIED: &str = "Permission denied";
 
 /// Before the first byte of a reply, and before the request was sent.
 const CLOSED: &str = "connection closed before message completed";

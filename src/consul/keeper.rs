@@ -176,12 +176,7 @@ impl Keeper {
                     self.loosen(ended);
                 }
                 Said::Quorum(verdict) => self.take_quorum(verdict),
-                Said::Swept(change) => {
-                    self.sweep.end();
-                    let is_known =
-                        |change: &Change| self.is_told(change) || self.is_doubtful(change);
-                    batch.changes.extend(change.filter(|change| !is_known(change)));
-                }
+                Said::Swept(swept) => self.take_swept(swept, &mut batch),
             }
         }
         self.publish(batch);

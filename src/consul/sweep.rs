@@ -28,6 +28,8 @@ pub struct Sweep {
     credit: usize,
     /// When all are read again.
     next_pass: Instant,
+    /// Whether it was said that Consul does not tell of one: there may be any number.
+    is_refusal_said: bool,
 }
 
 impl Sweep {
@@ -42,6 +44,7 @@ impl Sweep {
             in_flight: 0,
             credit: 0,
             next_pass: now + every,
+            is_refusal_said: false,
         }
     }
 
@@ -76,6 +79,11 @@ impl Sweep {
         self.in_flight += 1;
         self.credit -= 1;
         Some(name)
+    }
+
+    /// True once: the first time that Consul does not tell of one.
+    pub fn is_first_refusal(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_refusal_said, true)
     }
 
     /// One was read, or could not be: it has its turn again if it is still unknown.

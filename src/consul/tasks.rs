@@ -80,7 +80,23 @@ pub enum Said {
     /// Whether the local servers can be believed is another thing now.
     Quorum(Verdict),
     /// The addresses of a service were read, or could not be.
-    Swept(Option<Change>),
+    Swept(Swept),
+}
+
+/// What came of reading the addresses of a service.
+#[derive(Debug)]
+pub enum Swept {
+    /// These are they.
+    Came(Change),
+    /// Nothing, this time.
+    Nothing,
+    /// Consul does not tell them.
+    Refused {
+        /// That there are none.
+        change: Change,
+        /// What it says, for a log line.
+        error: String,
+    },
 }
 
 /// A part of the catalogue that was fetched.
@@ -180,16 +196,19 @@ impl Tasks {
         let mut source =
             self.counted(what, api::addresses(Some(datacenter), service), Place::Spare, true);
         let sweeping = async move {
-            let read = source.fetch(None).await;
-            let read = read.inspect_err(|error| {
-                debug!(error = error.chain(), service = name, "cannot read addresses");
-            });
-            let change = read.ok().map(|reply| Change::Owned {
-                datacenter: dc,
-                service: name,
-                addresses: reply.value,
-            });
-            tasks.report(Said::Swept(change), Instant::now()).await;
+            let change =
+                |addresses| Change::Owned { datacenter: dc, service: name.clone(), addresses };
+            let swept = match source.fetch(None).await {
+                Ok(reply) => Swept::Came(change(reply.value)),
+                Err(error) if error.is_of_name() => {
+                    Swept::Refused { change: change(Vec::new()), error: error.chain() }
+                }
+                Err(error) => {
+                    debug!(error = error.chain(), service = name, "cannot read addresses");
+                    Swept::Nothing
+                }
+            };
+            tasks.report(Said::Swept(swept), Instant::now()).await;
         };
         self.tracker.spawn(self.cancel.clone().run_until_cancelled_owned(sweeping));
     }

@@ -75,7 +75,7 @@ fn gather(reader: &mut Reader, local: String, drafts: Vec<(String, NodeDraft)>) 
         match places.get(&key) {
             // A node whose name is itself a mistake has the empty one.
             Some(first) if !node.name.is_empty() => {
-                reader.note(&place, Fault::DuplicateNode(node.name, first.clone()));
+                reader.note(&place, Fault::DuplicateName(node.name, first.clone()));
             }
             _ => {
                 places.insert(key, place);
@@ -175,21 +175,51 @@ fn read_service(reader: &mut Reader, fields: &Fields<'_>, node: &Node) -> Regist
 /// Consul: without a port, it is the default one of several, else the first.
 fn read_ports(reader: &mut Reader, fields: &Fields<'_>) -> (u16, Vec<NamedPort>) {
     let port = reader.number(fields, "port", (0, 0), PORT_NUMBER);
-    let (mut ports, mut default) = (Vec::new(), None);
+    let (mut ports, mut default) = (Vec::<NamedPort>::new(), None);
+    let mut places = HashMap::new();
     for found in reader.list(fields, "ports") {
         let Some(fields) = reader.fields(&found, &PORT) else {
             continue;
         };
-        let name = reader.required_text(&fields, "name", "the port's name").unwrap_or_default();
+        let name = read_port_name(reader, &fields);
         let port = reader.number(&fields, "port", (0, 0), PORT_NUMBER);
         if reader.flag(&fields, "default") {
-            default = Some(port);
+            let place = fields.place_of("default");
+            match &default {
+                None => default = Some((port, place)),
+                Some((_, first)) => reader.note(&place, Fault::DuplicateDefault(first.clone())),
+            }
         }
-        ports.push(NamedPort { name: name.to_owned(), port });
+        let place = fields.place_of("name");
+        match places.get(&name.to_lowercase()) {
+            // A name that is itself a mistake is the empty one.
+            Some(first) if !name.is_empty() => {
+                reader.note(&place, Fault::DuplicateName(name, String::clone(first)));
+            }
+            _ => {
+                places.insert(name.to_lowercase(), place);
+                ports.push(NamedPort { name, port });
+            }
+        }
     }
     let first = || ports.first().map(|first| first.port);
+    let default = default.map(|(port, _)| port);
     let port = if port == 0 { default.or_else(first).unwrap_or_default() } else { port };
     (port, ports)
+}
+
+/// The name of a port, which stands in names of DNS; empty where it is a mistake.
+fn read_port_name(reader: &mut Reader, fields: &Fields<'_>) -> String {
+    let name = reader.required_text(fields, "name", "the port's name").unwrap_or_default();
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    let is_label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(is_allowed);
+    if name.is_empty() || name.split('.').all(is_label) {
+        return name.to_owned();
+    }
+    if let Some(found) = fields.get("name") {
+        reader.wrong(found, "letters, digits, hyphens and underscores, 63 at most between dots");
+    }
+    String::new()
 }
 
 /// The tagged addresses of a service, which have ports.

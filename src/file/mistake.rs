@@ -60,15 +60,18 @@ impl Mistake {
 /// What can be wrong at one place, said in words that follow the place.
 #[derive(Debug, Error)]
 pub enum Fault {
+    /// The place where another port of the same service is the default.
+    #[error("is true, as {0} is; one port can be the default")]
+    DuplicateDefault(String),
     /// An ID, and the place of the other service of the same node that has it.
     #[error("is {0:?}, the ID of {1} on the same node too")]
     DuplicateId(String, String),
     /// Two spellings of one key, or one spelling twice, in one object; the first of them.
     #[error("is given twice, here and as {0}")]
     DuplicateKey(String),
-    /// A name, and the place where another node of the same datacenter has it.
+    /// A name, and the place where another node of the datacenter, or port of the service, has it.
     #[error("is {0:?}, the name of {1} too")]
-    DuplicateNode(String, String),
+    DuplicateName(String, String),
     /// Nothing is there, but something has to be; what it must be.
     #[error("is missing; it must be {0}")]
     Missing(&'static str),

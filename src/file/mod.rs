@@ -67,9 +67,18 @@ pub enum ReadError {
 ///
 /// Fails when the file cannot be read, or with all mistakes that it has.
 pub fn read(path: &Path) -> Result<Catalog, ReadError> {
-    let text = std::fs::read_to_string(path)
+    let text = read_text(path)
         .map_err(|source| ReadError::Unreadable { path: path.to_owned(), source })?;
     parse(&text).map_err(|source| ReadError::NoCatalog { path: path.to_owned(), source })
+}
+
+/// Of a regular file, or a link to one: whoever opens a pipe waits until somebody writes to it, and
+/// what was read of it once is gone.
+fn read_text(path: &Path) -> std::io::Result<String> {
+    match std::fs::metadata(path)?.is_file() {
+        true => std::fs::read_to_string(path),
+        false => Err(std::io::Error::other("it is no regular file")),
+    }
 }
 
 /// The catalogue of the demo: the text of `config/demo.json`, which cannot hold comments.
@@ -124,6 +133,24 @@ mod tests {
                 "web.service.dc2",
             ]
         );
+    }
+
+    #[test]
+    fn a_link_to_a_file_is_read_and_a_pipe_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("file"), DEMO).unwrap();
+        std::os::unix::fs::symlink(path("file"), path("link")).unwrap();
+        assert_eq!(read(&path("link")).unwrap(), parse(DEMO).unwrap());
+
+        let made = std::process::Command::new("mkfifo").arg(path("pipe")).status().unwrap();
+        assert!(made.success());
+        for name in ["pipe", "."] {
+            let ReadError::Unreadable { source, .. } = read(&path(name)).unwrap_err() else {
+                panic!("{name} was read");
+            };
+            assert_eq!(source.to_string(), "it is no regular file", "{name}");
+        }
     }
 
     #[test]

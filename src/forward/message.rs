@@ -15,7 +15,7 @@ use std::time::Duration;
 use hickory_proto::op;
 
 use crate::wire::query::{FLAG_CD, FLAG_RD};
-use crate::wire::{Edns, QUESTION_AT, Query, rcode, rtype};
+use crate::wire::{CLASS_IN, Edns, QUESTION_AT, Query, rcode, rtype};
 
 /// A reply without its OPT record, of no client's in particular.
 #[derive(Debug)]
@@ -115,11 +115,15 @@ impl Message {
         put_u16(&mut out, 0, query.head.id);
         // What comes from a cache is nobody's authoritative word.
         let kept = if age.is_none() { FLAG_AA | FLAG_AD } else { FLAG_AD };
+        // RFC 6891 §6.1.3: without an OPT record there is room for four bits of the code, and those
+        // of another code would be a lie.
+        let is_told = self.rcode <= RCODE_SHORT_MAX || query.edns.is_some();
+        let rcode = if is_told { self.rcode & RCODE_SHORT_MAX } else { rcode::SERVFAIL };
         let flags = FLAG_QR
             | FLAG_RA
             | flags(&self.bytes) & kept
             | query.head.flags & (FLAG_RD | FLAG_CD)
-            | self.rcode & 0xf;
+            | rcode;
         put_u16(&mut out, 2, flags);
         let question = query.head.question.unwrap_or_default();
         if let Some(space) = out.get_mut(QUESTION_AT..QUESTION_AT + question.len()) {
@@ -208,6 +212,10 @@ impl Walk {
         let data_at = at + 10;
         self.end = data_at + usize::from(len);
         let data = bytes.get(data_at..self.end)?;
+        // In an OPT record it is a size. All else is of the class that was asked for.
+        if kind != rtype::OPT && u16_at(bytes, at + 2)? != CLASS_IN {
+            return None;
+        }
         if kind == rtype::OPT {
             // RFC 6891 §6.1.1: one, and there.
             if self.opt.is_some() || section != Section::Additional {
@@ -275,6 +283,28 @@ impl Walk {
             _ => Duration::ZERO,
         }
     }
+}
+
+/// Puts `question` into the reply in the first `len` bytes of `buffer`, where a server left it off:
+/// old ones say so that they cannot read a query, and repeat nothing of it. Returns the new length.
+///
+/// Only errors that say nothing of a name may do without.
+pub fn put_question(buffer: &mut [u8], len: usize, question: &[u8]) -> usize {
+    let count = |at| u16_at(buffer, at).unwrap_or(u16::MAX);
+    let is_bare = len >= QUESTION_AT && [4, 6, 8].into_iter().all(|at| count(at) == 0);
+    let rcode = flags(buffer) & RCODE_SHORT_MAX;
+    let is_error =
+        matches!(rcode, rcode::FORMERR | rcode::SERVFAIL | rcode::NOTIMP | rcode::REFUSED);
+    let end = QUESTION_AT + question.len();
+    let longer = len + question.len();
+    if !is_bare || !is_error || longer > buffer.len() {
+        return len;
+    }
+    put_u16(buffer, 4, 1);
+    // An OPT record may follow.
+    buffer.copy_within(QUESTION_AT..len, end);
+    put(buffer, QUESTION_AT, question);
+    longer
 }
 
 /// Whether two questions are: letter case counts in no name (RFC 4343), and in types.
@@ -347,6 +377,9 @@ const FLAG_AA: u16 = 0x0400;
 const FLAG_TC: u16 = 0x0200;
 const FLAG_RA: u16 = 0x0080;
 const FLAG_AD: u16 = 0x0020;
+
+/// The largest code that the header holds.
+const RCODE_SHORT_MAX: u16 = 0xf;
 
 /// Where the count of additional records is.
 const ARCOUNT_AT: usize = 10;

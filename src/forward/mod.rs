@@ -258,7 +258,15 @@ impl Post {
         // Where it replied to others meanwhile, the name is slow, not the recursor.
         let is_silent = self.replied_at.is_none_or(|replied_at| replied_at < heard.asked_at);
         if is_silent && self.silent_since.replace(now).is_none() {
-            warn!(%recursor, failure = failure.as_str(), "a recursor does not reply");
+            match failure {
+                Failure::Garbage => warn!(
+                    %recursor,
+                    "a recursor replied with something that is no DNS message for the question"
+                ),
+                Failure::Network | Failure::Timeout => {
+                    warn!(%recursor, failure = failure.as_str(), "a recursor does not reply");
+                }
+            }
         }
     }
 }
@@ -342,11 +350,18 @@ impl Drop for Counted {
     }
 }
 
-/// Whether the next recursor could know better. As in Consul, but that only those are passed over
-/// that say nothing of the name: YXDOMAIN (RFC 6672 §2.2), for one, does.
+/// Whether the next recursor could not know better. As in Consul, but that only those are passed
+/// over that say nothing of the name: YXDOMAIN (RFC 6672 §2.2), for one, does.
 fn is_answer(rcode: u16) -> bool {
-    rcode < rcode::BADVERS
-        && !matches!(rcode, rcode::FORMERR | rcode::SERVFAIL | rcode::NOTIMP | rcode::REFUSED)
+    !matches!(
+        rcode,
+        rcode::FORMERR
+            | rcode::SERVFAIL
+            | rcode::NOTIMP
+            | rcode::REFUSED
+            | rcode::BADVERS
+            | rcode::BADCOOKIE
+    )
 }
 
 const MOMENT: Duration = Duration::from_millis(500);

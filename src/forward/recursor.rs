@@ -6,6 +6,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
-use crate::forward::message::Message;
+use crate::forward::message::{self, Message};
 use crate::forward::question::Question;
 use crate::metrics::RecursorMetrics;
 use crate::wire::rcode;
@@ -63,9 +64,11 @@ impl Recursor {
     pub async fn ask(&self, question: &Question, payload: u16) -> Result<Message, Failure> {
         let since = Instant::now();
         let mut reply = self.exchange(question, Some(payload)).await;
-        // RFC 6891 §7: so answers who has never heard of EDNS.
-        if reply.as_ref().is_ok_and(|reply| {
-            matches!(reply.rcode(), rcode::FORMERR | rcode::NOTIMP) && !reply.has_edns()
+        // RFC 6891 §7: so answers who has never heard of EDNS. And our version is the lowest there
+        // is, so whoever knows EDNS and not that version is better asked without (§6.1.3).
+        if reply.as_ref().is_ok_and(|reply| match reply.rcode() {
+            rcode::FORMERR | rcode::NOTIMP => !reply.has_edns(),
+            rcode => rcode == rcode::BADVERS,
         }) {
             reply = self.exchange(question, None).await;
         }
@@ -80,18 +83,22 @@ impl Recursor {
     async fn exchange(&self, question: &Question, edns: Option<u16>) -> Result<Message, Failure> {
         let message = question.message(edns).ok_or(Failure::Garbage)?;
         let request = DnsRequest::new(message, DnsRequestOptions::default());
-        let reply = self.read(self.ask_udp(request.clone()).await, question)?;
+        let reply = self.read(self.ask_udp(request.clone(), question).await, question)?;
         if !reply.is_truncated() {
             return Ok(reply);
         }
-        let over_tcp = timeout(self.timeout, self.ask_tcp(request)).await;
+        let over_tcp = timeout(self.timeout, self.ask_tcp(request, question)).await;
         let reply = self.read(over_tcp.unwrap_or(Err(NetError::Timeout)), question)?;
         if reply.is_truncated() { Err(Failure::Garbage) } else { Ok(reply) }
     }
 
-    async fn ask_udp(&self, request: DnsRequest) -> Result<DnsResponse, NetError> {
+    async fn ask_udp(
+        &self,
+        request: DnsRequest,
+        question: &Question,
+    ) -> Result<DnsResponse, NetError> {
         let half = u64::try_from(self.timeout.as_millis() / 2).unwrap_or(u64::MAX);
-        let provider = Connecting(TokioRuntimeProvider::new());
+        let provider = Connecting::new(question);
         let mut stream = UdpClientStream::builder(self.address, provider)
             .with_timeout(Some(self.timeout))
             .with_max_retries(SENT_MAX)
@@ -101,8 +108,12 @@ impl Recursor {
         stream.send_message(request).next().await.unwrap_or(Err(NetError::Timeout))
     }
 
-    async fn ask_tcp(&self, request: DnsRequest) -> Result<DnsResponse, NetError> {
-        let provider = Connecting(TokioRuntimeProvider::new());
+    async fn ask_tcp(
+        &self,
+        request: DnsRequest,
+        question: &Question,
+    ) -> Result<DnsResponse, NetError> {
+        let provider = Connecting::new(question);
         let (connecting, sender) =
             TcpClientStream::new(self.address, None, Some(self.timeout), provider);
         let mut connection = DnsMultiplexer::new(connecting.await?, sender);
@@ -153,9 +164,18 @@ impl Failure {
     }
 }
 
-/// tokio's runtime with UDP sockets of our own.
+/// tokio's runtime with UDP sockets of our own, for one question.
 #[derive(Clone)]
-struct Connecting(TokioRuntimeProvider);
+struct Connecting {
+    tokio: TokioRuntimeProvider,
+    question: Arc<[u8]>,
+}
+
+impl Connecting {
+    fn new(question: &Question) -> Self {
+        Self { tokio: TokioRuntimeProvider::new(), question: question.bytes.as_slice().into() }
+    }
+}
 
 impl RuntimeProvider for Connecting {
     type Handle = TokioHandle;
@@ -164,7 +184,7 @@ impl RuntimeProvider for Connecting {
     type Tcp = AsyncIoTokioAsStd<TcpStream>;
 
     fn create_handle(&self) -> Self::Handle {
-        self.0.create_handle()
+        self.tokio.create_handle()
     }
 
     fn connect_tcp(
@@ -173,7 +193,7 @@ impl RuntimeProvider for Connecting {
         bind: Option<SocketAddr>,
         wait_for: Option<Duration>,
     ) -> BoxFuture<'static, io::Result<Self::Tcp>> {
-        self.0.connect_tcp(server, bind, wait_for)
+        self.tokio.connect_tcp(server, bind, wait_for)
     }
 
     fn bind_udp(
@@ -181,17 +201,23 @@ impl RuntimeProvider for Connecting {
         local: SocketAddr,
         server: SocketAddr,
     ) -> BoxFuture<'static, io::Result<Self::Udp>> {
+        let question = Arc::clone(&self.question);
         Box::pin(async move {
             let socket = UdpSocket::bind(local).await?;
             socket.connect(server).await?;
-            Ok(Connected(socket))
+            Ok(Connected { socket, question })
         })
     }
 }
 
 /// A socket that takes datagrams of one server only, and notices at once where nobody listens: the
 /// system then hands over the ICMP message as an error.
-struct Connected(UdpSocket);
+///
+/// A reply without its question gets that back where it may do without: hickory would pass it over.
+struct Connected {
+    socket: UdpSocket,
+    question: Arc<[u8]>,
+}
 
 impl DnsUdpSocket for Connected {
     type Time = TokioTime;
@@ -202,8 +228,10 @@ impl DnsUdpSocket for Connected {
         buf: &mut [u8],
     ) -> Poll<io::Result<(usize, SocketAddr)>> {
         let mut buf = ReadBuf::new(buf);
-        let peer = ready!(self.0.poll_recv_from(cx, &mut buf))?;
-        Poll::Ready(Ok((buf.filled().len(), peer)))
+        let peer = ready!(self.socket.poll_recv_from(cx, &mut buf))?;
+        let len = buf.filled().len();
+        let len = message::put_question(buf.initialized_mut(), len, &self.question);
+        Poll::Ready(Ok((len, peer)))
     }
 
     /// Not by polling, as it is by default: that is woken by datagrams only, not by errors.
@@ -216,7 +244,10 @@ impl DnsUdpSocket for Connected {
         'b: 'f,
         Self: 'f,
     {
-        Box::pin(self.0.recv_from(buf))
+        Box::pin(async {
+            let (len, peer) = self.socket.recv_from(buf).await?;
+            Ok((message::put_question(buf, len, &self.question), peer))
+        })
     }
 
     fn poll_send_to(
@@ -225,7 +256,7 @@ impl DnsUdpSocket for Connected {
         buf: &[u8],
         target: SocketAddr,
     ) -> Poll<io::Result<usize>> {
-        self.0.poll_send_to(cx, buf, target)
+        self.socket.poll_send_to(cx, buf, target)
     }
 }
 

@@ -5,6 +5,7 @@
 //! its own worker ([`dns`]); what the catalogue holds is read from the snapshot when a scrape
 //! comes ([`catalog`]), so series of services that are gone are gone.
 
+pub mod admin;
 pub mod catalog;
 pub mod check;
 pub mod cost;
@@ -27,6 +28,7 @@ use crate::catalog::Usage;
 use crate::clock::Clock;
 use crate::store::Store;
 
+pub use admin::AdminMetrics;
 pub use check::CheckMetrics;
 pub use cost::CostMetrics;
 pub use dns::{DnsMetrics, Protocol, Tally};
@@ -37,6 +39,8 @@ pub use snapshot::SnapshotMetrics;
 /// Handles to all metrics. Cheap to clone; clones share their values.
 #[derive(Clone, Debug)]
 pub struct Metrics {
+    /// Connections of the admin port.
+    pub admin: AdminMetrics,
     /// Queries and replies.
     pub dns: Arc<DnsMetrics>,
     /// What is asked of Consul, and what comes of it.
@@ -115,6 +119,7 @@ impl Metrics {
         let dns = Arc::new(DnsMetrics::register(&registry, lanes)?);
         let other = Arc::new(Usage::new(lanes, false));
         let consul = ConsulMetrics::register(&registry, store)?;
+        let admin = AdminMetrics::register(&registry)?;
         let check = CheckMetrics::register(&registry)?;
         let cost = CostMetrics::register(&registry)?;
         let forward = ForwardMetrics::register(&registry)?;
@@ -131,7 +136,7 @@ impl Metrics {
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         registry.register(Box::new(build))?;
-        Ok(Self { dns, consul, check, cost, forward, guard, snapshot, other, registry })
+        Ok(Self { admin, dns, consul, check, cost, forward, guard, snapshot, other, registry })
     }
 
     /// All metrics in Prometheus' text format.

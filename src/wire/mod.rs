@@ -36,6 +36,8 @@ pub mod rcode {
     pub const REFUSED: u16 = 5;
     /// RFC 6891 §9; needs an OPT record for its upper bits.
     pub const BADVERS: u16 = 16;
+    /// RFC 7873 §5.3: between two neighbors, and nothing to the name.
+    pub const BADCOOKIE: u16 = 23;
 }
 
 /// Record and query types, as in the IANA registry of resource record types.

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use hickory_proto::rr::RecordType;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::support::dns::{self, zone_text};
@@ -131,6 +133,36 @@ async fn it_ends_when_it_is_told_to() {
         assert!(since.elapsed() < GRACE, "SIG{signal} took {:?}", since.elapsed());
         assert!(demo.stderr().contains("stopped"), "SIG{signal}\n{}", demo.stderr());
     }
+}
+
+#[tokio::test]
+async fn half_a_request_to_the_admin_port_keeps_it_from_no_end() {
+    let env = [("FINGERPOST_SHUTDOWN_GRACE", "1h"), ("FINGERPOST_ADMIN_IDLE", "1h")];
+    let mut demo = Program::start(&["demo", "--dns", ANY_PORT, "--admin", ANY_PORT], &env);
+    demo.ready().await;
+    let mut half = TcpStream::connect(demo.admin_address().await).await.unwrap();
+    half.write_all(b"GET /metrics HTTP/1.1\r\nHost:").await.unwrap();
+    let admin = format!("http://{}/metrics", demo.admin_address().await);
+    let connections = async || {
+        let text = reqwest::get(&admin).await.unwrap().text().await.unwrap();
+        // Ours that asks for them, and the other.
+        text.lines().any(|line| line == "fingerpost_admin_connections 2")
+    };
+    eventually("both connections are open", connections).await;
+    demo.signal("TERM");
+    assert_eq!(demo.status().await, Some(0));
+    assert!(!demo.stderr().contains("grace, the rest"), "{}", demo.stderr());
+}
+
+#[tokio::test]
+async fn what_the_grace_was_too_short_for_is_said() {
+    let env = [("FINGERPOST_SHUTDOWN_GRACE", "0s")];
+    let mut demo = Program::start(&["demo", "--dns", ANY_PORT, "--admin", ANY_PORT], &env);
+    demo.ready().await;
+    demo.signal("TERM");
+    assert_eq!(demo.status().await, Some(0));
+    let said = "not everything was finished within the grace, the rest is dropped";
+    assert!(demo.stderr().contains(said), "{}", demo.stderr());
 }
 
 #[tokio::test]

@@ -4,9 +4,13 @@ use std::time::Duration;
 
 use fingerpost::app::Origin;
 use fingerpost::config::{Config, ConsulAddress};
-use fingerpost::consul::Client;
+use fingerpost::consul::client::Place;
+use fingerpost::consul::{Client, api};
+use fingerpost::metrics::CostMetrics;
 use hickory_proto::rr::RecordType;
+use prometheus::Registry;
 use serde_json::json;
+use tokio::time;
 
 use crate::support::authority::Authority;
 use crate::support::choose_crypto;
@@ -64,6 +68,44 @@ async fn hundreds_of_watches_over_https_are_a_few_connections() {
     consul.register(json!({ "Node": "n299", "Address": "10.9.9.9", "Service": service })).await;
     let follows = async || addresses(server.dns(), "s299.service.consul").await == ["10.9.9.9"];
     eventually("the last one is followed", follows).await;
+}
+
+/// reqwest takes a connection for idle on which no request has begun for some time, though streams
+/// of it wait for a reply.
+#[tokio::test]
+async fn a_connection_whose_streams_wait_is_not_opened_again() {
+    let authority = Authority::new();
+    let Some(consul) = Consul::start_with(authority.consul()).await else { return };
+    choose_crypto();
+    let mut config = authority.client(consul.https_address());
+    config.consul.timeout = Duration::from_secs(600);
+    let client = Client::new(&config.consul).unwrap();
+    let costs = CostMetrics::register(&Registry::new()).unwrap();
+    client.count_in(costs.clone());
+    let asked = api::services(None);
+    let first = client.read(&asked, None, Place::Spare).await.unwrap();
+    let holding = async {
+        let mut after = first.position();
+        while let Ok(reply) = client.read(&asked, after, Place::Watch).await {
+            after = reply.position();
+        }
+    };
+    let others = async {
+        for _ in 0..3 {
+            // Longer than an idle connection is kept where it has no streams.
+            time::pause();
+            time::advance(Duration::from_secs(16)).await;
+            time::resume();
+            client.read(&asked, None, Place::Spare).await.unwrap();
+        }
+    };
+    tokio::select! {
+        biased;
+        () = holding => panic!("consul breaks off"),
+        () = others => (),
+    }
+    assert!(client.has_streams());
+    assert_eq!(costs.connections.get(), 1);
 }
 
 #[tokio::test]

@@ -29,6 +29,8 @@ mod properties;
 mod readme;
 mod real_consul;
 mod recursors;
+mod refused;
+mod restarts;
 mod scenario_format;
 mod scenarios;
 mod scripted_consul;

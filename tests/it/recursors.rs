@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use fingerpost::config::Strategy;
 use hickory_proto::op::{Message, ResponseCode};
-use hickory_proto::rr::{Name, RecordType};
+use hickory_proto::rr::{DNSClass, Name, RecordType};
 
 use crate::support::dns::{ask, exchange, extended_error, question, with_edns, zone_text};
 use crate::support::metrics::{scrape, value};
+use crate::support::program::{ANY_PORT, Program};
 use crate::support::recursor::{Recursor, a, answer, reply_to};
 use crate::support::server::Server;
 use crate::support::wait::eventually;
@@ -27,7 +28,7 @@ async fn the_next_recursor_is_asked_where_one_has_no_answer() {
         ResponseCode::Refused,
         ResponseCode::NotImp,
         ResponseCode::FormErr,
-        ResponseCode::BADVERS,
+        ResponseCode::BADCOOKIE,
     ] {
         let bad = Recursor::saying(code).await;
         let server = Server::forwarding(&[bad.address(), good.address()], |_| ());
@@ -132,7 +133,13 @@ async fn replies_to_something_else_are_passed_over() {
 #[tokio::test]
 async fn garbage_is_no_answer() {
     let good = Recursor::of(|query| answer(query, a(1))).await;
-    let garbage: [fn(&Message) -> Vec<u8>; 4] = [
+    let garbage: [fn(&Message) -> Vec<u8>; 5] = [
+        // a record of another class than was asked for
+        |query| {
+            let mut reply = answer(query, a(2));
+            reply.answers[0].dns_class = DNSClass::CH;
+            reply.to_vec().unwrap()
+        },
         // a record that is cut off
         |query| {
             let mut bytes = answer(query, a(2)).to_vec().unwrap();
@@ -184,6 +191,96 @@ async fn a_recursor_without_edns_is_asked_without() {
     let reply = exchange(server.dns(), &query).await;
     assert_eq!(zone_text(&reply), "NOERROR rd ra\nanswer www.example. 3600 IN A 192.0.2.1");
     assert!(reply.edns.is_some());
+}
+
+#[tokio::test]
+async fn the_log_says_what_is_wrong_with_a_recursor() {
+    let garbage = Recursor::start(|asked| {
+        let mut bytes = answer(&asked.message, a(2)).to_vec().unwrap();
+        bytes.truncate(bytes.len() - 2);
+        vec![bytes]
+    })
+    .await;
+    for (recursor, expected) in [
+        (garbage.address(), "replied with something that is no DNS message for the question"),
+        (nobody().await, "does not reply"),
+    ] {
+        let address = recursor.to_string();
+        let env = [("FINGERPOST_RECURSORS", address.as_str())];
+        let args = ["demo", "--dns", ANY_PORT, "--admin", ANY_PORT];
+        let demo = Program::start(&args, &env);
+        demo.ready().await;
+        ask(demo.dns_address().await, "www.example.", RecordType::A).await;
+        let said = async || demo.stderr().contains(&format!("a recursor {expected}"));
+        eventually(expected, said).await;
+    }
+}
+
+/// What a recursor sends back to a query.
+type Script = Box<dyn Fn(&Message) -> Vec<u8> + Send + Sync>;
+
+/// Whatever it says of EDNS, nobody waits for it, and no other is asked.
+#[tokio::test]
+async fn who_cannot_read_edns_may_say_so_in_any_way() {
+    let without_question = |code: u8| {
+        move |query: &Message| {
+            let [high, low] = query.metadata.id.to_be_bytes();
+            // RFC 1035 §4.1.1: QR and RD, RA and the code, and four counts.
+            vec![high, low, 0x81, 0x80 | code, 0, 0, 0, 0, 0, 0, 0, 0]
+        }
+    };
+    let badvers = |query: &Message| reply_to(query, ResponseCode::BADVERS).to_vec().unwrap();
+    let scripts: [(Script, &str); 3] = [
+        (Box::new(without_question(1)), "FORMERR without a question"),
+        (Box::new(without_question(4)), "NOTIMP without a question"),
+        (Box::new(badvers), "BADVERS"),
+    ];
+    for (script, what) in scripts {
+        let recursor = Recursor::start(move |asked| {
+            let query = &asked.message;
+            let good = || answer(query, a(1)).to_vec().unwrap();
+            vec![if query.edns.is_none() { good() } else { script(query) }]
+        })
+        .await;
+        let other = Recursor::of(|query| answer(query, a(2))).await;
+        let server = Server::forwarding(&[recursor.address(), other.address()], |config| {
+            config.recursion.recursor_timeout = Duration::from_secs(60);
+        });
+        let reply = ask(server.dns(), "www.example.", RecordType::A).await;
+        let expected = "NOERROR rd ra\nanswer www.example. 3600 IN A 192.0.2.1";
+        assert_eq!(zone_text(&reply), expected, "{what}");
+        assert_eq!((recursor.seen().len(), other.seen().len()), (2, 0), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn an_error_without_its_question_makes_the_next_be_asked() {
+    let refusing = Recursor::start(|asked| {
+        let mut reply = reply_to(&asked.message, ResponseCode::Refused);
+        reply.queries.clear();
+        vec![reply.to_vec().unwrap()]
+    })
+    .await;
+    let good = Recursor::of(|query| answer(query, a(1))).await;
+    let server = Server::forwarding(&[refusing.address(), good.address()], |config| {
+        config.recursion.recursor_timeout = Duration::from_secs(60);
+    });
+    let reply = ask(server.dns(), "www.example.", RecordType::A).await;
+    assert_eq!(zone_text(&reply), "NOERROR rd ra\nanswer www.example. 3600 IN A 192.0.2.1");
+    assert_eq!(refusing.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_code_that_needs_edns_is_passed_on_to_who_has_it() {
+    // RFC 8945 §5.3: 18 is BADTIME, which no other recursor knows better.
+    let recursor = Recursor::saying(ResponseCode::BADTIME).await;
+    let other = Recursor::of(|query| answer(query, a(1))).await;
+    let server = Server::forwarding(&[recursor.address(), other.address()], |_| ());
+    let query = question("www.example.", RecordType::A);
+    let reply = exchange(server.dns(), &with_edns(query.clone(), 1232, false)).await;
+    assert_eq!(zone_text(&reply), "BADTIME rd ra");
+    assert_eq!(zone_text(&exchange(server.dns(), &query).await), "SERVFAIL rd ra");
+    assert_eq!(other.seen().len(), 0);
 }
 
 #[tokio::test]

@@ -6,13 +6,15 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::time::Instant;
+use tracing::warn;
 
 use crate::catalog::change::Executed;
 use crate::catalog::model::Instance;
 use crate::catalog::queries;
 use crate::catalog::{Change, Form, Found, Held, Service, Snapshot};
 use crate::consul::Key;
-use crate::consul::keeper::{KEPT_SHORT, Keeper};
+use crate::consul::keeper::{Batch, KEPT_SHORT, Keeper};
+use crate::consul::tasks::Swept;
 use crate::consul::view::{self, find, is_askable};
 use crate::demand::Demand;
 
@@ -173,6 +175,41 @@ impl Keeper {
                 self.sweep.end();
             }
         }
+    }
+
+    /// Takes in what came of reading the addresses of a service.
+    pub fn take_swept(&mut self, swept: Swept, batch: &mut Batch) {
+        self.sweep.end();
+        let change = match swept {
+            Swept::Came(change) => change,
+            Swept::Nothing => return,
+            // What it said before stays.
+            Swept::Refused { change, .. } if self.is_swept(&change) => return,
+            Swept::Refused { change, error } => {
+                if let Change::Owned { service, .. } = &change
+                    && self.sweep.is_first_refusal()
+                {
+                    warn!(
+                        ?service,
+                        error,
+                        ?change,
+                        "consul does not tell the addresses of a service: reverse names have none of \
+                         it, and of others like it"
+                    );
+                }
+                change
+            }
+        };
+        if !self.is_told(&change) && !self.is_doubtful(&change) {
+            batch.changes.push(change);
+        }
+    }
+
+    /// Whether the addresses of a service were read before.
+    fn is_swept(&self, change: &Change) -> bool {
+        let Change::Owned { datacenter, service, .. } = change else { return false };
+        let key = Key::new(datacenter, Form::Service, service);
+        find(&self.publisher.snapshot(), &key).is_some_and(|service| service.is_swept())
     }
 
     /// Whether the watch of a service has told its addresses.

@@ -23,6 +23,8 @@ struct Known {
     seen: BTreeMap<String, Instant>,
     /// Whether the log knows that the agent is in another datacenter now.
     is_move_said: bool,
+    /// Whether the log knows that there are more than are kept.
+    is_excess_said: bool,
 }
 
 /// How often the datacenters are asked for: an agent that has just been started meets the others
@@ -160,9 +162,33 @@ impl Known {
     /// An agent that has just been restarted knows only its own datacenter until it has met the
     /// others again. Their names must not be denied for it.
     fn remember(&mut self, names: Vec<String>, now: Instant) -> Vec<String> {
-        self.seen.extend(names.into_iter().map(|name| (name, now)));
+        let (listed, kept_max) = (names.len(), DATACENTERS_MAX);
+        match (listed > kept_max, self.is_excess_said) {
+            (true, false) => {
+                warn!(listed, kept_max, "consul has too many datacenters, the nearest are kept");
+            }
+            (false, true) => info!(listed, kept_max, "consul has few enough datacenters again"),
+            (true, true) | (false, false) => (),
+        }
+        self.is_excess_said = listed > kept_max;
+        let is_local = |name: &String| self.local.as_ref() == Some(name);
+        let local = names.iter().skip(kept_max).find(|name| is_local(name)).cloned();
+        let kept = names.into_iter().take(kept_max).chain(local);
+        self.seen.extend(kept.map(|name| (name, now)));
         self.seen.retain(|_, at| now.saturating_duration_since(*at) <= DATACENTER_KEPT);
+        self.shed();
         self.seen.keys().cloned().collect()
+    }
+
+    /// Forgets those that are too many: what was listed last stays, and where we are.
+    fn shed(&mut self) {
+        let excess = self.seen.len().saturating_sub(DATACENTERS_MAX);
+        let others = self.seen.iter().filter(|(name, _)| self.local.as_ref() != Some(*name));
+        let mut others: Vec<_> = others.map(|(name, at)| (*at, name.clone())).collect();
+        others.sort();
+        for (_, name) in others.into_iter().take(excess) {
+            self.seen.remove(&name);
+        }
     }
 }
 
@@ -183,6 +209,10 @@ const DATACENTERS_SOON: Duration = Duration::from_secs(1);
 /// Consul has no blocking query for its datacenters. One that is new is denied for no longer than
 /// this, however often it is asked for: no question makes a poll.
 const DATACENTERS_EVERY: Duration = Duration::from_secs(5);
+
+/// Far more than any federation has. Each is two series and a part of every snapshot, and a question
+/// that names one looks through all; so a Consul that makes names up must not fill memory with them.
+const DATACENTERS_MAX: usize = 1000;
 
 /// How long a datacenter is known that Consul no longer lists.
 const DATACENTER_KEPT: Duration = Duration::from_secs(600);
@@ -216,6 +246,35 @@ mod tests {
         assert_eq!(names("dc1", 600), "dc1 dc2");
         assert_eq!(names("dc1", 630), "dc1");
         assert_eq!(names("dc1 dc2", 660), "dc1 dc2");
+    }
+
+    #[test]
+    fn no_more_datacenters_are_known_than_the_nearest_and_where_we_are() {
+        let start = Instant::now();
+        let made_up =
+            |round: usize, count: usize| (0..count).map(move |at| format!("x{round}-{at}"));
+        let mut known = Known { local: Some("dc1".to_owned()), ..Known::default() };
+        let names = known.remember(strings("dc1 dc2"), start);
+        assert_eq!(names, ["dc1", "dc2"]);
+        for round in 0..3_usize {
+            let now = start + Duration::from_secs(5 * (1 + round as u64));
+            let nearest = ["dc2".to_owned()];
+            let last = ["dc1".to_owned()];
+            let listed = nearest.into_iter().chain(made_up(round, 20_000)).chain(last);
+            let names = known.remember(listed.collect(), now);
+            assert_eq!((names.len(), known.seen.len()), (1000, 1000), "round {round}");
+            assert!(names.contains(&"dc1".to_owned()), "round {round}");
+            let of_now =
+                names.iter().filter(|name| name.starts_with(&format!("x{round}-"))).count();
+            assert!(of_now >= 998, "round {round}: {of_now}");
+        }
+        // As many as there may be are no excess, and what was made up goes when its time is over.
+        let listed = strings("dc1 dc2").into_iter().chain(made_up(9, 998));
+        let later = start + Duration::from_secs(20);
+        assert_eq!(known.remember(listed.collect(), later).len(), 1000);
+        assert!(!known.is_excess_said);
+        let over = later + DATACENTER_KEPT + Duration::from_secs(1);
+        assert_eq!(known.remember(strings("dc1 dc2"), over), ["dc1", "dc2"]);
     }
 
     #[test]

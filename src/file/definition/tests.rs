@@ -352,6 +352,23 @@ fn mistakes_of_the_mesh_are_named_with_their_place() {
             r#"{"service": {"name": "web", "ports": [{"port": 80}]}}"#,
             "service.ports[0].name is missing; it must be the port's name",
         ),
+        (
+            r#"{"service": {"name": "web", "ports": [{"name": "A b", "port": 80}]}}"#,
+            "service.ports[0].name is \"A b\"; it must be letters, digits, hyphens and underscores, \
+             63 at most between dots",
+        ),
+        (
+            r#"{"service": {"name": "web", "ports": [
+                {"name": "http", "port": 80}, {"name": "HTTP", "port": 81}]}}"#,
+            r#"service.ports[1].name is "HTTP", the name of service.ports[0].name too"#,
+        ),
+        (
+            r#"{"service": {"name": "web", "ports": [
+                {"name": "a", "port": 80, "default": true}, {"name": "b", "port": 81},
+                {"name": "c", "port": 82, "default": true}]}}"#,
+            "service.ports[2].default is true, as service.ports[0].default is; one port can be the \
+             default",
+        ),
     ] {
         check_mistakes(text, &[expected]);
     }

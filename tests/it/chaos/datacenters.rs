@@ -166,9 +166,9 @@ impl Scene for Datacenters {
 
     fn may_die(fault: Fault) -> bool {
         match fault {
-            Fault::FarKilled | Fault::WanCut => true,
-            // To one that is new nothing is sudden.
-            Fault::Emptied | Fault::EmptiedForLong => false,
+            // What a snapshot file had just now is doubted no more than what was heard.
+            Fault::Emptied | Fault::FarKilled | Fault::WanCut => true,
+            Fault::EmptiedForLong => false,
         }
     }
 

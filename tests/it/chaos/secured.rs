@@ -195,10 +195,10 @@ impl Authority {
         self.folder.path().join(name)
     }
 
-    /// Writes a certificate of Consul's that is good for a century, up to `year`.
+    /// Writes a certificate of Consul's that is good up to `year`.
     fn issue(&self, year: i32) {
         let mut params = CertificateParams::new(vec![NAME.to_owned()]).unwrap();
-        params.not_before = date_time_ymd(year - 100, 1, 1);
+        params.not_before = date_time_ymd(2000, 1, 1);
         params.not_after = date_time_ymd(year, 1, 1);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
