@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::catalog::builder::{Builder, count_down, count_up, parents};
+use crate::catalog::builder::{Builder, count_down, count_up, proved};
 use crate::catalog::change::{Executed, Held};
 use crate::catalog::form::Form;
 use crate::catalog::model::{Address, Instance};
@@ -458,14 +458,6 @@ impl Datacenter {
             self.owners_loaded_ms = None;
         }
     }
-}
-
-/// The names that exist where the query kept as `key` found something: its parents, and itself for
-/// all clients where it is kept for those of one network.
-fn proved(key: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut parts = key.split(|byte| *byte == 0);
-    let name = parts.next().unwrap_or_default();
-    parents(name).chain(parts.next().map(|_| name))
 }
 
 /// The reverse name of an instance's own address, and the instance as its owner.
