@@ -30,8 +30,7 @@ pub fn write<'s>(
     desk: &mut Desk<'_>,
 ) -> Result<Written, Want<'s>> {
     let mut written = Written::default();
-    let start = reply.offset();
-    let mut target_at = start + RDATA_AT;
+    let mut target_at = reply.offset() + RDATA_AT;
     written.add(reply.answer(cname), question);
     // Only addresses are looked for further on. CNAME and ANY ask for the record itself.
     let is_complete = !matches!(question.qtype, rtype::A | rtype::AAAA);
@@ -39,8 +38,7 @@ pub fn write<'s>(
         reply.truncate();
     }
     if is_repeated(reply, target_at, &[]) {
-        take_back(reply, start, &mut written);
-        return Ok(written);
+        return Ok(to_itself(written));
     }
     if written.answers == 0 || is_complete {
         return Ok(written);
@@ -61,14 +59,13 @@ pub fn write<'s>(
         let Question { snapshot, policy, asked, .. } = *question;
         let Trace { finding, is_stale, .. } = find::find(snapshot, policy, asked, &labels, count);
         written.is_stale |= is_stale;
-        let start = reply.offset();
         let next = match finding {
             Finding::Wants(want) => return Err(want),
             finding => follow(reply, question, &finding, target_at, desk, &mut written),
         };
         match next {
             Some(next) if reply.name_at(next).eq_ignore_ascii_case(reply.name_at(target_at)) => {
-                take_back(reply, start, &mut written);
+                written = to_itself(written);
                 break;
             }
             // A name that was there already leads in a circle.
@@ -82,13 +79,10 @@ pub fn write<'s>(
     Ok(written)
 }
 
-/// Takes back the alias that starts at `start`: it leads to itself, so that there is no answer (RFC
-/// 1034 §3.6.2).
-fn take_back(reply: &mut Reply<'_>, start: usize, written: &mut Written) {
-    written.answers = written.answers.saturating_sub(1);
-    written.is_broken = true;
-    reply.rewind(start, u16::try_from(written.answers).unwrap_or_default());
-    written.error = Some((ede::OTHER, "registered as an alias of itself"));
+/// An alias that leads to itself is an error (RFC 1034 §3.6.2).
+fn to_itself(written: Written) -> Written {
+    let error = Some((ede::OTHER, "registered as an alias of itself"));
+    Written { is_broken: true, error, ..written }
 }
 
 /// Writes what the name at `target_at` has. Returns where the next name is, if it is an alias too.

@@ -319,6 +319,7 @@ fn write<'s>(
         reply.set_recursion_available();
     }
     let mut desk = service::Desk { picks, placed };
+    let start = reply.offset();
     let written = match &found.finding {
         Finding::Address(ip) => node::write_address(&mut reply, question, *ip),
         Finding::Apex => apex::write(&mut reply, question),
@@ -343,6 +344,8 @@ fn write<'s>(
     }
     let rcode = if written.is_broken { rcode::SERVFAIL } else { found.finding.rcode() };
     if written.is_broken {
+        // What led there is no answer.
+        reply.rewind(start, 0);
         reply.set_error(written.error);
     }
     if written.answers == 0 && !written.truncated && rcode != rcode::SERVFAIL {
