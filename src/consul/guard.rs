@@ -164,6 +164,11 @@ impl Guard {
             pending.recheck = Recheck::Due(now + RECHECK_AGAIN);
             return None;
         };
+        // Much more may have vanished since it was asked for.
+        if place.alarm.is_some_and(|alarm| alarm.ends().is_none_or(|end| end > now)) {
+            pending.recheck = Recheck::Due(now);
+            return None;
+        }
         let pending = place.pending.remove(watched)?;
         if place.alarm.is_none() {
             place.believed.push_back((now, Kind::of(watched), pending.gone.len()));

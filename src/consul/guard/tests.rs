@@ -2,6 +2,8 @@
 
 #[cfg(test)]
 mod raised;
+#[cfg(test)]
+mod schedules;
 
 use prometheus::Registry;
 

@@ -75,10 +75,15 @@ impl Keeper {
         }
     }
 
-    /// Whether a watch is about to tell of what a snapshot file had, so that nobody waits for it.
+    /// Whether a new watch is about to tell of what is in memory, from a snapshot file or from a fetch,
+    /// so that nobody waits for it.
     pub fn is_to_be_told(&self, key: &Key) -> bool {
-        let is_loaded = |service: &Service| matches!(service.held, Held::Loaded { .. });
-        self.watches.has(key) && find(&self.publisher.snapshot(), key).is_some_and(is_loaded)
+        let is_in_memory = |service: &Service| {
+            service.rrsets.is_some() && !matches!(service.held, Held::Due { .. })
+        };
+        self.watches.has(key)
+            && self.watches.told(key).is_none()
+            && find(&self.publisher.snapshot(), key).is_some_and(is_in_memory)
     }
 
     /// Whether something is known to exist, so that nobody can make us ask for it who invents names.

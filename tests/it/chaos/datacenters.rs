@@ -58,7 +58,7 @@ impl Datacenters {
 
         let address = near.url().trim_start_matches("http://").parse().unwrap();
         let urls = [format!("http://{}", net.open(US, NEAR, address).await)];
-        let variables = [times.variables(), room_for(18)].concat();
+        let variables = [times.variables(), room_for(60)].concat();
         let questions = [questions(), far_questions()].concat();
         let served = vec![Served::start("asks dc1", &urls, near_voice, variables, questions).await];
         Some(Self { times, net, near, far, served })

@@ -100,3 +100,20 @@ fn what_a_file_had_just_now_vanishes_like_what_was_heard() {
     trial.pass(1_000);
     assert_eq!(trial.shown(), "a=1 b=2 c=2 d=2 e=2 f=2 nodes=6");
 }
+
+/// A read is under way for a little that is missing, and meanwhile all of it vanishes.
+#[test]
+fn what_was_read_before_much_vanished_is_not_believed() {
+    let mut trial = Trial::of("a b c d e");
+    trial.guard.raise("dc1");
+    trial.hear(services("consul a b c d"));
+    trial.lower();
+    assert_eq!(trial.pass(0), "the services of dc1");
+    trial.hear(services("consul"));
+    trial.confirm(services("consul"));
+    assert_eq!(trial.shown(), "a=2 b=2 c=2 d=2 e=2 holding");
+    assert_eq!(trial.pass(59_999), "");
+    assert_eq!(trial.pass(60_000), "the services of dc1");
+    trial.confirm(services("consul"));
+    assert_eq!(trial.shown(), "");
+}
