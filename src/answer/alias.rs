@@ -6,7 +6,7 @@
 //! ```
 //! The type is honored all along: Consul asks its own catalogue for ANY here, and adds A records
 //! to an answer for AAAA. What a target elsewhere has, the recursors say; without any, the client's
-//! resolver finds it.
+//! resolver finds it. An alias of itself is SERVFAIL; Consul gives it four times over.
 
 use crate::answer::find;
 use crate::answer::finding::{Finding, Trace};
@@ -16,7 +16,7 @@ use crate::answer::{Question, Random, Want, Written};
 use crate::catalog::{RRsets, Selection};
 use crate::name::Labels;
 use crate::wire::record::RDATA_AT;
-use crate::wire::{QUESTION_AT, Reply, rtype};
+use crate::wire::{QUESTION_AT, Reply, ede, rtype};
 
 /// Writes `cname`, owned by the question, and what follows from it.
 ///
@@ -37,7 +37,10 @@ pub fn write<'s>(
     if written.truncated {
         reply.truncate();
     }
-    if written.answers == 0 || is_complete || is_repeated(reply, target_at, &[]) {
+    if is_repeated(reply, target_at, &[]) {
+        return Ok(to_itself(written));
+    }
+    if written.answers == 0 || is_complete {
         return Ok(written);
     }
     let mut seen = [0; CHAIN_MAX];
@@ -60,8 +63,12 @@ pub fn write<'s>(
             Finding::Wants(want) => return Err(want),
             finding => follow(reply, question, &finding, target_at, desk, &mut written),
         };
-        // A name that was there already leads in a circle.
         match next {
+            Some(next) if reply.name_at(next).eq_ignore_ascii_case(reply.name_at(target_at)) => {
+                written = to_itself(written);
+                break;
+            }
+            // A name that was there already leads in a circle.
             Some(next) if !is_repeated(reply, next, &seen) => target_at = next,
             _ => break,
         }
@@ -70,6 +77,12 @@ pub fn write<'s>(
         reply.truncate();
     }
     Ok(written)
+}
+
+/// An alias that leads to itself is an error (RFC 1034 §3.6.2).
+fn to_itself(written: Written) -> Written {
+    let error = Some((ede::OTHER, "registered as an alias of itself"));
+    Written { is_broken: true, error, ..written }
 }
 
 /// Writes what the name at `target_at` has. Returns where the next name is, if it is an alias too.
@@ -104,6 +117,7 @@ fn follow(
         // A client without a resolver of its own would take the alias for all there is.
         Finding::Expired | Finding::NotReady | Finding::Unreachable => {
             written.is_broken = true;
+            written.error = finding.extended_error();
             None
         }
         _ => None,

@@ -8,7 +8,7 @@
 use crate::answer::negative::fill;
 use crate::answer::{Asked, Draft, Outcome, Policy, Refused, Replied, refuse, size_limit};
 use crate::name::Labels;
-use crate::wire::{CLASS_CH, Opt, QUESTION_AT, Query, Reply, rcode, rtype};
+use crate::wire::{CLASS_CH, QUESTION_AT, Query, Reply, rcode, rtype};
 
 /// The texts.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -38,7 +38,7 @@ pub fn respond<'s>(
         let refused = Refused { head, edns, rcode: rcode::REFUSED, error: None };
         return refuse(policy, asked, draft, &refused);
     };
-    let opt = query.edns.map(|edns| Opt::answering(edns, policy.udp_payload_max));
+    let opt = query.edns.map(|edns| policy.opt(edns));
     let limit = size_limit(policy, asked.transport, query.edns);
     let mut reply = Reply::start(&mut draft.reply, &query.head, limit, opt);
     reply.set_authoritative();

@@ -37,7 +37,7 @@ pub enum Finding<'s> {
         /// Which of them. Never empty.
         selection: Selected<'s>,
     },
-    /// Consul was asked and did not answer in time.
+    /// Consul did not say in time: it was not asked, or did not answer.
     Unreachable,
     /// Consul may have the name; nothing here can tell.
     Unserved,
@@ -72,9 +72,11 @@ impl Finding<'_> {
                 let text = "what is in memory is older than dns_config.max_stale";
                 Some((ede::NO_REACHABLE_AUTHORITY, text))
             }
-            Self::NotReady => Some((ede::NOT_READY, "the catalogue has not been heard yet")),
+            Self::NotReady => {
+                Some((ede::NOT_READY, "the catalogue has not been heard in full yet"))
+            }
             Self::Unreachable => {
-                Some((ede::NO_REACHABLE_AUTHORITY, "Consul did not answer in time"))
+                Some((ede::NO_REACHABLE_AUTHORITY, "not heard from Consul in time"))
             }
             Self::Unserved => Some((ede::NOT_SUPPORTED, "this kind of name is not served here")),
             _ => None,

@@ -23,7 +23,7 @@ use crate::name::Labels;
 use crate::wire::query::FLAG_RD;
 use crate::wire::record::address_type;
 use crate::wire::reply::pointer;
-use crate::wire::{CLASS_IN, Opt, QUESTION_AT, Query, Reply, ede, rcode, rtype};
+use crate::wire::{CLASS_IN, QUESTION_AT, Query, Reply, ede, rcode, rtype};
 
 /// Whether names that are not ours are asked of others, and for whom.
 #[derive(Clone, Debug, Default)]
@@ -74,7 +74,7 @@ pub fn respond<'s>(
     match asked.turn {
         Turn::Again | Turn::First => Outcome::Wants(Want::Foreign),
         Turn::Last => {
-            let error = (ede::NO_REACHABLE_AUTHORITY, "the recursors did not answer in time");
+            let error = (ede::NO_REACHABLE_AUTHORITY, "not heard from the recursors in time");
             refuse_with(rcode::SERVFAIL, Some(error))
         }
     }
@@ -96,7 +96,7 @@ pub fn deliver<'s>(
     let limit = size_limit(policy, asked.transport, query.edns);
     let truncated = message.len() > limit;
     if truncated {
-        let opt = query.edns.map(|edns| Opt::answering(edns, policy.udp_payload_max));
+        let opt = query.edns.map(|edns| policy.opt(edns));
         let mut reply = Reply::start(&mut draft.reply, &query.head, limit, opt);
         reply.set_recursion_available();
         reply.truncate();
@@ -224,7 +224,7 @@ fn write_local<'s>(
     labels: &Labels,
     zone: LocalZone,
 ) -> Replied<'s> {
-    let opt = query.edns.map(|edns| Opt::answering(edns, policy.udp_payload_max));
+    let opt = query.edns.map(|edns| policy.opt(edns));
     let limit = size_limit(policy, asked.transport, query.edns);
     let mut reply = Reply::start(&mut draft.reply, &query.head, limit, opt);
     reply.set_authoritative();

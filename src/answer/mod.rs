@@ -302,14 +302,14 @@ fn write<'s>(
     limit: usize,
     found: Trace<'s>,
 ) -> Result<Replied<'s>, Want<'s>> {
-    let mut opt = query.edns.map(|edns| Opt::answering(edns, question.policy.udp_payload_max));
+    let mut opt = query.edns.map(|edns| question.policy.opt(edns));
     if let Some(opt) = &mut opt {
         opt.error = match found.is_stale {
             true => Some(stale::error(found.finding.rcode())),
             false => found.finding.extended_error(),
         };
-        if let (Some((_, scope)), true) = (&mut opt.subnet, found.is_by_client) {
-            *scope = query.edns.and_then(|edns| edns.subnet).map_or(0, |subnet| subnet.scope());
+        if let (Some((subnet, scope)), true) = (&mut opt.subnet, found.is_by_client) {
+            *scope = subnet.scope();
         }
     }
     let Draft { reply: buffer, picks, placed } = draft;
@@ -319,6 +319,7 @@ fn write<'s>(
         reply.set_recursion_available();
     }
     let mut desk = service::Desk { picks, placed };
+    let start = reply.offset();
     let written = match &found.finding {
         Finding::Address(ip) => node::write_address(&mut reply, question, *ip),
         Finding::Apex => apex::write(&mut reply, question),
@@ -343,7 +344,9 @@ fn write<'s>(
     }
     let rcode = if written.is_broken { rcode::SERVFAIL } else { found.finding.rcode() };
     if written.is_broken {
-        reply.clear_error();
+        // What led there is no answer.
+        reply.rewind(start, 0);
+        reply.set_error(written.error);
     }
     if written.answers == 0 && !written.truncated && rcode != rcode::SERVFAIL {
         negative::write_soa(&mut reply, question);
@@ -434,8 +437,10 @@ impl Question<'_, '_> {
 pub struct Written {
     answers: usize,
     truncated: bool,
-    /// Whether an alias leads to a name that cannot be told of at present.
+    /// Whether an alias leads to itself, or to a name that cannot be told of at present.
     is_broken: bool,
+    /// Why, for clients that sent EDNS.
+    error: Option<(u16, &'static str)>,
     /// Whether one leads to something that may be old.
     is_stale: bool,
 }
@@ -446,9 +451,7 @@ fn refuse<'s>(
     draft: &mut Draft,
     refused: &Refused<'_>,
 ) -> Outcome<'s> {
-    let opt = refused
-        .edns
-        .map(|edns| Opt { error: refused.error, ..Opt::answering(edns, policy.udp_payload_max) });
+    let opt = refused.edns.map(|edns| Opt { error: refused.error, ..policy.opt(edns) });
     let limit = size_limit(policy, asked.transport, refused.edns);
     let mut reply = Reply::start(&mut draft.reply, &refused.head, limit, opt);
     if policy.recursion.enabled {

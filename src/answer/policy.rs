@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use crate::answer::chaos::Chaos;
 use crate::answer::foreign::Recursion;
 use crate::name::{Labels, Zone};
+use crate::wire::{Edns, Opt};
 
 /// What decides an answer besides the catalogue: the configuration, as far as it concerns one.
 #[derive(Clone, Debug)]
@@ -69,6 +70,14 @@ impl Policy {
             max_stale_ms: TEN_YEARS_MS,
             client_subnet: true,
         }
+    }
+
+    /// Our OPT record in a reply to `edns`; the answer is the same for all networks.
+    ///
+    /// A server that does not use the client's subnet says so by leaving it out (RFC 7871 §7.2.1).
+    pub fn opt(&self, edns: Edns) -> Opt {
+        let subnet = edns.subnet.filter(|_| self.client_subnet);
+        Opt::answering(Edns { subnet, ..edns }, self.udp_payload_max)
     }
 
     /// Whether something that was last known to be right at `since_ms` is too old at `now_ms`, both

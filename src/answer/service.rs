@@ -14,8 +14,8 @@ use crate::answer::{Picks, Question, Random, Transport, Want, Written, alias};
 use crate::catalog::rrsets::{Span, SrvSpan, TargetIn};
 use crate::catalog::{RRsets, Selection};
 use crate::name::Labels;
-use crate::wire::record::SRV_TARGET_AT;
-use crate::wire::{Reply, rtype};
+use crate::wire::record::{RDATA_AT, SRV_TARGET_AT};
+use crate::wire::{QUESTION_AT, Reply, rtype};
 
 /// The buffers of one answer.
 #[derive(Debug)]
@@ -156,6 +156,7 @@ fn write_targets<'s>(
     placed: &mut Placed,
 ) -> Result<bool, Want<'s>> {
     let mut outcome = Ok(false);
+    let mut trail = Trail { placed: &placed.records, followed: [0; FOLLOWED_MAX] };
     for (span, offset) in &placed.records {
         let (word, bit) = (span.target as usize / WORD, 1_u64 << (span.target as usize % WORD));
         if selection.shares_targets {
@@ -166,7 +167,7 @@ fn write_targets<'s>(
             }
         }
         if span.target_in == TargetIn::Host {
-            match (write_host(reply, question, offset + SRV_TARGET_AT), &mut outcome) {
+            match (write_host(reply, question, &mut trail, offset + SRV_TARGET_AT), &mut outcome) {
                 (Ok(is_stale), Ok(is_any)) => *is_any |= is_stale,
                 (Ok(_), Err(_)) => (),
                 (Err(want), _) => {
@@ -191,50 +192,107 @@ fn write_targets<'s>(
     outcome
 }
 
-/// Writes the addresses of the name at `target_at`, as far as they are known or can be had. Whether
-/// they may be old.
+/// The names whose records are in the additional section, or will be: none is written twice.
+struct Trail<'p> {
+    placed: &'p [(SrvSpan, usize)],
+    /// Where the names are that aliases led to; 0 is a free place.
+    followed: [usize; FOLLOWED_MAX],
+}
+
+impl Trail<'_> {
+    /// Whether the name at `at` is a new one, which is remembered, and there is a place for it.
+    fn takes(&mut self, reply: &Reply<'_>, at: usize) -> bool {
+        let name = reply.name_at(at);
+        let is = |known: usize| reply.name_at(known).eq_ignore_ascii_case(name);
+        let is_known = is(QUESTION_AT)
+            || self.placed.iter().any(|(_, offset)| is(offset + SRV_TARGET_AT))
+            || self.followed.iter().any(|known| *known != 0 && is(*known));
+        match self.followed.iter_mut().find(|place| **place == 0) {
+            Some(place) if !is_known => {
+                *place = at;
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+}
+
+/// Writes the addresses of the name at `target_at`, as far as they are known or can be had, and the
+/// aliases that lead there. Whether any of it may be old.
 fn write_host<'s>(
     reply: &mut Reply<'_>,
     question: &Question<'s, '_>,
+    trail: &mut Trail<'_>,
     target_at: usize,
 ) -> Result<bool, Want<'s>> {
+    let (mut is_stale, mut next) = (false, Some(target_at));
+    while let Some(owner_at) = next {
+        let (is_old, alias_of) = write_name(reply, question, owner_at)?;
+        is_stale |= is_old;
+        next = alias_of.filter(|at| trail.takes(reply, *at));
+    }
+    Ok(is_stale)
+}
+
+/// Writes what the name at `owner_at` has. Whether it may be old, and where the next name is if it
+/// is an alias.
+fn write_name<'s>(
+    reply: &mut Reply<'_>,
+    question: &Question<'s, '_>,
+    owner_at: usize,
+) -> Result<(bool, Option<usize>), Want<'s>> {
     let Question { snapshot, policy, asked, .. } = *question;
-    let Some(labels) = Labels::from_wire(reply.name_at(target_at)) else { return Ok(false) };
+    let Some(labels) = Labels::from_wire(reply.name_at(owner_at)) else { return Ok((false, None)) };
     let zone = policy.zones.iter().filter_map(|zone| labels.below(zone)).min();
     let Some(count) = zone else {
         for rtype in [rtype::A, rtype::AAAA] {
             for record in question.host(&labels, rtype)? {
-                reply.additional(target_at, record);
+                reply.additional(owner_at, record);
             }
         }
-        return Ok(false);
+        return Ok((false, None));
     };
     let Trace { finding, is_stale, .. } = find::find(snapshot, policy, asked, &labels, count);
+    let mut next = None;
     // What does not fit, or is not there, the client can ask for (RFC 2782).
     match finding {
         Finding::Address(ip) => {
             let record = AddressRecord::new(ip, policy.node_ttl_secs);
-            reply.additional(target_at, record.tail());
+            reply.additional(owner_at, record.tail());
         }
         Finding::Node(node) => {
             for record in [&node.a, &node.aaaa] {
                 if let Some(tail) = record.get(OWNER_LEN..) {
-                    reply.additional(target_at, tail);
+                    reply.additional(owner_at, tail);
                 }
             }
+            next = write_alias(reply, owner_at, &node.cname);
         }
         Finding::Service { rrsets, selection } => {
             for span in selection.a.iter().chain(&selection.aaaa) {
                 let tail = rrsets.record(*span).get(OWNER_LEN..).unwrap_or_default();
-                if !reply.additional(target_at, tail) {
+                if !reply.additional(owner_at, tail) {
                     break;
                 }
             }
+            // A name has one CNAME (RFC 2181 §10.1).
+            let any = Random::new(asked.seed).below(selection.cname.len().max(1) as u32);
+            let cname = selection.cname.get(any as usize);
+            next = cname.and_then(|span| write_alias(reply, owner_at, rrsets.record(*span)));
         }
         Finding::Wants(want) => return Err(want),
         _ => (),
     }
-    Ok(is_stale)
+    Ok((is_stale, next))
+}
+
+/// Writes `cname`, if there is one that does not lead to itself. Returns where the name is that it
+/// leads to.
+fn write_alias(reply: &mut Reply<'_>, owner_at: usize, cname: &[u8]) -> Option<usize> {
+    let (target, tail) = (cname.get(RDATA_AT..)?, cname.get(OWNER_LEN..)?);
+    let leads_on = !reply.name_at(owner_at).eq_ignore_ascii_case(target);
+    let is_written = leads_on && reply.additional(owner_at, tail);
+    is_written.then(|| reply.offset() - target.len())
 }
 
 /// How the names that we make end, where another zone was asked than they were made in.
@@ -281,6 +339,9 @@ fn cut(
 
 /// A pointer to the question.
 const OWNER_LEN: usize = 2;
+
+/// Names that aliases in the additional section lead to, at most.
+const FOLLOWED_MAX: usize = 8;
 
 /// An A record owned by a pointer.
 const A_LEN: usize = 16;

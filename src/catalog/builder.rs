@@ -291,6 +291,14 @@ fn parents(name: &[u8]) -> impl Iterator<Item = &[u8]> {
     dots.filter_map(|(at, _)| name.get(at + 1..))
 }
 
+/// The names that exist where the query kept as `key` found something: its parents, and itself for
+/// all clients where it is kept for those of one network.
+fn proved(key: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut parts = key.split(|byte| *byte == 0);
+    let name = parts.next().unwrap_or_default();
+    parents(name).chain(parts.next().map(|_| name))
+}
+
 fn count_up(counts: &mut Shards<Counted>, key: &[u8]) {
     let count = counts.get(key).map_or(0, |counted| counted.count) + 1;
     counts.insert(Arc::new(Counted { key: key.into(), count }));

@@ -130,10 +130,13 @@ pub enum Address {
 
 impl Address {
     /// Reads an address as Consul stores it. `None` for the empty string, which is "not set".
+    ///
+    /// As in Consul, an address of IPv4 in IPv6's clothes (`::ffff:10.0.0.1`) is the one of IPv4:
+    /// no host has the other.
     pub fn from_text(text: &str) -> Option<Self> {
-        match text.parse() {
+        match text.parse::<IpAddr>() {
             _ if text.is_empty() => None,
-            Ok(ip) => Some(Self::Ip(ip)),
+            Ok(ip) => Some(Self::Ip(ip.to_canonical())),
             Err(_) => Some(Self::Host(text.to_owned())),
         }
     }

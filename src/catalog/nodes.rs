@@ -47,21 +47,22 @@ impl NodeRecord {
             txt: Box::default(),
             key: key.into(),
         };
+        let mut host = None;
         for (accept, space) in [
+            (Accept::Any, &mut record.any),
             (Accept::A, &mut record.a),
             (Accept::Aaaa, &mut record.aaaa),
-            (Accept::Any, &mut record.any),
         ] {
             match view.reach_node(node, accept).address {
                 Address::Ip(ip) if accept == Accept::A && ip.is_ipv6() => (),
                 Address::Ip(ip) if accept == Accept::Aaaa && ip.is_ipv4() => (),
                 Address::Ip(ip) => *space = push(&record::address(*ip)),
-                Address::Host(_) => (),
+                Address::Host(name) => host = host.or(Some(name)),
             }
         }
         // A CNAME stands alone (RFC 1034 §3.6.2).
         let has_address = [&record.a, &record.aaaa, &record.any].iter().any(|it| !it.is_empty());
-        if let (Address::Host(host), false) = (&node.address, has_address) {
+        if let (Some(host), false) = (host, has_address) {
             let target = record::name(host);
             record.cname = target.map(|target| push(&record::cname(target))).unwrap_or_default();
         }

@@ -8,9 +8,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 
 use crate::catalog::addressing::{Accept, By, Reached, View};
+use crate::catalog::form::Form;
 use crate::catalog::model::{Address, Instance};
 use crate::catalog::rrsets::{PortRecords, Printed, RRsets, Selection, Span, SrvSpan, TargetIn};
 use crate::catalog::selection::{self, Rules};
+use crate::name::{Labels, Lookup, Place, Subject, Zone};
 use crate::wire::record;
 
 /// Whose records are made, and for whom.
@@ -18,8 +20,10 @@ use crate::wire::record;
 pub struct Order<'a> {
     /// What is shown, and the zone.
     pub rules: &'a Rules,
-    /// The service's name in lower case; empty for what is no single service.
-    pub service: &'a str,
+    /// What kind of name is asked for.
+    pub form: Form,
+    /// That name in lower case: a service's, or a prepared query's.
+    pub name: &'a str,
     /// What stands between `node` and the zone in the name of a node.
     pub node_scope: &'a str,
     /// What stands between `addr` and the zone; may be empty.
@@ -289,7 +293,7 @@ impl Order<'_> {
     fn reach<'c>(&self, instance: &'c Instance, accept: Accept) -> Reached<'c> {
         let reached = self.view.reach(instance, accept);
         match reached.address {
-            Address::Host(host) if self.is_self(host) => {
+            Address::Host(host) if self.is_self(host, instance) => {
                 let Reached { address, by } = self.view.reach_node(&instance.node, accept);
                 // Consul names the node, whichever of its addresses that is.
                 Reached { address, by: if by == By::Address { By::Node } else { by } }
@@ -298,13 +302,35 @@ impl Order<'_> {
         }
     }
 
-    /// Whether `host` is this service's own name.
-    fn is_self(&self, host: &str) -> bool {
-        let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-        let (zone, scope) = (self.rules.zone.as_str(), self.node_scope);
-        let rest = name.strip_prefix(self.service).and_then(|rest| rest.strip_prefix(".service."));
-        !self.service.is_empty()
-            && rest.is_some_and(|rest| rest == zone || rest == format!("{scope}.{zone}"))
+    /// Whether `host` is a name that leads to this instance: of the service with a tag of its own or
+    /// with none, or of the query that found it.
+    fn is_self(&self, host: &str, instance: &Instance) -> bool {
+        let wire = Zone::new(host).ok();
+        let labels = wire.and_then(|name| Labels::from_wire(name.wire()));
+        let found = labels
+            .as_ref()
+            .and_then(|labels| Lookup::parse(labels, labels.below(&self.rules.zone)?).ok());
+        let Some(Lookup { subject, place }) = found else { return false };
+        let scope = self.node_scope.as_bytes();
+        let is_here = match place {
+            Place::Local => true,
+            Place::Datacenter(datacenter) => datacenter == scope,
+            Place::Peer(peer) => scope.strip_suffix(b".peer") == Some(peer),
+        };
+        let has_tag =
+            |tag: &[u8]| instance.tags.iter().any(|own| own.as_bytes().eq_ignore_ascii_case(tag));
+        let name = match (self.form, subject) {
+            (Form::Connect, Subject::Connect { service })
+            | (Form::Ingress, Subject::Ingress { service }) => service,
+            (Form::Peer | Form::Service, Subject::Service { service, tag, port: None, .. })
+                if tag.is_none_or(has_tag) =>
+            {
+                service
+            }
+            (Form::Query, Subject::Query { query, .. }) => query,
+            _ => return false,
+        };
+        is_here && name == self.name.as_bytes()
     }
 
     /// The name of an SRV's target.

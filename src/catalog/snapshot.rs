@@ -58,7 +58,8 @@ pub struct Datacenter {
     /// The prepared queries there are; `None` where that is not known.
     pub(in crate::catalog) queries: Option<Arc<Queries>>,
     /// Each name that a dotted query's name ends with, and how many do. Only of those that were
-    /// executed and found something: a template may have any name.
+    /// executed and found something: a template may have any name. Where that is by the client, the
+    /// whole name is one of them.
     pub(in crate::catalog) query_parents: Shards<Counted>,
     /// Whether what was not heard of in `unlisted` does not exist.
     pub(in crate::catalog) is_whole: bool,
@@ -316,7 +317,8 @@ impl Datacenter {
     }
 
     /// Whether a dotted query's name ends with this one, in lower case: one of the list, or one
-    /// that found something.
+    /// that found something. Also whether one of this name found something for some client, where
+    /// that depends on the client.
     pub fn has_query_below(&self, name: &[u8]) -> bool {
         let is_listed = self.queries.as_ref().is_some_and(|queries| queries.has_below(name));
         is_listed || self.query_parents.get(name).is_some()

@@ -62,6 +62,7 @@ pub mod rtype {
 /// Extended DNS errors (RFC 8914 §4).
 #[allow(missing_docs, reason = "the names are the registry's")]
 pub mod ede {
+    pub const OTHER: u16 = 0;
     pub const STALE_ANSWER: u16 = 3;
     pub const NOT_READY: u16 = 14;
     pub const PROHIBITED: u16 = 18;

@@ -85,28 +85,27 @@ impl<'q> Query<'q> {
 
         let question = (questions > 0).then(|| reader.question()).flatten();
         let head = Head { id, flags, question: question.map(|question| question.bytes) };
-        let refuse = |rcode| Err(Refusal::Reply { head, edns: None, rcode });
         // The two counts of 16 bits: authority, additional.
         let (authority, additional) = (tail >> 16, tail & 0xffff);
+        // What follows the question may mean anything, but an OPT record is one wherever it is.
+        let mut edns = None;
+        let is_well_formed = (question.is_some() || questions == 0)
+            && reader.skip_questions(questions.saturating_sub(1)).is_some()
+            && reader.records(u32::from(answers) + authority, additional, &mut edns).is_some();
+        let refuse = |rcode| Err(Refusal::Reply { head, edns, rcode });
         if flags & FLAG_OPCODE != 0 {
-            // What follows the question may mean anything, but an OPT record is one wherever it is.
-            let records = reader.records(u32::from(answers) + authority, additional);
-            let edns = records.flatten().filter(|_| questions == 1);
-            return Err(Refusal::Reply { head, edns, rcode: rcode::NOTIMP });
+            return refuse(rcode::NOTIMP);
         }
         // RFC 9619: a query with more or fewer than one question is malformed.
-        let (Some(question), 1) = (question, questions) else {
-            return refuse(rcode::FORMERR);
-        };
-        let Some(edns) = reader.records(u32::from(answers) + authority, additional) else {
+        let (Some(question), 1, true) = (question, questions, is_well_formed) else {
             return refuse(rcode::FORMERR);
         };
         if edns.is_some_and(|edns| edns.version > 0) {
-            return Err(Refusal::Reply { head, edns, rcode: rcode::BADVERS });
+            return refuse(rcode::BADVERS);
         }
         let Question { name, qtype, qclass, .. } = question;
         if qtype == rtype::OPT {
-            return Err(Refusal::Reply { head, edns, rcode: rcode::FORMERR });
+            return refuse(rcode::FORMERR);
         }
         Ok(Self { head, name, qtype, qclass, edns })
     }
@@ -164,34 +163,46 @@ impl<'q> Reader<'q> {
         Some(Question { bytes: self.packet.get(QUESTION_AT..self.at)?, name, qtype, qclass })
     }
 
-    /// Walks `skipped` records, then `additional` ones, and returns the OPT record among those.
+    /// Skips the questions after the first. `None` where one is cut off.
+    fn skip_questions(&mut self, count: u16) -> Option<()> {
+        for _ in 0..count {
+            self.name()?;
+            self.take(4)?;
+        }
+        Some(())
+    }
+
+    /// Walks `skipped` records, then `additional` ones, and puts the first OPT record among those
+    /// into `edns`, as far as it can be read: also the reply to a malformed one must have one (RFC
+    /// 6891 §7), or the sender takes us for a server without EDNS.
     ///
     /// Returns `None` where a record is cut off, or where RFC 6891 §6.1.1 calls it malformed:
     /// two OPT records, or one that is not owned by the root.
-    fn records(&mut self, skipped: u32, additional: u32) -> Option<Option<Edns>> {
+    fn records(&mut self, skipped: u32, additional: u32, edns: &mut Option<Edns>) -> Option<()> {
         for _ in 0..skipped {
             self.name()?;
             self.take(8)?;
             let len = self.u16()?;
             self.take(usize::from(len))?;
         }
-        let mut edns = None;
         for _ in 0..additional {
             let owned_by_root = self.name()?;
             let (kind, class, ttl, len) = (self.u16()?, self.u16()?, self.u32()?, self.u16()?);
-            let options = self.take(usize::from(len))?;
             if kind != rtype::OPT {
+                self.take(usize::from(len))?;
                 continue;
             }
-            if edns.is_some() || !owned_by_root {
+            if edns.is_some() {
                 return None;
             }
             let version = u8::try_from(ttl >> 16 & 0xff).ok()?;
+            let dnssec_ok = ttl & TTL_DO != 0;
+            let read = edns.insert(Edns { payload: class, version, dnssec_ok, subnet: None });
+            let options = self.take(usize::from(len)).filter(|_| owned_by_root)?;
             // Of another version we do not know what the options mean.
-            let subnet = if version == 0 { read_options(options)? } else { None };
-            edns = Some(Edns { payload: class, version, dnssec_ok: ttl & TTL_DO != 0, subnet });
+            read.subnet = if version == 0 { read_options(options)? } else { None };
         }
-        Some(edns)
+        Some(())
     }
 
     /// Skips a name, following no pointer. True if it is the root.
@@ -262,8 +273,9 @@ mod tests {
                 query.qclass,
                 query.edns.map(|edns| (edns.payload, edns.dnssec_ok))
             ),
-            Err(Refusal::Reply { head, rcode, .. }) => {
-                format!("rcode {rcode} question {}", head.question.is_some())
+            Err(Refusal::Reply { head, edns, rcode }) => {
+                let opt = edns.map_or(String::new(), |edns| format!(" opt {}", edns.payload));
+                format!("rcode {rcode} question {}{opt}", head.question.is_some())
             }
             Err(Refusal::Silence) => "silence".to_owned(),
         }
@@ -307,8 +319,6 @@ mod tests {
     fn messages_that_get_an_error_or_nothing() {
         let opt = b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00";
         let version_1 = b"\x00\x00\x29\x04\xd0\x00\x01\x00\x00\x00\x00";
-        let cut_option = b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x05\x00\x0a\x00\x08x";
-        let owned = b"\x01x\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00";
         let long_name =
             [&[b"\x3f".as_slice(), &[b'x'; 63]].concat().repeat(4)[..], b"\0\0\x01\0\x01"].concat();
         for (packet, expected) in [
@@ -330,12 +340,42 @@ mod tests {
             // records cut off
             (packet(0x0100, [1, 0, 0, 1], WEB_A), "rcode 1 question true"),
             (packet(0x0100, [1, 9, 0, 0], &with(opt)), "rcode 1 question true"),
-            // OPT: two of them, a wrong owner, an option cut off, version 1, asked for as a type
-            (packet(0x0100, [1, 0, 0, 2], &with(&opt.repeat(2))), "rcode 1 question true"),
-            (packet(0x0100, [1, 0, 0, 1], &with(owned)), "rcode 1 question true"),
-            (packet(0x0100, [1, 0, 0, 1], &with(cut_option)), "rcode 1 question true"),
-            (packet(0x0100, [1, 0, 0, 1], &with(version_1)), "rcode 16 question true"),
+            // OPT: version 1, asked for as a type
+            (packet(0x0100, [1, 0, 0, 1], &with(version_1)), "rcode 16 question true opt 1232"),
             (packet(0x0100, [1, 0, 0, 0], b"\0\0\x29\0\x01"), "rcode 1 question true"),
+        ] {
+            assert_eq!(render(&packet), expected, "{}", packet.escape_ascii());
+        }
+    }
+    /// RFC 6891 §6.1.1 and §7: where the query has an OPT record, so has the error.
+    #[test]
+    fn errors_keep_the_opt_record_as_far_as_it_is_read() {
+        let opt = b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00";
+        let cut_option = b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x05\x00\x0a\x00\x08x";
+        let bad_subnet =
+            b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x08\x00\x08\x00\x04\x00\x09\x00\x00";
+        let owned = b"\x01x\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00";
+        let two = [WEB_A, &with(opt)].concat();
+        let pointed = [WEB_A, b"\xc0\x0c\x00\x1c\x00\x01", &opt[..]].concat();
+        for (packet, expected) in [
+            (packet(0x0100, [1, 0, 0, 2], &with(&opt.repeat(2))), "rcode 1 question true opt 1232"),
+            (packet(0x0100, [1, 0, 0, 1], &with(owned)), "rcode 1 question true opt 1232"),
+            (packet(0x0100, [1, 0, 0, 1], &with(cut_option)), "rcode 1 question true opt 1232"),
+            (packet(0x0100, [1, 0, 0, 1], &with(bad_subnet)), "rcode 1 question true opt 1232"),
+            // its options are cut off, or what follows it, or it is itself
+            (
+                packet(0x0100, [1, 0, 0, 1], &with(&bad_subnet[..12])),
+                "rcode 1 question true opt 1232",
+            ),
+            (packet(0x0100, [1, 0, 0, 2], &with(opt)), "rcode 1 question true opt 1232"),
+            (packet(0x0100, [1, 0, 0, 1], &with(&opt[..10])), "rcode 1 question true"),
+            // not exactly one question
+            (packet(0x0100, [0, 0, 0, 1], opt), "rcode 1 question false opt 1232"),
+            (packet(0x0100, [2, 0, 0, 1], &two), "rcode 1 question true opt 1232"),
+            (packet(0x0100, [2, 0, 0, 1], &pointed), "rcode 1 question true opt 1232"),
+            (packet(0x2800, [2, 0, 0, 1], &two), "rcode 4 question true opt 1232"),
+            // where the records are is not known
+            (packet(0x0100, [1, 0, 0, 1], &[b"\xff", &opt[..]].concat()), "rcode 1 question false"),
         ] {
             assert_eq!(render(&packet), expected, "{}", packet.escape_ascii());
         }

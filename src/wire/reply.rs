@@ -83,10 +83,14 @@ impl<'b> Reply<'b> {
         self.flags |= FLAG_RA;
     }
 
-    /// Says no extended error after all.
-    pub fn clear_error(&mut self) {
-        if let Some(opt) = &mut self.opt {
-            opt.error = None;
+    /// Says `error` and no other, where there is room for it.
+    pub fn set_error(&mut self, error: Option<(u16, &'static str)>) {
+        let Some(opt) = self.opt else { return };
+        let next = Opt { error, ..opt };
+        // What the records may fill is less by what the OPT record has more.
+        if next.len() <= opt.len() + self.room() {
+            self.limit = (self.limit + opt.len()).saturating_sub(next.len());
+            self.opt = Some(next);
         }
     }
 

@@ -50,7 +50,12 @@ impl Subnet {
 
     /// How many of those bits an answer by network is good for.
     pub fn scope(&self) -> u8 {
-        let most = if self.family == FAMILY_IPV4 { 24 } else { 56 };
+        let most = match self.address() {
+            Some(IpAddr::V4(_)) => IPV4_BITS,
+            // An address of IPv4 in IPv6's clothes, of which there are 96 bits more to tell.
+            Some(IpAddr::V6(ip)) if ip.to_ipv4_mapped().is_some() => 96 + IPV4_BITS,
+            Some(IpAddr::V6(_)) | None => IPV6_BITS,
+        };
         self.source.min(most)
     }
 
@@ -90,6 +95,10 @@ fn has_bits_past(sent: &[u8], source: u8) -> bool {
 /// As in the IANA registry of address families.
 const FAMILY_IPV4: u16 = 1;
 const FAMILY_IPV6: u16 = 2;
+
+/// How many bits of an address an answer by network looks at (RFC 7871 §11.1).
+const IPV4_BITS: u8 = 24;
+const IPV6_BITS: u8 = 56;
 
 #[cfg(test)]
 mod tests {
@@ -132,6 +141,26 @@ mod tests {
             expected[3] = 20;
             assert_eq!(out, expected);
             assert_eq!(subnet.len(), data.len());
+        }
+    }
+
+    #[test]
+    fn an_answer_by_network_is_good_for_the_bits_that_were_looked_at() {
+        let mapped = |source: u8, bytes: &[u8]| {
+            [&[0, 2, source, 0][..], &[0; 10], &[0xff; 2], bytes].concat()
+        };
+        for (data, expected) in [
+            (vec![0, 1, 32, 0, 192, 0, 2, 9], 24),
+            (vec![0, 1, 20, 0, 192, 0, 16], 20),
+            (vec![0, 2, 64, 0, 0x20, 1, 0x0d, 0xb8, 0, 0, 1, 2], 56),
+            (vec![0, 2, 48, 0, 0x20, 1, 0x0d, 0xb8, 0, 0], 48),
+            // IPv4 in IPv6 is looked at as IPv4, and the scope counts bits of IPv6
+            (mapped(128, &[192, 0, 2, 9]), 120),
+            (mapped(112, &[192, 0]), 112),
+            (vec![0, 2, 0, 0], 0),
+            (vec![0, 0, 0, 0], 0),
+        ] {
+            assert_eq!(Subnet::parse(&data).unwrap().scope(), expected, "{data:?}");
         }
     }
 }

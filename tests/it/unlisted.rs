@@ -7,7 +7,9 @@ use hickory_proto::rr::RecordType;
 use hickory_proto::rr::rdata::opt::{ClientSubnet, EdnsCode, EdnsOption};
 use serde_json::{Value, json};
 
-use crate::support::dns::{addresses, ask, exchange, question, with_edns, zone_text};
+use crate::support::dns::{
+    addresses, ask, exchange, extended_error, question, with_edns, zone_text,
+};
 use crate::support::fake_consul::{FakeConsul, Reply};
 use crate::support::metrics::{scrape, value};
 use crate::support::stage;
@@ -99,6 +101,25 @@ async fn a_list_of_queries_that_is_heard_again_denies_again_what_it_lacks() {
 }
 
 #[tokio::test]
+async fn a_query_has_its_own_ttl_and_is_not_kept_longer_than_anything() {
+    let consul = consul(&["geo"], "").await;
+    consul.set(&execute("geo"), 1, &found("10.0.0.7", "60s"));
+    let mut config = stage::config(&consul);
+    config.cache.kept = Duration::from_secs(2);
+    let server = stage::serve(config).await;
+    let expected = "NOERROR aa rd\nanswer geo.query.consul. 60 IN A 10.0.0.7";
+    assert_eq!(text(server.dns(), "geo.query.consul").await, expected);
+    // However old it is, the TTL is the query's; and what changes behind it is seen before that.
+    consul.set(&execute("geo"), 1, &found("10.0.0.8", "60s"));
+    let changed = async || {
+        let got = text(server.dns(), "geo.query.consul").await;
+        assert!(got == expected || got == expected.replace("10.0.0.7", "10.0.0.8"), "{got}");
+        got != expected
+    };
+    eventually("it is executed again", changed).await;
+}
+
+#[tokio::test]
 async fn a_query_that_is_another_now_is_executed_anew() {
     let consul = consul(&["geo"], "").await;
     consul.set(&execute("geo"), 1, &found("10.0.0.7", "1h"));
@@ -146,6 +167,62 @@ async fn without_the_list_consul_is_asked_so_many_times_a_second() {
     assert_eq!(addresses(server.dns(), "web.service.consul").await, ["10.0.0.1"]);
 }
 
+/// They spend from what is for fetches, and not from what is for names that may be invented.
+#[tokio::test]
+async fn clients_of_a_listed_query_are_not_counted_as_names() {
+    let consul = consul(&["geo"], "_ip").await;
+    consul.set(&execute("geo"), 1, &found("10.0.0.7", "600s"));
+    let mut config = stage::config(&consul);
+    config.cache.unlisted_per_second = 1;
+    let server = stage::serve(config).await;
+    let denied = async || text(server.dns(), "nope.query.consul").await.starts_with("NXDOMAIN");
+    eventually("the list is in", denied).await;
+    for number in 0..40 {
+        let reply = exchange(server.dns(), &from(&format!("192.0.{number}.0"), 24)).await;
+        assert_eq!(reply.answers.len(), 1, "network {number}: {reply}");
+    }
+    let refused =
+        async || value(&scrape(&server).await, "fingerpost_consul_unlisted_refused_total") as usize;
+    assert_eq!(refused().await, 0);
+    assert_eq!(consul.requests_for(&execute("geo")).len(), 40);
+    // Of a name that is refused nothing was heard, as nothing was asked; and that is what is said.
+    let mut errors = Vec::new();
+    for number in 0..40 {
+        let name = format!("n{number}.connect.consul");
+        let query = with_edns(question(&name, RecordType::A), 1232, false);
+        errors.extend(extended_error(&exchange(server.dns(), &query).await));
+    }
+    assert!(refused().await > 0 && errors.len() == refused().await, "{errors:?}");
+    assert!(errors.iter().all(|error| error == "22 not heard from Consul in time"), "{errors:?}");
+}
+
+/// The first client of a name of a template asks for what may be invented, the next ones do not.
+#[tokio::test]
+async fn what_a_template_told_one_client_another_may_ask_for() {
+    let consul = consul(&[], "").await;
+    let template = json!([{
+        "ID": "id-geo", "Name": "geo", "Service": { "Near": "_ip" },
+        "Template": { "Type": "name_prefix_match" },
+    }]);
+    consul.set(QUERIES, 6, &template);
+    consul.set(&execute("geo"), 1, &found("10.0.0.7", "600s"));
+    let mut config = stage::config(&consul);
+    config.cache.unlisted_per_second = 1;
+    let server = stage::serve(config).await;
+    let denied = async || text(server.dns(), "nope.query.consul").await.starts_with("NXDOMAIN");
+    eventually("the list is in", denied).await;
+    let found = async |number: u8| {
+        let query = from(&format!("192.0.{number}.0"), 24);
+        exchange(server.dns(), &query).await.answers.len() == 1
+    };
+    eventually("the first client is told", async || found(0).await).await;
+    for number in 1..40 {
+        assert!(found(number).await, "network {number}");
+    }
+    // The networks are no names: none of them is the parent of one.
+    assert!(text(server.dns(), "0.query.consul").await.starts_with("NXDOMAIN"));
+}
+
 fn from(network: &str, bits: u8) -> Message {
     let mut query = with_edns(question("geo.query.consul", RecordType::A), 1232, false);
     let subnet = ClientSubnet::new(network.parse().unwrap(), bits, 0);
@@ -163,9 +240,13 @@ async fn a_query_that_sorts_by_the_client_is_kept_by_its_network() {
     eventually("the list is asked for", listed).await;
     let denied = async || text(server.dns(), "nope.query.consul").await.starts_with("NXDOMAIN");
     eventually("the list is in", denied).await;
-    for (network, bits, scope) in
-        [("192.0.2.0", 24, 24), ("192.0.2.9", 32, 24), ("2001:db8::", 48, 48)]
-    {
+    for (network, bits, scope) in [
+        ("192.0.2.0", 24, 24),
+        ("192.0.2.9", 32, 24),
+        ("2001:db8::", 48, 48),
+        // of the first network, and looked at as such
+        ("::ffff:192.0.2.9", 128, 120),
+    ] {
         let reply = exchange(server.dns(), &from(network, bits)).await;
         let edns = reply.edns.as_ref().expect("an OPT");
         let Some(EdnsOption::Subnet(subnet)) = edns.option(EdnsCode::Subnet) else {
@@ -190,6 +271,24 @@ async fn a_query_that_sorts_by_the_client_is_kept_by_its_network() {
         panic!("no subnet: {edns:?}")
     };
     assert_eq!(subnet.scope_prefix(), 0);
+}
+
+/// RFC 7871 §7.2.1: a server that does not use the option leaves it out.
+#[tokio::test]
+async fn who_does_not_believe_forwarders_does_not_answer_for_their_networks() {
+    let consul = consul(&["geo"], "_ip").await;
+    consul.set(&execute("geo"), 1, &found("10.0.0.7", "600s"));
+    let mut config = stage::config(&consul);
+    config.dns.client_subnet = false;
+    let server = stage::serve(config).await;
+    let denied = async || text(server.dns(), "nope.query.consul").await.starts_with("NXDOMAIN");
+    eventually("the list is in", denied).await;
+    let reply = exchange(server.dns(), &from("192.0.2.0", 24)).await;
+    assert_eq!(reply.answers.len(), 1, "{reply}");
+    let edns = reply.edns.as_ref().expect("an OPT");
+    assert!(edns.option(EdnsCode::Subnet).is_none(), "{edns:?}");
+    let requests = consul.requests_for(&execute("geo"));
+    assert_eq!(requests[0].headers["x-forwarded-for"], "127.0.0.0");
 }
 
 #[tokio::test]

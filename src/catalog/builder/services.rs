@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::catalog::builder::{Builder, count_down, count_up, parents};
+use crate::catalog::builder::{Builder, count_down, count_up, proved};
 use crate::catalog::change::{Executed, Held};
 use crate::catalog::form::Form;
 use crate::catalog::model::{Address, Instance};
@@ -135,7 +135,8 @@ impl Builder {
         let scope = self.next.datacenters.get(at).map_or("", |datacenter| &*datacenter.name);
         let order = Order {
             rules: &self.rules,
-            service: &key,
+            form: Form::Service,
+            name: &key,
             node_scope: scope,
             address_scope: scope,
             view: self.view(at),
@@ -268,10 +269,10 @@ impl Builder {
         };
         match (old.as_deref().is_some_and(is_below), is) {
             (false, true) => {
-                parents(key).for_each(|parent| count_up(&mut datacenter.query_parents, parent));
+                proved(key).for_each(|name| count_up(&mut datacenter.query_parents, name));
             }
             (true, false) => {
-                parents(key).for_each(|parent| count_down(&mut datacenter.query_parents, parent));
+                proved(key).for_each(|name| count_down(&mut datacenter.query_parents, name));
             }
             (false, false) | (true, true) => (),
         }
@@ -289,7 +290,8 @@ impl Builder {
         let asked = self.next.datacenters.get(at).map_or("", |datacenter| &*datacenter.name);
         let (service, peer) = match form {
             Form::Peer => key.split_once('.').unwrap_or((key, "")),
-            Form::Connect | Form::Ingress | Form::Query | Form::Service => (key, ""),
+            Form::Query => (queries::split(key).0, ""),
+            Form::Connect | Form::Ingress | Form::Service => (key, ""),
         };
         let peer_scope = format!("{peer}.peer");
         let in_datacenter = executed.map_or(asked, |executed| &*executed.datacenter);
@@ -297,7 +299,8 @@ impl Builder {
         let ttl_secs = executed.and_then(|executed| executed.ttl_secs);
         let order = Order {
             rules: &self.rules,
-            service: if form == Form::Query { "" } else { service },
+            form,
+            name: service,
             node_scope: if form == Form::Peer { &peer_scope } else { in_datacenter },
             address_scope: if form == Form::Peer { "" } else { in_datacenter },
             view: self.position(in_datacenter).map_or_else(|| self.view(1), |at| self.view(at)),

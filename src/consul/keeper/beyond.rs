@@ -19,8 +19,8 @@ use crate::consul::view::{self, find, is_askable};
 use crate::demand::Demand;
 
 impl Keeper {
-    /// How the result of a query is held: as long as the query says, and as any that was fetched. Whether it is sorted, only
-    /// the list of queries tells.
+    /// How the result of a query is held: as long as the query says, but no longer than anything that
+    /// was fetched. Whether it is sorted, only the list of queries tells.
     pub fn on_query(&self, key: &Key, executed: &mut Executed, instances: &[Instance]) -> Held {
         let snapshot = self.publisher.snapshot();
         let datacenter = snapshot.datacenter(Some(key.datacenter.as_bytes()));
@@ -92,12 +92,16 @@ impl Keeper {
         if find(&snapshot, key).is_some_and(|service| !service.instances.is_empty()) {
             return true;
         }
-        // A list bounds what it names; a template stands for anything.
+        // A list bounds what it names, for whichever client. A template stands for anything; but what
+        // one client was told of, another may ask for.
+        let (name, client) = queries::split(&key.service);
         let is_query = key.form == Form::Query
             && matches!(
                 snapshot.datacenter(Some(key.datacenter.as_bytes())),
                 Found::Here(datacenter) if datacenter.queries().is_some_and(|all| {
-                    all.find(key.service.as_bytes()).is_some_and(|query| !query.is_template)
+                    let is_told = client.is_some() && datacenter.has_query_below(name.as_bytes());
+                    let query = all.find(name.as_bytes());
+                    query.is_some_and(|query| !query.is_template || is_told)
                 })
             );
         key.form == Form::Service || is_query

@@ -78,7 +78,7 @@ fn node(rng: &mut Rng, name: &str) -> Node {
     if rng.u8(..8) == 0 {
         for (key, range) in [("lan_ipv4", 0), ("lan_ipv6", 1), ("wan", 0), ("wan_ipv4", 0)] {
             if rng.bool() {
-                tagged.insert(key, address(rng, range));
+                tagged.insert(key, spelled(rng, range));
             }
         }
     }
@@ -99,7 +99,7 @@ fn node(rng: &mut Rng, name: &str) -> Node {
         _ => (),
     }
     let family = u8::from(rng.u8(..5) == 0);
-    Node { name: name.to_owned(), address: address(rng, family), tagged, meta, checks }
+    Node { name: name.to_owned(), address: spelled(rng, family), tagged, meta, checks }
 }
 
 /// Adds an instance of `service`, or two alike; gives what was added.
@@ -119,7 +119,7 @@ fn add<'p>(rng: &mut Rng, place: &'p mut Place, service: &str) -> &'p mut [Insta
     if rng.u8(..10) == 0 {
         for (key, family) in [("lan_ipv4", 0), ("lan_ipv6", 1), ("wan", 0), ("lan", 0)] {
             if rng.bool() {
-                tagged.insert(key, (address(rng, family), rng.u16(1000..1100)));
+                tagged.insert(key, (spelled(rng, family), rng.u16(1000..1100)));
             }
         }
     }
@@ -256,6 +256,15 @@ fn address(rng: &mut Rng, family: u8) -> String {
     match family {
         0 => format!("10.{}.0.{}", rng.u8(..4), rng.u8(1..60)),
         _ => format!("fd00::{:x}", rng.u16(1..60)),
+    }
+}
+
+/// The same, now and then an address of IPv4 as IPv6 has it. Not for services: of their addresses
+/// Consul compares the text with a reverse name, so that such a one has none.
+fn spelled(rng: &mut Rng, family: u8) -> String {
+    match address(rng, family) {
+        address if family == 0 && rng.u8(..12) == 0 => format!("::ffff:{address}"),
+        address => address,
     }
 }
 

@@ -120,14 +120,19 @@ pub fn check_ours(
     }
 }
 
-/// The additional records that go with the answers of `ours`.
+/// The additional records that go with the answers of `ours`, along aliases.
 fn due_additional(expected: &Reply, ours: &Reply) -> Vec<Line> {
-    let targets: Vec<&str> = ours
-        .answer
-        .iter()
-        .filter(|line| matches!(&*line.rtype, "SRV" | "NS"))
-        .filter_map(|line| line.data.rsplit(' ').next())
-        .collect();
+    let answers = ours.answer.iter().filter(|line| matches!(&*line.rtype, "SRV" | "NS"));
+    let mut targets: Vec<&str> = answers.filter_map(|line| line.data.rsplit(' ').next()).collect();
+    let aliases = || expected.additional.iter().filter(|line| line.rtype == "CNAME");
+    // Each alias may be the next one's target.
+    for _ in aliases() {
+        for alias in aliases() {
+            if targets.contains(&&*alias.owner.to_string()) && !targets.contains(&&*alias.data) {
+                targets.push(&alias.data);
+            }
+        }
+    }
     let is_due = |line: &&Line| targets.contains(&&*line.owner.to_string());
     expected.additional.iter().filter(is_due).cloned().collect()
 }

@@ -149,7 +149,8 @@ impl Names<'_> {
         let near = &world.places[0];
         let nodes = near.nodes.iter().map(|node| &node.address);
         let services = near.instances.iter().map(|instance| &instance.address).take(SERVICES_MAX);
-        for ip in nodes.chain(services).filter_map(|address| address.parse().ok()) {
+        for ip in nodes.chain(services).filter_map(|address| address.parse::<IpAddr>().ok()) {
+            let ip = ip.to_canonical();
             self.add_absolute(Form::Reverse, &reverse_name(ip));
         }
     }

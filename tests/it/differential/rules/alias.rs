@@ -70,12 +70,13 @@ pub fn chain(look: &Look<'_>, reply: &Reply) -> Step {
         _ => vec![alias.clone()],
     };
     if matches!(look.qtype, RecordType::A | RecordType::AAAA) {
-        answer.extend(followed(look, host));
+        answer.extend(followed(look, host, look.qtype));
     }
     Step::To(reply.with_answer(answer))
 }
 
-/// An SRV's target in the zone brings both its addresses along; one that is an alias brings none.
+/// An SRV's target in the zone brings both its addresses along, and what it is an alias of, under
+/// the TTLs that these have themselves; and each record once.
 pub fn srv_target(look: &Look<'_>, reply: &Reply) -> Step {
     if look.qtype != RecordType::SRV {
         return Step::None;
@@ -91,11 +92,8 @@ pub fn srv_target(look: &Look<'_>, reply: &Reply) -> Step {
     let mut additional: Vec<Line> =
         reply.additional.iter().filter(|line| is_generated(line)).cloned().collect();
     for host in &hosts {
-        let records = [RecordType::A, RecordType::AAAA].map(|qtype| look.run.whole(host, qtype));
-        let is_alias =
-            records.iter().flat_map(|reply| &reply.answer).any(|line| line.rtype == "CNAME");
-        if !is_alias {
-            additional.extend(records.iter().flat_map(|reply| reply.answer.clone()));
+        for qtype in [RecordType::A, RecordType::AAAA] {
+            additional.extend(followed(look, host, qtype));
         }
     }
     additional.sort();
@@ -105,15 +103,15 @@ pub fn srv_target(look: &Look<'_>, reply: &Reply) -> Step {
 }
 
 /// What `host` answers to the type, along all hosts that it is itself an alias of.
-fn followed(look: &Look<'_>, host: &Labels) -> Vec<Line> {
-    let answer = &look.run.whole(host, look.qtype).answer;
+fn followed(look: &Look<'_>, host: &Labels, qtype: RecordType) -> Vec<Line> {
+    let answer = &look.run.whole(host, qtype).answer;
     let Some(alias) = answer.iter().find(|line| line.rtype == "CNAME" && line.owner == *host)
     else {
         return answer.clone();
     };
     let next = Labels::new(&alias.data);
     let mut lines = vec![alias.clone()];
-    lines.extend(followed(look, &next));
+    lines.extend(followed(look, &next, qtype));
     lines
 }
 
