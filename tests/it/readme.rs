@@ -69,8 +69,16 @@ fn each_link_leads_somewhere() {
     let links = README.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0));
     let links: Vec<&str> = links.filter(|link| !link.contains("://")).collect();
     assert!(!links.is_empty());
+    // As a heading is named when it is shown; none of those that are linked has a comma or a dash.
+    let headings = README.lines().filter_map(|line| Some(line.split_once("# ")?.1));
+    let headings: BTreeSet<String> =
+        headings.map(|heading| heading.to_lowercase().replace(' ', "-")).collect();
     for link in links {
-        assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(link).exists(), "{link}");
+        let leads_somewhere = match link.strip_prefix('#') {
+            Some(heading) => headings.contains(heading),
+            None => Path::new(env!("CARGO_MANIFEST_DIR")).join(link).exists(),
+        };
+        assert!(leads_somewhere, "{link}");
     }
 }
 
