@@ -27,6 +27,7 @@ use crate::catalog::model::Instance;
 use crate::catalog::{Change, Form, Found, Held, Snapshot};
 use crate::clock::Clock;
 use crate::config::CacheConfig;
+use crate::consul::absence::Absence;
 use crate::consul::check::Check;
 use crate::consul::growth::Room;
 use crate::consul::guard::Guard;
@@ -55,6 +56,7 @@ pub struct Keeper {
     unlisted: Unlisted,
     sweep: Sweep,
     guard: Guard,
+    absence: Absence,
     check: Check,
     /// How long what nobody asks for is still watched.
     idle: Duration,
@@ -100,6 +102,7 @@ impl Keeper {
             unlisted: Unlisted::new(cache, metrics.consul.unlisted_refused.clone(), now),
             sweep: Sweep::new(cache.sweep_within, cache.sweep_every, now),
             guard,
+            absence: Absence::default(),
             check: Check::new(cache.check_every, now),
             idle: cache.idle,
             query_kept: cache.query_kept,
@@ -218,7 +221,7 @@ impl Keeper {
                 self.watches.leave(&key, &self.publisher.snapshot());
                 self.loosen(vec![key]);
             }
-            if is_overtaken {
+            if is_overtaken || self.doubts(&change, read.map(|read| read.asked)) {
                 return;
             }
         }
@@ -247,10 +250,7 @@ impl Keeper {
     /// Takes in what a fetch brought, unless what arrived since it was asked for is newer.
     fn take_fetched(&mut self, fetched: Fetched, arrived: Instant, batch: &mut Batch) {
         let Fetched { wanted, mut change, read: Read { asked, position }, is_vouched } = fetched;
-        let Change::Service { datacenter, form, service, instances, held, executed } = &mut change
-        else {
-            return;
-        };
+        let Change::Service { datacenter, form, service, instances, .. } = &change else { return };
         let key = Key::new(datacenter, *form, service);
         let is_newer = |than: Option<Instant>| is_vouched && than.is_none_or(|than| than < asked);
         let told = self.watches.told(&key);
@@ -263,12 +263,15 @@ impl Keeper {
             self.waiting.end(&wanted, outcome, Instant::now());
             return;
         }
-        if instances.is_empty() && self.is_doubtful_denial(&key) {
+        let service = service.clone();
+        let is_denied = instances.is_empty();
+        if is_denied && (self.is_doubtful_denial(&key) || self.doubts(&change, Some(asked))) {
             self.waiting.end(&wanted, Ended::Failed, Instant::now());
             return;
         }
+        let Change::Service { instances, held, executed, .. } = &mut change else { return };
         batch.fetched.push(wanted);
-        batch.heard.push((Heard::of_service(&key, service), arrived, Some(asked)));
+        batch.heard.push((Heard::of_service(&key, &service), arrived, Some(asked)));
         if told.is_some() && !is_newer(told) {
             return;
         }

@@ -18,6 +18,7 @@
 //! older than what was heard before. What Consul is asked is bounded by places and by time, not by
 //! what is asked of us.
 
+pub mod absence;
 pub mod address;
 pub mod addresses;
 pub mod api;
@@ -186,7 +187,9 @@ pub async fn run(
     let (sender, reports) = mpsc::channel(REPORTS_MAX);
     let tasks_cancel = cancel.child_token();
     let tasks = Tasks::new(client, metrics.clone(), pace, sender, tasks_cancel);
-    tasks.poll_datacenters(config.datacenter.clone());
+    let loaded = publisher.snapshot();
+    let loaded = loaded.datacenters().map(|datacenter| datacenter.name.to_string());
+    tasks.poll_datacenters(config.datacenter.clone(), loaded.collect());
     tasks.watch_quorum(guard.min_nodes);
     let room = Room {
         at_start: ROOM_AT_START,

@@ -55,6 +55,8 @@ impl Keeper {
         self.metrics.check.divergences.inc();
         warn!(%watched, difference, "memory was not what consul has; mended");
         self.watches.renew(&watched, &snapshot);
+        // What has vanished is believed as late as if a watch had told.
+        self.weigh(&mut change);
         batch.heard.push((Heard::of(&change), arrived, None));
         batch.changes.push(change);
     }

@@ -5,6 +5,7 @@ use tracing::{info, warn};
 
 use crate::catalog::Change;
 use crate::catalog::{Form, Found, Held};
+use crate::consul::absence;
 use crate::consul::keeper::{Batch, Keeper};
 use crate::consul::quorum::Verdict;
 use crate::consul::view::{Heard, find};
@@ -57,6 +58,37 @@ impl Keeper {
     pub fn is_doubtful_denial(&self, key: &Key) -> bool {
         self.guard.is_holding(&key.datacenter)
             && find(&self.publisher.snapshot(), key).is_none_or(|it| it.instances.is_empty())
+    }
+
+    /// Whether it is in doubt that a listed service has no instances of which nothing is in memory:
+    /// there is nothing that could be held back.
+    pub fn doubts(&mut self, change: &Change, asked: Option<Instant>) -> bool {
+        let Change::Service { datacenter, form: Form::Service, service, instances, .. } = change
+        else {
+            return false;
+        };
+        let key = Key::new(datacenter, Form::Service, service);
+        let snapshot = self.publisher.snapshot();
+        let is_unknown = find(&snapshot, &key).is_some_and(|it| it.rrsets.is_none());
+        if !instances.is_empty() || !is_unknown {
+            return false;
+        }
+        // Nobody waits for it to be told.
+        self.watches.set_heard(&key);
+        if self.guard.is_holding(datacenter) {
+            return true;
+        }
+        let listed = self.watches.lists.listed(datacenter);
+        match self.absence.note(&key, asked.unwrap_or_else(Instant::now), listed) {
+            absence::Found::Empty => false,
+            absence::Found::InDoubt { reads_list } => {
+                if reads_list {
+                    let datacenter = datacenter.clone();
+                    self.watches.renew(&Watched::Services { datacenter }, &snapshot);
+                }
+                true
+            }
+        }
     }
 
     /// Takes in whether the servers of the local datacenter can be believed.

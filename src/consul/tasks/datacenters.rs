@@ -37,18 +37,19 @@ struct Rhythm {
 
 impl Tasks {
     /// Asks again and again which datacenters there are, and in which one we are, unless that is
-    /// `configured`.
-    pub fn poll_datacenters(&self, configured: Option<String>) {
+    /// `configured`. Those that are `loaded` from a file are known for a while, as if listed.
+    pub fn poll_datacenters(&self, configured: Option<String>, loaded: Vec<String>) {
         let tasks = self.clone();
         self.tracker.spawn(async move {
             let polling = tasks.clone();
-            tasks.cancel.run_until_cancelled(polling.poll(configured)).await;
+            tasks.cancel.run_until_cancelled(polling.poll(configured, loaded)).await;
         });
     }
 
-    async fn poll(&self, configured: Option<String>) {
+    async fn poll(&self, configured: Option<String>, loaded: Vec<String>) {
         let is_configured = configured.is_some();
         let mut known = Known { local: configured, is_configured, ..Known::default() };
+        known.remember(loaded, Instant::now());
         let mut is_open = None;
         let mut outage = Outage::default();
         let mut rhythm = Rhythm::default();
