@@ -81,9 +81,8 @@ mod tests {
         let at = |ms| start + Duration::from_millis(ms);
         let key = |name| Key::new("dc1", Form::Service, name);
         let mut absence = Absence::default();
-        let mut note = |name, asked_ms, listed_ms| {
-            absence.note(&key(name), at(asked_ms), Some(at(listed_ms)))
-        };
+        let mut note =
+            |name, asked_ms, listed_ms| absence.note(&key(name), at(asked_ms), Some(at(listed_ms)));
         let in_doubt = |reads_list| Found::InDoubt { reads_list };
         assert_eq!(note("a", 100, 0), in_doubt(false));
         assert_eq!(note("a", 1_099, 0), in_doubt(false), "the list may be on its way");

@@ -128,7 +128,7 @@ impl Guard {
 
     /// What is believed by now, and what has to be read again before it is.
     pub fn due(&mut self, snapshot: &Snapshot, now: Instant) -> Due {
-        let mut due = Due::default();
+        let (mut due, mut ended) = (Due::default(), Vec::new());
         for (name, place) in &mut self.places {
             let Found::Here(datacenter) = snapshot.datacenter(Some(name.as_bytes())) else {
                 *place = Place::default();
@@ -138,22 +138,31 @@ impl Guard {
             match place.alarm {
                 None => place.settle(&self.config, datacenter, now, &mut due),
                 Some(alarm) if alarm.ends().is_some_and(|end| end <= now) => {
-                    place.recheck(now, &mut due.rechecks);
+                    place.recheck(alarm, self.config.hold, now, &mut due.rechecks);
                 }
                 Some(_) => (),
             }
-            place.end_alarm(name, now);
+            if place.end_alarm(name, self.config.hold, now) {
+                ended.push(name.clone());
+            }
+        }
+        for name in ended {
+            if let Found::Here(datacenter) = snapshot.datacenter(Some(name.as_bytes())) {
+                self.assess(&name, datacenter, now);
+            }
         }
         self.show();
         due
     }
 
     /// Takes in what was read again, asked for at `asked`; `None` is a read that failed. Returns what
-    /// is to be published as it is.
+    /// is to be published as it is: what it lacks is gone, but for what was not missing before, or
+    /// for too short a time.
     pub fn confirm(
         &mut self,
         watched: &Watched,
         read: Option<Change>,
+        snapshot: &Snapshot,
         asked: Instant,
         now: Instant,
     ) -> Option<Change> {
@@ -170,12 +179,31 @@ impl Guard {
             return None;
         }
         let pending = place.pending.remove(watched)?;
-        if place.alarm.is_none() {
-            place.believed.push_back((now, Kind::of(watched), pending.gone.len()));
-        }
         // What a watch heard since is newer.
-        let change = if pending.heard > asked { pending.raw } else { read };
-        place.end_alarm(name, now);
+        let mut change = if pending.heard > asked { pending.raw } else { read };
+        let Found::Here(datacenter) = snapshot.datacenter(Some(name.as_bytes())) else {
+            return Some(change);
+        };
+        let (alarm, hold) = (place.alarm, self.config.hold);
+        let since = |key: Box<str>| match pending.gone.get(&key) {
+            Some(since) if alarm.is_none_or(|alarm| alarm.covers(*since, hold)) => None,
+            since => Some((key, since.copied().unwrap_or(now))),
+        };
+        let missed = missing::gone(&change, datacenter, i64::MIN);
+        let believed = missed.len();
+        let young: BTreeMap<_, _> = missed.into_iter().filter_map(since).collect();
+        if place.alarm.is_none() {
+            place.believed.push_back((now, Kind::of(watched), believed - young.len()));
+        }
+        if !young.is_empty() {
+            let (raw, heard) = (change.clone(), pending.heard.max(asked));
+            missing::put_back(&mut change, &young, datacenter);
+            let pending = Pending { raw, heard, gone: young, recheck: Recheck::Due(now) };
+            place.pending.insert(watched.clone(), pending);
+        }
+        if place.end_alarm(name, hold, now) {
+            self.assess(name, datacenter, now);
+        }
         self.show();
         Some(change)
     }
@@ -340,25 +368,42 @@ impl Place {
     }
 
     /// Asks for what is missing, the lists first: a service that is in none is not asked for.
-    fn recheck(&mut self, now: Instant, rechecks: &mut Vec<Watched>) {
-        let has_lists = self.pending.keys().any(Watched::is_list);
+    fn recheck(&mut self, alarm: Alarm, hold: Duration, now: Instant, rechecks: &mut Vec<Watched>) {
+        let is_covered =
+            |pending: &Pending| pending.gone.values().any(|at| alarm.covers(*at, hold));
+        let mut lists = self.pending.iter().filter(|(watched, _)| watched.is_list());
+        let has_lists = lists.any(|(_, pending)| is_covered(pending));
         let asked = self.pending.values().filter(|it| it.recheck == Recheck::Asked).count();
         let mut room = RECHECKS_MAX.saturating_sub(asked);
         for (watched, pending) in &mut self.pending {
+            if !is_covered(pending) {
+                continue;
+            }
             if room > 0 && watched.is_list() == has_lists && pending.ask(watched, now, rechecks) {
                 room -= 1;
             }
         }
     }
 
-    /// Nothing is missing any more, be it that it is back or that it is gone.
-    fn end_alarm(&mut self, name: &str, now: Instant) {
-        let is_over =
-            |alarm: &mut Alarm| alarm.until.is_some_and(|until| !alarm.is_armed || until <= now);
-        if self.pending.is_empty() && self.alarm.take_if(is_over).is_some() {
+    /// Nothing is missing any more that it was raised for, be it that it is back or that it is gone.
+    /// Whether there was something else since.
+    fn end_alarm(&mut self, name: &str, hold: Duration, now: Instant) -> bool {
+        let Some(alarm) = self.alarm else { return false };
+        let mut missing = self.pending.values().flat_map(|pending| pending.gone.values());
+        let is_over = match alarm.until {
+            Some(_) if missing.any(|since| alarm.covers(*since, hold)) => false,
+            Some(until) if alarm.is_armed || !self.pending.is_empty() => until <= now,
+            Some(_) => true,
+            None => false,
+        };
+        if is_over {
+            self.alarm = None;
             self.believed.clear();
-            info!(datacenter = name, "nothing is held back any more");
+            if self.pending.is_empty() {
+                info!(datacenter = name, "nothing is held back any more");
+            }
         }
+        is_over && !self.pending.is_empty()
     }
 
     /// Whether a service is on its way out of the list.
@@ -421,6 +466,13 @@ impl Place {
 }
 
 impl Alarm {
+    /// Whether something that is missing since then has been held back for long enough when the
+    /// alarm is over. What vanished late needs a hold of its own, should it be much.
+    fn covers(self, since: Instant, hold: Duration) -> bool {
+        let late = if self.is_lowered { Duration::ZERO } else { hold / 2 };
+        self.until.is_some_and(|until| since + late <= until)
+    }
+
     /// When what is missing is read again; `None` while there is no telling.
     fn ends(self) -> Option<Instant> {
         let until = self.until?;

@@ -39,7 +39,9 @@ impl Keeper {
         asked: Instant,
         batch: &mut Batch,
     ) {
-        if let Some(change) = self.guard.confirm(watched, change, asked, Instant::now()) {
+        let snapshot = self.publisher.snapshot();
+        if let Some(change) = self.guard.confirm(watched, change, &snapshot, asked, Instant::now())
+        {
             self.believe(change, batch);
         }
     }

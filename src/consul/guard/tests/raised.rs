@@ -117,3 +117,24 @@ fn what_was_read_before_much_vanished_is_not_believed() {
     trial.confirm(services("consul"));
     assert_eq!(trial.shown(), "");
 }
+
+/// A cluster that is emptied just before a hold for something else is over.
+#[test]
+fn what_vanishes_late_in_a_hold_has_one_of_its_own() {
+    let mut trial = Trial::of("a b c d e f g h");
+    trial.hear(nodes("n1 n2 n3 n4 n5"));
+    trial.hear(nodes("n1"));
+    assert!(trial.shown().ends_with("nodes=5 holding"));
+    trial.pass(59_500);
+    trial.hear(services("consul"));
+    assert_eq!(trial.pass(60_000), "the nodes of dc1");
+    // That it lacks even more now is news.
+    trial.confirm(nodes(""));
+    assert!(trial.shown().starts_with("a=2 "), "{}", trial.shown());
+    assert!(trial.shown().ends_with("h=2 nodes=1 holding"), "{}", trial.shown());
+    assert_eq!(trial.guard.metrics.alarms.get(), 2);
+    assert_eq!(trial.pass(119_999), "");
+    assert!(trial.shown().starts_with("a=2 "), "{}", trial.shown());
+    let rechecks = trial.pass(120_000);
+    assert_eq!(rechecks, "the nodes of dc1, the services of dc1");
+}

@@ -116,9 +116,13 @@ impl World {
     fn pass(&mut self, ms: u64, mut look: impl FnMut(&Self)) {
         let end_ms = self.trial.at_ms + ms;
         loop {
-            let next = self.trial.guard.next(self.trial.now());
-            let next_ms = next.map_or(end_ms, |at| (at - self.trial.start).as_millis() as u64);
-            let rechecks = self.trial.pass(next_ms.min(end_ms));
+            // What is due by now is asked for before time passes.
+            let mut rechecks = self.trial.pass(self.trial.at_ms);
+            if rechecks.is_empty() {
+                let next = self.trial.guard.next(self.trial.now());
+                let next_ms = next.map_or(end_ms, |at| (at - self.trial.start).as_millis() as u64);
+                rechecks = self.trial.pass(next_ms.min(end_ms));
+            }
             if !rechecks.is_empty() {
                 look(self);
             }
@@ -171,7 +175,7 @@ fn run(turns: &[(u64, Act)]) -> Result<(), String> {
         look(&world);
     }
     world.happen(&Act::Leads(true));
-    world.pass(3 * HOLD_MS, |_| ());
+    world.pass(6 * HOLD_MS, |_| ());
     let truth = world.truth.iter().map(|(name, count)| (*name, count.unwrap_or_default()));
     let (truth, shown) = (truth.collect(), world.shown());
     if shown != truth || world.trial.guard.is_holding("dc1") || world.trial.is_uneasy() {
