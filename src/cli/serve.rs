@@ -13,6 +13,7 @@ use crate::consul;
 use crate::file;
 use crate::file::ReadError;
 use crate::telemetry;
+use crate::warm::disk;
 
 /// Serves until SIGTERM or SIGINT; returns the exit status.
 pub fn run(config: Option<&Path>, env: Vec<(String, String)>, flags: Flags) -> u8 {
@@ -30,6 +31,10 @@ pub fn run(config: Option<&Path>, env: Vec<(String, String)>, flags: Flags) -> u
     telemetry::start(config.log);
     for remark in remarks {
         warn!("{remark}");
+    }
+    if let Some(path) = config.snapshot.path.as_deref().filter(|path| !disk::has_folder(path)) {
+        let path = path.display();
+        return refuse(&format!("snapshot.path = \"{path}\": its folder is not there, create it"));
     }
     let origin = match origin(&config) {
         Ok(origin) => origin,

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::config::Config;
 use crate::config::draft::Entry;
@@ -51,7 +52,10 @@ impl Standing<'_> {
 pub fn check(config: &Config, standing: &Standing<'_>) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
     mistakes.extend(certificate(config, standing));
-    mistakes.extend(backoff(config, standing));
+    let (min, max) = (config.consul.backoff_min, config.consul.backoff_max);
+    mistakes.extend(order(("consul.backoff_min", min), ("consul.backoff_max", max), standing));
+    let (settle, hold) = (config.guard.settle, config.guard.hold);
+    mistakes.extend(order(("guard.settle", settle), ("guard.hold", hold), standing));
     mistakes.extend(connections(config, standing));
     mistakes.extend(streams(config, standing));
     mistakes.extend(listeners(config, standing));
@@ -72,9 +76,12 @@ fn certificate(config: &Config, standing: &Standing<'_>) -> Option<Mistake> {
     }
 }
 
-fn backoff(config: &Config, standing: &Standing<'_>) -> Option<Mistake> {
-    let (low, high) = ("consul.backoff_min", "consul.backoff_max");
-    let (min, max) = (config.consul.backoff_min, config.consul.backoff_max);
+/// The first must not be longer than the second.
+fn order(
+    (low, min): (&str, Duration),
+    (high, max): (&str, Duration),
+    standing: &Standing<'_>,
+) -> Option<Mistake> {
     if min <= max || !standing.is_sound(&[low, high]) {
         return None;
     }
@@ -198,6 +205,11 @@ mod tests {
                 "consul.backoff_max = \"1ms\"",
                 "f.toml:1: consul.backoff_max = \"1ms\": \
                  must not be below consul.backoff_min, which is 500ms",
+            ),
+            ("guard.settle = \"60s\"", "ok"),
+            (
+                "guard.settle = \"3s\"\nguard.hold = \"2s\"",
+                "f.toml:1: guard.settle = \"3s\": must not be above guard.hold, which is 2s",
             ),
             ("consul.connections_spare = 77", "ok"),
             (

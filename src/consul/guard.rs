@@ -14,13 +14,15 @@
 //! it was last missed; a change leaves here with all that is held back in it.
 
 pub mod missing;
+mod place;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::{error, info};
+use tracing::error;
 
+use crate::catalog::queries::Queries;
 use crate::catalog::{Change, Datacenter, Form, Found, Snapshot};
 use crate::config::GuardConfig;
 use crate::consul::Watched;
@@ -51,6 +53,9 @@ struct Place {
     /// What was believed to be gone of late.
     believed: VecDeque<(Instant, Kind, usize)>,
     alarm: Option<Alarm>,
+    /// The prepared queries as they were last told: in an outage their list is forgotten, as names
+    /// that are new must not be denied.
+    queries: Queries,
 }
 
 /// A part of the catalogue that lacks something.
@@ -102,7 +107,9 @@ impl Guard {
             Some(_) => i64::MIN,
             None => now_ms.saturating_sub(FILE_IS_RIGHT_FOR.as_millis() as i64),
         };
-        let gone = missing::gone(change, datacenter, right_since_ms);
+        let is_of_queries = matches!(watched, Watched::Queries { .. });
+        let queries = if is_of_queries { place.queries(datacenter) } else { Vec::new() };
+        let gone = missing::gone(change, datacenter, &queries, right_since_ms);
         let before = place.pending.get(&watched).map_or(0, |before| before.gone.len());
         if let Some(alarm) = place.alarm.as_mut().filter(|_| gone.len() < before) {
             alarm.calm = None;
@@ -119,9 +126,10 @@ impl Guard {
             let before = place.pending.get(&watched).map(|before| before.recheck);
             let recheck = before.unwrap_or(Recheck::Due(now));
             let pending = Pending { raw: change.clone(), heard: now, gone, recheck };
-            missing::put_back(change, &pending.gone, datacenter);
+            missing::put_back(change, &pending.gone, datacenter, &queries);
             place.pending.insert(watched, pending);
         }
+        place.remember(change);
         self.assess(&name, datacenter, now);
         self.show();
     }
@@ -189,7 +197,8 @@ impl Guard {
             Some(since) if alarm.is_none_or(|alarm| alarm.covers(*since, hold)) => None,
             since => Some((key, since.copied().unwrap_or(now))),
         };
-        let missed = missing::gone(&change, datacenter, i64::MIN);
+        let queries = place.queries(datacenter);
+        let missed = missing::gone(&change, datacenter, &queries, i64::MIN);
         let believed = missed.len();
         let young: BTreeMap<_, _> = missed.into_iter().filter_map(since).collect();
         if place.alarm.is_none() {
@@ -197,10 +206,11 @@ impl Guard {
         }
         if !young.is_empty() {
             let (raw, heard) = (change.clone(), pending.heard.max(asked));
-            missing::put_back(&mut change, &young, datacenter);
+            missing::put_back(&mut change, &young, datacenter, &queries);
             let pending = Pending { raw, heard, gone: young, recheck: Recheck::Due(now) };
             place.pending.insert(watched.clone(), pending);
         }
+        place.remember(&change);
         if place.end_alarm(name, hold, now) {
             self.assess(name, datacenter, now);
         }
@@ -322,146 +332,6 @@ impl Guard {
         }
         self.metrics.holding.set(holding);
         self.metrics.held_back.set(held_back as i64);
-    }
-}
-
-impl Place {
-    /// Believes what has been missing long enough, each by itself.
-    fn settle(
-        &mut self,
-        config: &GuardConfig,
-        datacenter: &Datacenter,
-        now: Instant,
-        due: &mut Due,
-    ) {
-        let unlisted = self.unlisted(datacenter);
-        let mut settled = Vec::new();
-        for (watched, pending) in &mut self.pending {
-            let is_last = pending.is_last(watched) && !unlisted(watched);
-            let settle = if is_last { config.hold } else { config.settle };
-            let is_ripe = |since: &Instant| *since + settle <= now;
-            if !pending.gone.values().any(is_ripe) {
-                continue;
-            }
-            if is_last {
-                pending.ask(watched, now, &mut due.rechecks);
-                continue;
-            }
-            let gone = std::mem::take(&mut pending.gone).into_iter();
-            let ripe: BTreeMap<Box<str>, Instant>;
-            (ripe, pending.gone) = gone.partition(|(_, since)| is_ripe(since));
-            self.believed.push_back((now, Kind::of(watched), ripe.len()));
-            if matches!(watched, Watched::Services { .. }) {
-                let instances = missing::instances_of(&ripe, datacenter);
-                self.believed.push_back((now, Kind::Instances, instances));
-            }
-            let mut change = pending.raw.clone();
-            missing::put_back(&mut change, &pending.gone, datacenter);
-            due.changes.push(change);
-            if pending.gone.is_empty() {
-                settled.push(watched.clone());
-            }
-        }
-        for watched in settled {
-            self.pending.remove(&watched);
-        }
-    }
-
-    /// Asks for what is missing, the lists first: a service that is in none is not asked for.
-    fn recheck(&mut self, alarm: Alarm, hold: Duration, now: Instant, rechecks: &mut Vec<Watched>) {
-        let is_covered =
-            |pending: &Pending| pending.gone.values().any(|at| alarm.covers(*at, hold));
-        let mut lists = self.pending.iter().filter(|(watched, _)| watched.is_list());
-        let has_lists = lists.any(|(_, pending)| is_covered(pending));
-        let asked = self.pending.values().filter(|it| it.recheck == Recheck::Asked).count();
-        let mut room = RECHECKS_MAX.saturating_sub(asked);
-        for (watched, pending) in &mut self.pending {
-            if !is_covered(pending) {
-                continue;
-            }
-            if room > 0 && watched.is_list() == has_lists && pending.ask(watched, now, rechecks) {
-                room -= 1;
-            }
-        }
-    }
-
-    /// Nothing is missing any more that it was raised for, be it that it is back or that it is gone.
-    /// Whether there was something else since.
-    fn end_alarm(&mut self, name: &str, hold: Duration, now: Instant) -> bool {
-        let Some(alarm) = self.alarm else { return false };
-        let mut missing = self.pending.values().flat_map(|pending| pending.gone.values());
-        let is_over = match alarm.until {
-            Some(_) if missing.any(|since| alarm.covers(*since, hold)) => false,
-            Some(until) if alarm.is_armed || !self.pending.is_empty() => until <= now,
-            Some(_) => true,
-            None => false,
-        };
-        if is_over {
-            self.alarm = None;
-            self.believed.clear();
-            if self.pending.is_empty() {
-                info!(datacenter = name, "nothing is held back any more");
-            }
-        }
-        is_over && !self.pending.is_empty()
-    }
-
-    /// Whether a service is on its way out of the list.
-    fn unlisted(&self, datacenter: &Datacenter) -> impl Fn(&Watched) -> bool + use<> {
-        let gone = self.names_gone(&datacenter.name).cloned().unwrap_or_default();
-        move |watched| match watched {
-            Watched::Service(key) => gone.contains_key(&*key.service),
-            _ => false,
-        }
-    }
-
-    /// The names of services that are missing.
-    fn names_gone(&self, datacenter: &str) -> Option<&BTreeMap<Box<str>, Instant>> {
-        let names = Watched::Services { datacenter: datacenter.to_owned() };
-        self.pending.get(&names).map(|pending| &pending.gone)
-    }
-
-    /// How many of a kind have vanished of late, and how many there were.
-    fn count(&self, kind: Kind, datacenter: &Datacenter) -> (usize, usize) {
-        // With the name of a service all its instances have vanished.
-        let names = self.names_gone(&datacenter.name).filter(|_| kind == Kind::Instances);
-        let with_name = names.map_or(0, |names| missing::instances_of(names, datacenter));
-        let is_counted = |watched: &Watched| match watched {
-            Watched::Service(key) if key.form == Form::Service => {
-                names.is_none_or(|names| !names.contains_key(&*key.service))
-            }
-            _ => true,
-        };
-        let pending = self.pending.iter().filter(|(watched, _)| Kind::of(watched) == kind);
-        let pending = pending.filter(|(watched, _)| is_counted(watched));
-        let pending = pending.map(|(_, pending)| pending.gone.len()).sum::<usize>() + with_name;
-        let believed = self.believed.iter().filter(|(_, other, _)| *other == kind);
-        let believed: usize = believed.map(|(_, _, count)| count).sum();
-        (pending + believed, kind.count(datacenter) + believed)
-    }
-
-    /// When something is to be done next. What is due by `now` was asked for, or waits for that.
-    fn next(&self, config: &GuardConfig, now: Instant) -> Option<Instant> {
-        let to_ask = |pending: &Pending| match pending.recheck {
-            Recheck::Asked => None,
-            Recheck::Due(at) => Some(at),
-        };
-        match self.alarm.map(|alarm| alarm.ends()) {
-            Some(Some(end)) if end > now => Some(end),
-            Some(Some(_)) => self.pending.values().filter_map(to_ask).filter(|at| *at > now).min(),
-            Some(None) => None,
-            None => {
-                let ripe = self.pending.iter().flat_map(|(watched, pending)| {
-                    let first = pending.gone.values().min().copied();
-                    let settled = first.map(|first| first + config.settle);
-                    // One that is on its way out of the list settles as all others do.
-                    let held = first.map(|first| first + config.hold).zip(to_ask(pending));
-                    let held = held.map(|(held, at)| held.max(at));
-                    [settled, held.filter(|_| pending.is_last(watched))]
-                });
-                ripe.flatten().filter(|at| *at > now).min()
-            }
-        }
     }
 }
 

@@ -16,6 +16,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::warm::{Refusal, WriteError};
 
+/// Whether there is a folder that a file at `path` could be in.
+pub fn has_folder(path: &Path) -> bool {
+    folder(path).is_dir()
+}
+
 /// The bytes at `path`, and when they were last said to be right. `None` where there is nothing.
 ///
 /// # Errors

@@ -64,6 +64,31 @@ async fn what_a_watch_has_missed_is_mended_and_counted() {
     assert_eq!(count(&server, DIVERGENCES).await, 2.0);
 }
 
+/// What is compared vanishes as slowly as what a watch tells of.
+#[tokio::test]
+async fn a_consul_that_was_emptied_behind_deaf_watches_is_not_believed_at_once() {
+    let names: Vec<String> = (0..20).map(|number| format!("s{number:02}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let consul = stage::consul(&names).await;
+    let mut config = checked(stage::config(&consul));
+    config.consul.connections_max = 40;
+    let server = stage::serve(config).await;
+    for path in [SERVICES, NODES] {
+        deafen(&consul, path).await;
+    }
+    list(&consul, 11, &["consul"]);
+    nodes(&consul, 11, &[]);
+    let is_holding = async || count(&server, "fingerpost_guard_holding").await == 1.0;
+    eventually("it is held back", is_holding).await;
+    let held_back = async || count(&server, "fingerpost_guard_held_back").await >= 21.0;
+    eventually("all of it is", held_back).await;
+    for name in names {
+        let name = format!("{name}.service.consul");
+        assert!(text(server.dns(), &name).await.starts_with("NOERROR"), "{name}");
+    }
+    assert!(text(server.dns(), "n1.node.consul").await.starts_with("NOERROR"));
+}
+
 #[tokio::test]
 async fn a_list_of_services_that_a_watch_has_missed_is_mended() {
     let consul = stage::consul(&["web"]).await;

@@ -34,6 +34,7 @@ mod restarts;
 mod scenario_format;
 mod scenarios;
 mod scripted_consul;
+mod scripted_guard;
 mod secrets;
 mod sharing;
 mod stale;

@@ -220,6 +220,29 @@ async fn another_datacenter_of_the_file_is_asked_for_when_somebody_asks() {
     }
 }
 
+/// An agent that was restarted too knows only its own datacenter until it has met the others.
+#[tokio::test]
+async fn another_datacenter_of_the_file_is_known_though_consul_does_not_list_it() {
+    let consul = stage::consul(&["a"]).await;
+    consul.set("/v1/catalog/datacenters", 2, &json!(["dc1", "dc2"]));
+    let ground = Ground::new(&consul.url());
+    let mut program = ground.serve().await;
+    let name = "a.service.dc2.consul";
+    assert_eq!(addresses(program.dns_address().await, name).await, ["10.0.0.1"]);
+    ground.holds(r#""name":"dc2""#).await;
+    program.signal("TERM");
+    program.status().await;
+    consul.set("/v1/catalog/datacenters", 3, &json!(["dc1"]));
+    consul.silence("dc2");
+    let program = ground.serve().await;
+    let is_heard = async || get(&program, "ready").await.1 == "ready\n";
+    eventually("Consul is heard", is_heard).await;
+    let (text, code) = told(&program, name, RecordType::A).await;
+    assert_eq!(text, format!("NOERROR aa rd\nanswer {name}. 1 IN A 10.0.0.1"));
+    assert_eq!(code.as_deref(), Some("3"));
+    ground.holds(r#""name":"dc2""#).await;
+}
+
 #[tokio::test]
 async fn a_file_that_is_right_still_says_so() {
     let consul = stage::consul(&["a"]).await;

@@ -86,9 +86,14 @@ pub fn is_there(watched: &Watched, datacenter: &Datacenter) -> bool {
     }
 }
 
-/// What `change` lacks and `datacenter` has. What only a snapshot file says is there, if that was
+/// What `change` lacks and `datacenter` has, or `queries`. What only a snapshot file says is there, if that was
 /// right at `right_since_ms` of the program's clock, or later.
-pub fn gone(change: &Change, datacenter: &Datacenter, right_since_ms: i64) -> Vec<Box<str>> {
+pub fn gone(
+    change: &Change,
+    datacenter: &Datacenter,
+    queries: &[QueryEntry],
+    right_since_ms: i64,
+) -> Vec<Box<str>> {
     let is_right = |list: List| {
         let old_since_ms = datacenter.old_since(list).filter(|_| !datacenter.has_heard(list));
         old_since_ms.is_none_or(|since_ms| since_ms >= right_since_ms)
@@ -102,10 +107,7 @@ pub fn gone(change: &Change, datacenter: &Datacenter, right_since_ms: i64) -> Ve
             let new: HashSet<Box<str>> = new.iter().map(node_key).collect();
             datacenter.nodes().map(node_key).filter(|key| !new.contains(key)).collect()
         }
-        Change::Queries { queries: Some(new), .. } => {
-            let old = datacenter.queries().map_or(&[][..], Queries::entries);
-            lacking(old, new.entries(), query_key)
-        }
+        Change::Queries { queries: Some(new), .. } => lacking(queries, new.entries(), query_key),
         // A query leaves out itself what is not healthy: what it lacks need not have vanished.
         Change::Service { form: Form::Query, instances, .. } if !instances.is_empty() => Vec::new(),
         Change::Service { form, service, instances, .. } => {
@@ -125,7 +127,12 @@ pub fn gone(change: &Change, datacenter: &Datacenter, right_since_ms: i64) -> Ve
 }
 
 /// Puts back into `change` what of `gone` is there.
-pub fn put_back(change: &mut Change, gone: &BTreeMap<Box<str>, Instant>, datacenter: &Datacenter) {
+pub fn put_back(
+    change: &mut Change,
+    gone: &BTreeMap<Box<str>, Instant>,
+    datacenter: &Datacenter,
+    queries: &[QueryEntry],
+) {
     if gone.is_empty() {
         return;
     }
@@ -135,8 +142,7 @@ pub fn put_back(change: &mut Change, gone: &BTreeMap<Box<str>, Instant>, datacen
             new.extend(back.cloned());
         }
         Change::Queries { queries: Some(new), .. } => {
-            let old = datacenter.queries().map_or(&[][..], Queries::entries);
-            let back = old.iter().filter(|query| gone.contains_key(&*query_key(query)));
+            let back = queries.iter().filter(|query| gone.contains_key(&*query_key(query)));
             *new = Queries::new(new.entries().iter().chain(back).cloned().collect());
         }
         Change::Service { form, service, instances, .. } => {

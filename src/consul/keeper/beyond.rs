@@ -205,9 +205,18 @@ impl Keeper {
                 change
             }
         };
-        if !self.is_told(&change) && !self.is_doubtful(&change) {
+        if !self.is_told(&change) && !self.is_doubtful(&change) && !self.is_emptied(&change) {
             batch.changes.push(change);
         }
+    }
+
+    /// Whether a service has lost all its addresses and is listed still: the list is to say so first.
+    fn is_emptied(&mut self, change: &Change) -> bool {
+        let Change::Owned { datacenter, service, addresses } = change else { return false };
+        let key = Key::new(datacenter, Form::Service, service);
+        let had_some =
+            find(&self.publisher.snapshot(), &key).is_some_and(|it| it.address_count() > 0);
+        addresses.is_empty() && had_some && self.is_in_doubt(&key, Instant::now())
     }
 
     /// Whether the addresses of a service were read before.

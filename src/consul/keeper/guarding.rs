@@ -80,12 +80,18 @@ impl Keeper {
         if self.guard.is_holding(datacenter) {
             return true;
         }
-        let listed = self.watches.lists.listed(datacenter);
-        match self.absence.note(&key, asked.unwrap_or_else(Instant::now), listed) {
+        self.is_in_doubt(&key, asked.unwrap_or_else(Instant::now))
+    }
+
+    /// Whether it is in doubt that a listed service is empty as it was found when `asked` for. The
+    /// list is read anew if need be.
+    pub fn is_in_doubt(&mut self, key: &Key, asked: Instant) -> bool {
+        match self.absence.note(key, asked, self.watches.lists.listed(&key.datacenter)) {
             absence::Found::Empty => false,
             absence::Found::InDoubt { reads_list } => {
                 if reads_list {
-                    let datacenter = datacenter.clone();
+                    let datacenter = key.datacenter.clone();
+                    let snapshot = self.publisher.snapshot();
                     self.watches.renew(&Watched::Services { datacenter }, &snapshot);
                 }
                 true
