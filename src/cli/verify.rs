@@ -120,6 +120,9 @@ async fn verify(
     let admin = terms.admin.or_else(own);
     let mut visit = Visit { config, client, expected, server: Server::new(address), admin };
     visit.greet().await?;
+    if visit.admin.is_none() {
+        writeln!(err, "what Consul has no more is not looked for: say with --admin where to ask")?;
+    }
     let mut differences = 0;
     for datacenter in &datacenters {
         differences += visit.datacenter(datacenter, out, err).await?;
