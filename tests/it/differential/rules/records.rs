@@ -1,10 +1,12 @@
 //! The records themselves: what Consul adds, repeats or leaves to chance.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use hickory_proto::rr::RecordType;
 
 use crate::differential::judge::Look;
+use crate::differential::name::Labels;
 use crate::differential::names::Form;
 use crate::differential::reply::{Line, Reply};
 use crate::differential::rules::Step;
@@ -13,14 +15,15 @@ use crate::differential::world::{Health, Instance, Place};
 /// An agent that translates addresses tells the tagged one of a service or a node in the place of
 /// what is registered, be it an address of the other family or none, and so nobody hears of that.
 pub fn translated(look: &Look<'_>, reply: &Reply) -> Step {
-    let (family, other) = match look.qtype {
-        RecordType::A => ("ipv4", "ipv6"),
-        RecordType::AAAA => ("ipv6", "ipv4"),
-        _ => return Step::None,
-    };
     if !look.run.world.settings.translate_wan_addrs {
         return Step::None;
     }
+    let (family, other) = match look.qtype {
+        RecordType::A => ("ipv4", "ipv6"),
+        RecordType::AAAA => ("ipv6", "ipv4"),
+        RecordType::SRV => return named_by_address(look, reply),
+        _ => return Step::None,
+    };
     let is_replaced = |tags: &mut dyn Iterator<Item = &&'static str>| {
         let tags: Vec<&str> = tags.copied().collect();
         let has = |family: &str| tags.iter().any(|tag| tag.ends_with(family));
@@ -46,6 +49,40 @@ pub fn translated(look: &Look<'_>, reply: &Reply) -> Step {
     }
     let mut reply = reply.clone();
     reply.answer.retain(|line| !hidden.contains(&line.data) || told.contains(&line.data));
+    Step::To(reply)
+}
+
+/// Where a node is registered with what is also one of its tagged addresses, nobody can tell whether
+/// the agent has put that in the place of another: an SRV's target is the address, not the node.
+fn named_by_address(look: &Look<'_>, reply: &Reply) -> Step {
+    let home = &look.run.world.places[0].dc;
+    let mut reply = reply.clone();
+    for (place, one) in look.case.instances(look.run) {
+        let node = &place.nodes[one.node];
+        let is_tagged = node.tagged.iter().any(|(tag, it)| *tag != "lan" && *it == node.address);
+        let Ok(ip) = node.address.parse::<IpAddr>() else { continue };
+        if place.dc == *home || !is_tagged {
+            continue;
+        }
+        let hex = match ip {
+            IpAddr::V4(ip) => format!("{:08x}", ip.to_bits()),
+            IpAddr::V6(ip) => format!("{:032x}", ip.to_bits()),
+        };
+        let by_node = Labels::new(&format!("{}.node.{}.consul.", node.name, place.dc));
+        let by_address = Labels::new(&format!("{hex}.addr.{}.consul.", place.dc));
+        for line in reply.sections_mut().into_iter().flatten() {
+            if line.owner == by_node {
+                line.owner = by_address.clone();
+            }
+            let target = format!(" {by_node}");
+            if let Some(rest) = line.data.strip_suffix(&target).filter(|_| line.rtype == "SRV") {
+                line.data = format!("{rest} {by_address}");
+                let len =
+                    |name: &Labels| name.labels().iter().map(|it| it.len() + 1).sum::<usize>();
+                line.data_len = line.data_len - len(&by_node) + len(&by_address);
+            }
+        }
+    }
     Step::To(reply)
 }
 
