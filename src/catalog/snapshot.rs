@@ -266,12 +266,16 @@ impl Datacenter {
     /// Since when this list may be old, in milliseconds of the program's clock, which may be before
     /// its start; `None` where it is not.
     pub fn old_since(&self, list: List) -> Option<i64> {
-        let lists = match list {
-            List::Nodes => [self.nodes_loaded_ms, None, None],
-            List::Owners => [self.nodes_loaded_ms, self.services_loaded_ms, self.owners_loaded_ms],
-            List::Services => [self.services_loaded_ms, None, None],
+        // Each answer asks.
+        let loaded_ms = match list {
+            List::Nodes => self.nodes_loaded_ms,
+            List::Owners => {
+                let lists_ms = earlier(self.nodes_loaded_ms, self.services_loaded_ms);
+                earlier(lists_ms, self.owners_loaded_ms)
+            }
+            List::Services => self.services_loaded_ms,
         };
-        self.cut_off_ms.into_iter().chain(lists.into_iter().flatten()).min()
+        earlier(self.cut_off_ms, loaded_ms)
     }
 
     /// Whether the list of services is in.
@@ -355,6 +359,14 @@ impl Keyed for Service {
 impl Keyed for Counted {
     fn key(&self) -> &[u8] {
         &self.key
+    }
+}
+
+/// The earlier of two times, or the one that there is.
+fn earlier(one: Option<i64>, other: Option<i64>) -> Option<i64> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (None, time) | (time, None) => time,
     }
 }
 
