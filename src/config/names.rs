@@ -116,14 +116,7 @@ const LEN_MAX: usize = 255 - 1 - 1 - 11;
 
 #[cfg(test)]
 mod tests {
-    use crate::config::trial::said;
-
-    #[track_caller]
-    fn check(text: &str, expected: &str) {
-        let said = said(text, "");
-        let got = said.strip_prefix("f.toml:1: ").unwrap_or(&said);
-        assert_eq!(got, expected, "file:\n{text}");
-    }
+    use crate::config::trial::{check_line as check, said};
 
     #[test]
     fn a_zone_has_room_for_its_soa() {

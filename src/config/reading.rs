@@ -284,15 +284,7 @@ const TTL_SECS_MAX: u32 = 2_147_483_647;
 
 #[cfg(test)]
 mod tests {
-    use crate::config::trial::{said, sound};
-
-    /// `ok`, or what the one mistake says of a file of the line `text`.
-    #[track_caller]
-    fn check(text: &str, expected: &str) {
-        let said = said(text, "");
-        let got = said.strip_prefix("f.toml:1: ").unwrap_or(&said);
-        assert_eq!(got, expected, "line: {text}");
-    }
+    use crate::config::trial::{check_line as check, said, sound};
 
     #[test]
     fn numbers_must_be_whole_and_within_bounds() {

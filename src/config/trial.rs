@@ -25,6 +25,14 @@ pub fn sound(text: &str, env: &str) -> Config {
     load(text, env).unwrap().config
 }
 
+/// `ok`, or what the one mistake says of a file of the line `text`.
+#[track_caller]
+pub fn check_line(text: &str, expected: &str) {
+    let said = said(text, "");
+    let got = said.strip_prefix("f.toml:1: ").unwrap_or(&said);
+    assert_eq!(got, expected, "line: {text}");
+}
+
 /// Everything that is said of a file and an environment, a line each; `ok` for nothing.
 pub fn said(text: &str, env: &str) -> String {
     match load(text, env) {

@@ -107,9 +107,8 @@ impl Guard {
             Some(_) => i64::MIN,
             None => now_ms.saturating_sub(FILE_IS_RIGHT_FOR.as_millis() as i64),
         };
-        let is_of_queries = matches!(watched, Watched::Queries { .. });
-        let queries = if is_of_queries { place.queries(datacenter) } else { Vec::new() };
-        let gone = missing::gone(change, datacenter, &queries, right_since_ms);
+        let queries = place::known(datacenter, &place.queries);
+        let gone = missing::gone(change, datacenter, queries, right_since_ms);
         let before = place.pending.get(&watched).map_or(0, |before| before.gone.len());
         if let Some(alarm) = place.alarm.as_mut().filter(|_| gone.len() < before) {
             alarm.calm = None;
@@ -117,16 +116,15 @@ impl Guard {
         if gone.is_empty() {
             place.pending.remove(&watched);
         } else {
-            let since = |key: &str| {
-                let before = place.pending.get(&watched).and_then(|before| before.gone.get(key));
-                before.copied().unwrap_or(now)
-            };
-            let gone = gone.into_iter().map(|key| (since(&key), key)).map(|(at, key)| (key, at));
-            let gone = gone.collect();
-            let before = place.pending.get(&watched).map(|before| before.recheck);
-            let recheck = before.unwrap_or(Recheck::Due(now));
+            let before = place.pending.get(&watched);
+            let gone = gone.into_iter().map(|key| {
+                let since = before.and_then(|before| before.gone.get(&key));
+                (key, since.copied().unwrap_or(now))
+            });
+            let (gone, recheck) =
+                (gone.collect(), before.map_or(Recheck::Due(now), |before| before.recheck));
             let pending = Pending { raw: change.clone(), heard: now, gone, recheck };
-            missing::put_back(change, &pending.gone, datacenter, &queries);
+            missing::put_back(change, &pending.gone, datacenter, queries);
             place.pending.insert(watched, pending);
         }
         place.remember(change);
@@ -197,8 +195,8 @@ impl Guard {
             Some(since) if alarm.is_none_or(|alarm| alarm.covers(*since, hold)) => None,
             since => Some((key, since.copied().unwrap_or(now))),
         };
-        let queries = place.queries(datacenter);
-        let missed = missing::gone(&change, datacenter, &queries, i64::MIN);
+        let queries = place::known(datacenter, &place.queries);
+        let missed = missing::gone(&change, datacenter, queries, i64::MIN);
         let believed = missed.len();
         let young: BTreeMap<_, _> = missed.into_iter().filter_map(since).collect();
         if place.alarm.is_none() {
@@ -206,7 +204,7 @@ impl Guard {
         }
         if !young.is_empty() {
             let (raw, heard) = (change.clone(), pending.heard.max(asked));
-            missing::put_back(&mut change, &young, datacenter, &queries);
+            missing::put_back(&mut change, &young, datacenter, queries);
             let pending = Pending { raw, heard, gone: young, recheck: Recheck::Due(now) };
             place.pending.insert(watched.clone(), pending);
         }

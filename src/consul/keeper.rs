@@ -162,9 +162,7 @@ impl Keeper {
             match said {
                 Said::Back(watched) => self.take_back(&watched, &mut batch),
                 Said::Change(change, read) => self.take(change, read, arrived, &mut batch),
-                Said::Confirmed { watched, change, asked } => {
-                    self.take_confirmed(&watched, change, asked, &mut batch);
-                }
+                Said::Confirmed(read) => self.take_confirmed(read, &mut batch),
                 Said::Checked(checked) => self.take_checked(checked, arrived, &mut batch),
                 Said::Failed { watched, failures, error } => {
                     self.lose(&watched, failures, &error, &mut batch);

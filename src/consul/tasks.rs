@@ -2,8 +2,7 @@
 //!
 //! Each asks, and reports what it heard; none knows what the others do, or what is published.
 
-mod check;
-mod confirm;
+mod again;
 mod datacenters;
 mod quorum;
 
@@ -25,7 +24,7 @@ use crate::consul::{Key, Watched, api};
 use crate::demand::Wanted;
 use crate::metrics::Metrics;
 
-pub use check::Checked;
+pub use again::Again;
 
 /// What a task heard.
 #[derive(Debug)]
@@ -43,17 +42,10 @@ pub enum Said {
     Back(Watched),
     /// A part of the catalogue, as a watch or a poll heard it, and when a watch had asked for it.
     Change(Change, Option<Read>),
-    /// What was missing was read again, or could not be.
-    Confirmed {
-        /// What it is.
-        watched: Watched,
-        /// As it is now.
-        change: Option<Change>,
-        /// When it was asked for.
-        asked: Instant,
-    },
     /// What is watched was read again, to be compared.
-    Checked(Checked),
+    Checked(Again),
+    /// What was missing was read again.
+    Confirmed(Again),
     /// A watch that hears nothing at present.
     Failed {
         /// Which one.

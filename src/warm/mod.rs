@@ -144,8 +144,8 @@ impl Warm {
                         Err(error) => format!("it is, as it cannot be renamed: {error}"),
                     },
                 };
-                let why = chain(&refusal);
                 let advice = refusal.advice();
+                let why = format!("{:#}", anyhow::Error::from(refusal));
                 warn!(%file, why, kept_as, advice, "snapshot file refused, starting without it");
                 Vec::new()
             }
@@ -204,7 +204,7 @@ impl Warm {
             (false, earlier) => place.write(&written, now_ms, earlier),
         });
         let ended = match writing.await {
-            Ok(ended) => ended.map_err(|error| chain(&error)),
+            Ok(ended) => ended.map_err(|error| format!("{:#}", anyhow::Error::from(error))),
             Err(broken) => Err(broken.to_string()),
         };
         match ended {
@@ -279,16 +279,4 @@ impl Refusal {
             Self::Unreadable(_) => "let the program read it, and put it back",
         }
     }
-}
-
-/// The message with those of its sources, for a log line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::info;
 
-use crate::catalog::queries::QueryEntry;
+use crate::catalog::queries::{Queries, QueryEntry};
 use crate::catalog::{Change, Datacenter, Form};
 use crate::config::GuardConfig;
 use crate::consul::Watched;
@@ -23,7 +23,11 @@ impl Place {
         now: Instant,
         due: &mut Due,
     ) {
-        let (unlisted, queries) = (self.unlisted(datacenter), self.queries(datacenter));
+        if self.pending.is_empty() {
+            return;
+        }
+        let unlisted = self.unlisted(datacenter);
+        let queries = known(datacenter, &self.queries);
         let first = due.changes.len();
         let mut settled = Vec::new();
         for (watched, pending) in &mut self.pending {
@@ -46,7 +50,7 @@ impl Place {
                 self.believed.push_back((now, Kind::Instances, instances));
             }
             let mut change = pending.raw.clone();
-            missing::put_back(&mut change, &pending.gone, datacenter, &queries);
+            missing::put_back(&mut change, &pending.gone, datacenter, queries);
             due.changes.push(change);
             if pending.gone.is_empty() {
                 settled.push(watched.clone());
@@ -131,11 +135,6 @@ impl Place {
         self.pending.get(&names).map(|pending| &pending.gone)
     }
 
-    /// The prepared queries that there are.
-    pub(in crate::consul::guard) fn queries(&self, datacenter: &Datacenter) -> Vec<QueryEntry> {
-        datacenter.queries().unwrap_or(&self.queries).entries().to_vec()
-    }
-
     /// Notes the prepared queries that are published.
     pub(in crate::consul::guard) fn remember(&mut self, change: &Change) {
         if let Change::Queries { queries: Some(queries), .. } = change {
@@ -193,4 +192,12 @@ impl Place {
             }
         }
     }
+}
+
+/// The prepared queries that there are, or that were `told` before their list was forgotten.
+pub(in crate::consul::guard) fn known<'q>(
+    datacenter: &'q Datacenter,
+    told: &'q Queries,
+) -> &'q [QueryEntry] {
+    datacenter.queries().unwrap_or(told).entries()
 }

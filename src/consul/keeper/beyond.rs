@@ -185,51 +185,39 @@ impl Keeper {
     /// Takes in what came of reading the addresses of a service.
     pub fn take_swept(&mut self, swept: Swept, batch: &mut Batch) {
         self.sweep.end();
-        let change = match swept {
-            Swept::Came(change) => change,
+        let (change, refusal) = match swept {
+            Swept::Came(change) => (change, None),
+            Swept::Refused { change, error } => (change, Some(error)),
             Swept::Nothing => return,
-            // What it said before stays.
-            Swept::Refused { change, .. } if self.is_swept(&change) => return,
-            Swept::Refused { change, error } => {
-                if let Change::Owned { service, .. } = &change
-                    && self.sweep.is_first_refusal()
-                {
-                    warn!(
-                        ?service,
-                        error,
-                        ?change,
-                        "consul does not tell the addresses of a service: reverse names have none of \
-                         it, and of others like it"
-                    );
-                }
-                change
-            }
         };
-        if !self.is_told(&change) && !self.is_doubtful(&change) && !self.is_emptied(&change) {
-            batch.changes.push(change);
+        let Change::Owned { datacenter, service, addresses } = &change else { return };
+        let key = Key::new(datacenter, Form::Service, service);
+        let snapshot = self.publisher.snapshot();
+        let known = find(&snapshot, &key);
+        let (had, was_swept) = known.map_or((0, false), |it| (it.address_count(), it.is_swept()));
+        if let Some(error) = refusal {
+            if was_swept {
+                // What it said before stays.
+                return;
+            }
+            if self.sweep.is_first_refusal() {
+                warn!(
+                    service,
+                    datacenter,
+                    error,
+                    "consul does not tell the addresses of a service: reverse names have none of it, \
+                     and of others like it"
+                );
+            }
         }
-    }
-
-    /// Whether a service has lost all its addresses and is listed still: the list is to say so first.
-    fn is_emptied(&mut self, change: &Change) -> bool {
-        let Change::Owned { datacenter, service, addresses } = change else { return false };
-        let key = Key::new(datacenter, Form::Service, service);
-        let had_some =
-            find(&self.publisher.snapshot(), &key).is_some_and(|it| it.address_count() > 0);
-        addresses.is_empty() && had_some && self.is_in_doubt(&key, Instant::now())
-    }
-
-    /// Whether the addresses of a service were read before.
-    fn is_swept(&self, change: &Change) -> bool {
-        let Change::Owned { datacenter, service, .. } = change else { return false };
-        let key = Key::new(datacenter, Form::Service, service);
-        find(&self.publisher.snapshot(), &key).is_some_and(|service| service.is_swept())
-    }
-
-    /// Whether the watch of a service has told its addresses.
-    pub fn is_told(&self, change: &Change) -> bool {
-        let Change::Owned { datacenter, service, .. } = change else { return false };
-        self.watches.told(&Key::new(datacenter, Form::Service, service)).is_some()
+        let is_told = self.watches.told(&key).is_some();
+        // At a time when that proves nothing; and the list is to say first that a service has none.
+        let lacks_some = had > addresses.len() && self.guard.is_uneasy(datacenter);
+        let lacks_all = had > 0 && addresses.is_empty();
+        if is_told || lacks_some || lacks_all && self.is_in_doubt(&key, Instant::now()) {
+            return;
+        }
+        batch.changes.push(change);
     }
 }
 

@@ -11,7 +11,7 @@ use crate::consul::Key;
 use crate::consul::Watched;
 use crate::consul::check::Verdict;
 use crate::consul::keeper::{Batch, Keeper};
-use crate::consul::tasks::Checked;
+use crate::consul::tasks::{Again, Said};
 use crate::consul::view::{Heard, find};
 
 impl Keeper {
@@ -20,24 +20,30 @@ impl Keeper {
         let is_free = self.is_ready && !self.waiting.has_queue();
         let telling = || self.watches.telling();
         let Some(watched) = self.check.begin(telling, is_free, Instant::now()) else { return };
+        self.read_again(watched, Said::Checked);
+    }
+
+    /// Reads something again that is watched, to be reported as `said`.
+    pub fn read_again(&self, watched: Watched, said: fn(Again) -> Said) {
+        let snapshot = self.publisher.snapshot();
+        // Consul is asked for a service as it is registered.
         let name = match &watched {
             Watched::Service(key) => {
-                let snapshot = self.publisher.snapshot();
-                find(&snapshot, key).map_or_else(|| key.service.clone(), |it| it.name.to_string())
+                find(&snapshot, key).map_or(&*key.service, |service| &*service.name).to_owned()
             }
             _ => String::new(),
         };
-        self.tasks.read_again(watched, &name);
+        self.tasks.read_again(watched, &name, said);
     }
 
     /// Compares what was read with what is in memory. What stays different is believed.
     pub(in crate::consul::keeper) fn take_checked(
         &mut self,
-        checked: Checked,
+        checked: Again,
         arrived: Instant,
         batch: &mut Batch,
     ) {
-        let Checked { watched, found } = checked;
+        let Again { watched, found } = checked;
         let Some((mut change, read)) = found.filter(|_| self.can_compare(&watched)) else {
             return self.check.fail(&watched);
         };

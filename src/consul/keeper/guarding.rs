@@ -8,6 +8,7 @@ use crate::catalog::{Form, Found, Held};
 use crate::consul::absence;
 use crate::consul::keeper::{Batch, Keeper};
 use crate::consul::quorum::Verdict;
+use crate::consul::tasks::{Again, Said};
 use crate::consul::view::{Heard, find};
 use crate::consul::{Key, Watched};
 
@@ -28,31 +29,16 @@ impl Keeper {
         if !batch.changes.is_empty() {
             self.publish(batch);
         }
-        due.rechecks.into_iter().for_each(|watched| self.tasks.recheck(watched));
+        due.rechecks.into_iter().for_each(|watched| self.read_again(watched, Said::Confirmed));
     }
 
     /// Takes in what was read again.
-    pub fn take_confirmed(
-        &mut self,
-        watched: &Watched,
-        change: Option<Change>,
-        asked: Instant,
-        batch: &mut Batch,
-    ) {
-        let snapshot = self.publisher.snapshot();
-        if let Some(change) = self.guard.confirm(watched, change, &snapshot, asked, Instant::now())
-        {
-            self.believe(change, batch);
-        }
-    }
-
-    /// Whether what was read of addresses lacks some, at a time when that proves nothing.
-    pub fn is_doubtful(&self, change: &Change) -> bool {
-        let Change::Owned { datacenter, service, addresses } = change else { return false };
-        let key = Key::new(datacenter, Form::Service, service);
-        self.guard.is_uneasy(datacenter)
-            && find(&self.publisher.snapshot(), &key)
-                .is_some_and(|service| service.address_count() > addresses.len())
+    pub fn take_confirmed(&mut self, read: Again, batch: &mut Batch) {
+        let (snapshot, now) = (self.publisher.snapshot(), Instant::now());
+        let (change, asked) = read.found.map(|(change, read)| (change, read.asked)).unzip();
+        let asked = asked.unwrap_or(now);
+        let change = self.guard.confirm(&read.watched, change, &snapshot, asked, now);
+        change.into_iter().for_each(|change| self.believe(change, batch));
     }
 
     /// Whether a name must not be denied because Consul has nothing for it: nothing is in memory that

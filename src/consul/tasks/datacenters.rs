@@ -64,7 +64,7 @@ impl Tasks {
                     let datacenter = local.clone();
                     let change = Change::Datacenters { local, names };
                     self.report(Said::Change(change, None), arrived).await;
-                    if is_open.take_if(|is_open| *is_open).is_some() {
+                    if is_open == Some(true) {
                         is_open = Some(false);
                         self.report(Said::Open { datacenter }, arrived).await;
                     }
@@ -138,23 +138,19 @@ impl Known {
         if self.is_configured || !self.is_astray(listed) {
             return;
         }
-        let is_over = !self.seen.contains_key(local);
-        if is_over || !std::mem::replace(&mut self.is_move_said, true) {
-            let kept_secs = DATACENTER_KEPT.as_secs();
-            let (from, to) = (local.as_str(), datacenter.as_str());
-            match is_over {
-                true => warn!(from, to, "the local datacenter is another now"),
-                false => warn!(
-                    from,
-                    to,
-                    kept_secs,
-                    "consul is in another datacenter, and knows nothing of the one before: that is \
-                     answered from memory for a while; restart to follow at once"
-                ),
-            }
-        }
-        if is_over {
+        let (from, to) = (local.as_str(), datacenter.as_str());
+        if !self.seen.contains_key(local) {
+            warn!(from, to, "the local datacenter is another now");
             (self.local, self.is_move_said) = (Some(datacenter), false);
+        } else if !std::mem::replace(&mut self.is_move_said, true) {
+            let kept_secs = DATACENTER_KEPT.as_secs();
+            warn!(
+                from,
+                to,
+                kept_secs,
+                "consul is in another datacenter, and knows nothing of the one before: that is \
+                 answered from memory for a while; restart to follow at once"
+            );
         }
     }
 

@@ -1,12 +1,8 @@
 //! One server with ACLs and TLS on, and a fingerpost that has a token and checks certificates.
 
-use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::chaos::net::{Host, Net};
 use crate::chaos::served::Served;
@@ -14,6 +10,7 @@ use crate::chaos::times::Times;
 use crate::chaos::trial::Scene;
 use crate::chaos::voice::Voice;
 use crate::chaos::world::{fill, questions, room_for};
+use crate::support::authority::Authority;
 use crate::support::consul::Consul;
 use crate::support::wait::{eventually, pause};
 
@@ -43,18 +40,11 @@ pub struct Secured {
     ids: [String; 2],
 }
 
-/// A certificate authority, and the folder in which its files lie.
-#[derive(Debug)]
-struct Authority {
-    folder: TempDir,
-    issuer: Issuer<'static, KeyPair>,
-}
-
 impl Secured {
     /// Starts it; `None` where this machine has no Consul.
     pub async fn start(times: Times) -> Option<Self> {
         let authority = Authority::new();
-        authority.issue(NEXT_CENTURY);
+        authority.issue_until("consul", NAME, NEXT_CENTURY);
         let consul = Consul::start_with(json!({
             "acl": { "enabled": true, "default_policy": "deny", "tokens": { "master": MASTER } },
             "cert_file": authority.path("consul.pem"),
@@ -116,7 +106,7 @@ impl Scene for Secured {
         let [policy_id, token_id] = &self.ids;
         match fault {
             Fault::CertificateExpired => {
-                self.authority.issue(LAST_DECADE);
+                self.authority.issue_until("consul", NAME, LAST_DECADE);
                 self.show_certificate().await;
             }
             Fault::RightsTaken => {
@@ -137,7 +127,7 @@ impl Scene for Secured {
     async fn heal(&mut self, fault: Fault) {
         match fault {
             Fault::CertificateExpired => {
-                self.authority.issue(NEXT_CENTURY);
+                self.authority.issue_until("consul", NAME, NEXT_CENTURY);
                 self.show_certificate().await;
             }
             Fault::RightsTaken => {
@@ -177,33 +167,6 @@ impl Scene for Secured {
             // Consul says nothing of it: its replies are good, and empty.
             Fault::RightsTaken => false,
         }
-    }
-}
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.self_signed(&key).unwrap();
-        let folder = TempDir::new().unwrap();
-        fs::write(folder.path().join("ca.pem"), certificate.pem()).unwrap();
-        Self { folder, issuer: Issuer::new(params, key) }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// Writes a certificate of Consul's that is good up to `year`.
-    fn issue(&self, year: i32) {
-        let mut params = CertificateParams::new(vec![NAME.to_owned()]).unwrap();
-        params.not_before = date_time_ymd(2000, 1, 1);
-        params.not_after = date_time_ymd(year, 1, 1);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        fs::write(self.path("consul.pem"), certificate.pem()).unwrap();
-        fs::write(self.path("consul.key"), key.serialize_pem()).unwrap();
     }
 }
 

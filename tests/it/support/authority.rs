@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use fingerpost::config::{Config, ConsulAddress};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -42,7 +42,18 @@ impl Authority {
 
     /// Writes `<file>.pem` and `<file>.key` for whoever is called `name`.
     pub fn issue(&self, file: &str, name: &str) {
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        self.sign(file, CertificateParams::new(vec![name.to_owned()]).unwrap());
+    }
+
+    /// The same, good up to `year`.
+    pub fn issue_until(&self, file: &str, name: &str, year: i32) {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.not_before = date_time_ymd(2000, 1, 1);
+        params.not_after = date_time_ymd(year, 1, 1);
+        self.sign(file, params);
+    }
+
+    fn sign(&self, file: &str, params: CertificateParams) {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         std::fs::write(self.path(&format!("{file}.pem")), certificate.pem()).unwrap();
