@@ -6,7 +6,7 @@
 //! ```
 
 use crate::answer::negative::fill;
-use crate::answer::{Asked, Draft, Outcome, Policy, Refused, Replied, refuse, size_limit};
+use crate::answer::{Asked, Draft, Outcome, Policy, Refused, Replied, refuse};
 use crate::name::Labels;
 use crate::wire::{CLASS_CH, QUESTION_AT, Query, Reply, rcode, rtype};
 
@@ -39,7 +39,7 @@ pub fn respond<'s>(
         return refuse(policy, asked, draft, &refused);
     };
     let opt = query.edns.map(|edns| policy.opt(edns));
-    let limit = size_limit(policy, asked.transport, query.edns);
+    let limit = asked.transport.reply_max(policy, query.edns);
     let mut reply = Reply::start(&mut draft.reply, &query.head, limit, opt);
     reply.set_authoritative();
     if policy.recursion.enabled {

@@ -18,7 +18,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::answer::negative::fill;
 use crate::answer::node::AddressRecord;
 use crate::answer::{Asked, Draft, Network, Outcome, Policy, Refused, Replied, Turn, Want};
-use crate::answer::{fail, refuse, size_limit};
+use crate::answer::{fail, refuse};
 use crate::name::Labels;
 use crate::wire::query::FLAG_RD;
 use crate::wire::record::address_type;
@@ -93,7 +93,7 @@ pub fn deliver<'s>(
         return fail(policy, asked, draft);
     };
     let rcode = u16::from(low & 0xf);
-    let limit = size_limit(policy, asked.transport, query.edns);
+    let limit = asked.transport.reply_max(policy, query.edns);
     let truncated = message.len() > limit;
     if truncated {
         let opt = query.edns.map(|edns| policy.opt(edns));
@@ -225,7 +225,7 @@ fn write_local<'s>(
     zone: LocalZone,
 ) -> Replied<'s> {
     let opt = query.edns.map(|edns| policy.opt(edns));
-    let limit = size_limit(policy, asked.transport, query.edns);
+    let limit = asked.transport.reply_max(policy, query.edns);
     let mut reply = Reply::start(&mut draft.reply, &query.head, limit, opt);
     reply.set_authoritative();
     reply.set_recursion_available();

@@ -29,10 +29,12 @@ pub mod policy;
 pub mod select;
 pub mod service;
 pub mod stale;
+pub mod transport;
 
 use std::net::IpAddr;
 
 use crate::answer::finding::{Finding, Trace};
+use crate::answer::transport::UDP_PAYLOAD_MIN;
 use crate::catalog::{CacheResult, Form, Snapshot, Usage};
 use crate::name::{Labels, Zone};
 use crate::wire::{CLASS_CH, CLASS_IN, Edns, Head, Opt, Query, Refusal, Reply, rcode, rtype};
@@ -41,6 +43,7 @@ pub use foreign::{Recursion, deliver};
 pub use network::Network;
 pub use pick::{Picks, Random};
 pub use policy::{Policy, Soa};
+pub use transport::Transport;
 
 /// One question, and all that varies from one to the next.
 #[derive(Clone, Copy, Debug)]
@@ -74,15 +77,6 @@ pub struct Host {
     pub rtype: u16,
     /// Each without its owner; none where the host has none, or its servers do not answer.
     pub records: Vec<Box<[u8]>>,
-}
-
-/// How the reply travels.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Transport {
-    /// Up to 64 KiB.
-    Tcp,
-    /// Up to what the client takes.
-    Udp,
 }
 
 /// Whether something may still be fetched for this question.
@@ -207,7 +201,7 @@ pub fn respond<'s>(
     if let Finding::Wants(want) = found.finding {
         return Outcome::Wants(want);
     }
-    let limit = size_limit(policy, asked.transport, query.edns);
+    let limit = asked.transport.reply_max(policy, query.edns);
     let question = Question {
         snapshot,
         policy,
@@ -452,7 +446,7 @@ fn refuse<'s>(
     refused: &Refused<'_>,
 ) -> Outcome<'s> {
     let opt = refused.edns.map(|edns| Opt { error: refused.error, ..policy.opt(edns) });
-    let limit = size_limit(policy, asked.transport, refused.edns);
+    let limit = asked.transport.reply_max(policy, refused.edns);
     let mut reply = Reply::start(&mut draft.reply, &refused.head, limit, opt);
     if policy.recursion.enabled {
         reply.set_recursion_available();
@@ -465,20 +459,5 @@ fn refuse<'s>(
     Outcome::Replied(Replied { rcode: refused.rcode, qtype, truncated: false, cache: None })
 }
 
-/// How long the reply may be, its OPT record included.
-fn size_limit(policy: &Policy, transport: Transport, edns: Option<Edns>) -> usize {
-    match (transport, edns) {
-        (Transport::Tcp, _) => usize::from(u16::MAX),
-        (Transport::Udp, None) => UDP_PAYLOAD_MIN,
-        // RFC 6891 §6.2.3: values below 512 are read as 512.
-        (Transport::Udp, Some(edns)) => {
-            usize::from(edns.payload.min(policy.udp_payload_max)).max(UDP_PAYLOAD_MIN)
-        }
-    }
-}
-
 /// Hosts that are asked for because of one question, each type apart.
 pub const HOSTS_MAX: usize = 8;
-
-/// RFC 1035 §2.3.4.
-const UDP_PAYLOAD_MIN: usize = 512;

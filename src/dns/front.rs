@@ -20,7 +20,7 @@ use crate::answer::{self, Asked, Draft, HOSTS_MAX, Host, Outcome, Policy, Turn, 
 use crate::catalog::Snapshot;
 use crate::clock::Clock;
 use crate::demand::{Demands, HostRecord, Server, Supply};
-use crate::metrics::{Metrics, Protocol, Tally};
+use crate::metrics::{Metrics, Tally};
 use crate::store::Store;
 use crate::wire::CLASS_IN;
 use crate::wire::record::TAIL_HEAD;
@@ -161,7 +161,7 @@ impl Front {
             let asked = Asked { turn: Turn::Last, ..asked };
             outcome = self.respond(&snapshot, &policy, &asked, &mut draft);
         }
-        tally.count(query.protocol, &outcome, query.since.elapsed(), asked.now_ms);
+        tally.count(asked.transport, &outcome, query.since.elapsed(), asked.now_ms);
         draft
     }
 
@@ -257,8 +257,6 @@ impl Bounds {
 pub struct Late<'q> {
     /// The query as it was asked the first time.
     pub asked: Asked<'q>,
-    /// How it came.
-    pub protocol: Protocol,
     /// When it came.
     pub since: Instant,
 }

@@ -27,7 +27,7 @@ use tracing::{debug, warn};
 
 use crate::answer::{Asked, Draft, Outcome, Transport, Turn};
 use crate::dns::front::{Front, Late, Waiting};
-use crate::metrics::{Protocol, Tally};
+use crate::metrics::Tally;
 
 /// Opens a listening socket on `address`, alone: a second program there is refused.
 ///
@@ -203,14 +203,14 @@ impl Connection {
         let asked = self.asked(query, self.front.clock.now_ms(), Turn::First);
         let mut outcome = self.front.respond(&snapshot, &policy, &asked, &mut draft);
         if let Outcome::Wants(want) = &outcome {
-            self.tally.count(Protocol::Tcp, &outcome, since.elapsed(), asked.now_ms);
+            self.tally.count(Transport::Tcp, &outcome, since.elapsed(), asked.now_ms);
             if let Some(waiting) = self.front.ask(want, query) {
                 return Turned::Later { waiting, now_ms: asked.now_ms };
             }
             let asked = Asked { turn: Turn::Last, ..asked };
             outcome = self.front.respond(&snapshot, &policy, &asked, &mut draft);
         }
-        self.tally.count(Protocol::Tcp, &outcome, since.elapsed(), asked.now_ms);
+        self.tally.count(Transport::Tcp, &outcome, since.elapsed(), asked.now_ms);
         Turned::Now(draft)
     }
 
@@ -222,7 +222,7 @@ impl Connection {
         now_ms: u64,
     ) -> Bytes {
         let asked = self.asked(&query, now_ms, Turn::Last);
-        let late = Late { asked, protocol: Protocol::Tcp, since };
+        let late = Late { asked, since };
         self.front.finish(waiting, &late, &self.tally).await.reply.into()
     }
 

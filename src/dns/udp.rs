@@ -18,7 +18,7 @@ use tracing::{debug, warn};
 use crate::answer::{Asked, Draft, Outcome, Transport, Turn};
 use crate::dns::datagram::{Datagrams, Route};
 use crate::dns::front::{Front, Late, Waiting};
-use crate::metrics::{Protocol, Tally};
+use crate::metrics::Tally;
 
 /// Opens a socket on `address` that others of ours may share.
 ///
@@ -92,7 +92,7 @@ impl Worker {
         let (snapshot, policy) = (self.front.store.snapshot.load(), self.front.store.policy.load());
         let mut outcome = self.front.respond(&snapshot, &policy, &asked, draft);
         if let Outcome::Wants(want) = &outcome {
-            self.tally.count(Protocol::Udp, &outcome, since.elapsed(), asked.now_ms);
+            self.tally.count(Transport::Udp, &outcome, since.elapsed(), asked.now_ms);
             match self.front.ask(want, asked.bytes) {
                 Some(waiting) => return self.answer_later(waiting, &asked, route, since),
                 None => {
@@ -102,7 +102,7 @@ impl Worker {
             }
         }
         self.send(&draft.reply, route);
-        self.tally.count(Protocol::Udp, &outcome, since.elapsed(), asked.now_ms);
+        self.tally.count(Transport::Udp, &outcome, since.elapsed(), asked.now_ms);
     }
 
     /// Out of the loop: the only place where a query is copied.
@@ -115,7 +115,7 @@ impl Worker {
             let hosts = &[];
             let asked =
                 Asked { bytes, transport, client, local, seed: 0, now_ms, turn, near: None, hosts };
-            let late = Late { asked, protocol: Protocol::Udp, since };
+            let late = Late { asked, since };
             let draft = front.finish(waiting, &late, &tally).await;
             send(&socket, &draft.reply, route, &front);
         };

@@ -13,7 +13,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Histogram, Metric, MetricFamily, MetricType};
 use prometheus::{IntCounter, IntGauge, Registry};
 
-use crate::answer::{Outcome, Replied, Want};
+use crate::answer::{Outcome, Replied, Transport, Want};
 use crate::catalog::{CacheResult, Usage};
 use crate::metrics::add;
 use crate::metrics::family::{empty, family, label};
@@ -40,15 +40,6 @@ pub struct DnsMetrics {
     pub tcp_pipeline_full: IntCounter,
     /// Replies that could not be sent.
     pub send_failures: IntCounter,
-}
-
-/// How a query came.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Protocol {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
 }
 
 /// One worker's counts.
@@ -125,13 +116,13 @@ impl Tally {
     ///
     /// A question that wants something counts as a miss now, and as a query when it is answered.
     /// The service that it was about is asked for at `now_ms` of the program's clock.
-    pub fn count(&self, protocol: Protocol, outcome: &Outcome<'_>, took: Duration, now_ms: u64) {
+    pub fn count(&self, transport: Transport, outcome: &Outcome<'_>, took: Duration, now_ms: u64) {
         match outcome {
             Outcome::Replied(replied) => {
                 if let Some((_, Some(usage))) = replied.cache {
                     usage.mark(now_ms);
                 }
-                self.count_reply(protocol, replied, took);
+                self.count_reply(transport, replied, took);
             }
             Outcome::Silence => {
                 if let Some(lane) = self.lanes.get(self.lane) {
@@ -150,7 +141,7 @@ impl Tally {
         }
     }
 
-    fn count_reply(&self, protocol: Protocol, replied: &Replied<'_>, took: Duration) {
+    fn count_reply(&self, transport: Transport, replied: &Replied<'_>, took: Duration) {
         if let Some((result, usage)) = replied.cache {
             usage.unwrap_or(&self.other).count(self.lane, result);
         }
@@ -159,7 +150,7 @@ impl Tally {
             counter.map(|counter| counter.fetch_add(amount, Ordering::Relaxed));
         };
         add(
-            lane.requests.get(protocol as usize).and_then(|row| row.get(type_slot(replied.qtype))),
+            lane.requests.get(transport as usize).and_then(|row| row.get(type_slot(replied.qtype))),
             1,
         );
         add(lane.responses.get(rcode_slot(replied.rcode)), 1);
@@ -274,7 +265,8 @@ const DURATION: Family = (
     &[],
 );
 
-const PROTOCOLS: [&str; 2] = ["tcp", "udp"];
+/// One for each [`Transport`], in its order.
+const PROTOCOLS: [&str; 6] = ["https", "https3", "quic", "tcp", "tls", "udp"];
 
 /// The last two: any other type, and no question that could be read. 0 is a reserved type.
 const TYPES: [(&str, u16); 16] = [

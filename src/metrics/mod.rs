@@ -31,7 +31,7 @@ use crate::store::Store;
 pub use admin::AdminMetrics;
 pub use check::CheckMetrics;
 pub use cost::CostMetrics;
-pub use dns::{DnsMetrics, Protocol, Tally};
+pub use dns::{DnsMetrics, Tally};
 pub use forward::{ForwardMetrics, RecursorMetrics};
 pub use guard::GuardMetrics;
 pub use snapshot::SnapshotMetrics;

@@ -85,7 +85,6 @@ fn check_head(
     let asked = Message::from_vec(bytes).ok();
     let payload = asked.as_ref().and_then(|asked| asked.edns.as_ref()).map(|it| it.max_payload());
     let limit = match (transport, payload, &message.edns) {
-        (Transport::Tcp, ..) => 65_535,
         (Transport::Udp, Some(payload), Some(_)) => usize::from(payload.clamp(512, 1232)),
         // Hickory reads a little less than we do; what it cannot read may have EDNS.
         (Transport::Udp, None, Some(_)) if asked.is_none() => 1232,
@@ -93,9 +92,10 @@ fn check_head(
             prop_assert!(edns.is_none(), "an OPT that nobody asked for");
             512
         }
+        _ => 65_535,
     };
     prop_assert!(reply.len() <= limit, "{} bytes, {limit} allowed", reply.len());
-    prop_assert!(transport == Transport::Udp || !message.metadata.truncation, "cut over TCP");
+    prop_assert!(transport == Transport::Udp || !message.metadata.truncation, "cut over a stream");
     Ok(())
 }
 
@@ -212,7 +212,14 @@ fn question(bytes: &[u8]) -> Option<&[u8]> {
 
 /// Over which transport.
 pub fn transport() -> impl Strategy<Value = Transport> {
-    select(vec![Transport::Udp, Transport::Tcp])
+    select(vec![
+        Transport::Https,
+        Transport::Https3,
+        Transport::Quic,
+        Transport::Tcp,
+        Transport::Tls,
+        Transport::Udp,
+    ])
 }
 
 /// A size, and a client subnet or none; or no EDNS.
