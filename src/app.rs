@@ -10,36 +10,34 @@
 //!   warm (the snapshot file) --at start--> publisher;  store --if it changed--> warm
 //! ```
 
+pub mod listening;
 pub mod warming;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 
 use anyhow::Context as _;
-use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinError;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::admin::Admin;
 use crate::answer::chaos::Chaos;
 use crate::answer::{Policy, Recursion, Soa};
+use crate::app::listening::{Addresses, Listening};
 use crate::catalog::{Change, Rules};
 use crate::clock::Clock;
-use crate::config::{Config, DnsConfig};
+use crate::config::Config;
 use crate::consul;
 use crate::demand::{Demand, Demands, Served};
 use crate::dns;
-use crate::dns::datagram::Datagrams;
-use crate::dns::stream::{self, StreamLimits};
-use crate::dns::{Front, Limit, Limits, udp};
+use crate::dns::accept;
+use crate::dns::{Front, Limit, Limits};
 use crate::file;
 use crate::forward;
 use crate::forward::Forwarder;
@@ -79,18 +77,11 @@ impl Origin {
 pub struct App {
     config: Config,
     origin: Origin,
-    listeners: Vec<Listener>,
+    listening: Listening,
     admin: TcpListener,
     front: Front,
     served: Served,
     publisher: Publisher,
-}
-
-/// The sockets of one address.
-#[derive(Debug)]
-struct Listener {
-    tcp: TcpListener,
-    udp: Vec<Datagrams>,
 }
 
 impl App {
@@ -100,23 +91,16 @@ impl App {
     ///
     /// Fails when an address cannot be listened on; the error names it.
     pub fn bind(config: Config, origin: Origin) -> anyhow::Result<Self> {
-        let workers = workers(&config.dns);
-        let listeners = config
-            .dns
-            .listen
-            .iter()
-            .map(|address| Listener::bind(*address, workers))
-            .collect::<anyhow::Result<Vec<_>>>()?;
-        let bound = listeners.iter().map(|listener| listener.tcp.local_addr());
-        refuse_loops(&config.recursion.recursors, &bound.collect::<io::Result<Vec<_>>>()?)?;
+        let listening = Listening::bind(&config.dns)?;
+        refuse_loops(&config.recursion.recursors, &listening.addresses()?.dns)?;
         let admin = config.admin.listen;
-        let admin = stream::bind(admin)
+        let admin = accept::bind(admin)
             .with_context(|| format!("cannot listen on {admin} for the admin port"))?;
 
         let zone = Zone::new(&config.domain)?;
         let store = Arc::new(Store::new(policy(&config)?));
         // One lane for each UDP thread, and one that all tasks share.
-        let lanes = listeners.len() * workers + 1;
+        let lanes = config.dns.listen.len() * listening::workers(&config.dns) + 1;
         let clock = Clock::start();
         let metrics = Metrics::register(&store, clock, lanes, config.metrics.health_series_max)?;
         let (demands, served) =
@@ -130,7 +114,7 @@ impl App {
             lanes,
             config.metrics.services_max,
         );
-        Ok(Self { config, origin, listeners, admin, front, served, publisher })
+        Ok(Self { config, origin, listening, admin, front, served, publisher })
     }
 
     /// The addresses that DNS is answered on, with the ports that the system chose.
@@ -138,8 +122,8 @@ impl App {
     /// # Errors
     ///
     /// Fails when the system does not tell.
-    pub fn dns_addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        self.listeners.iter().map(|listener| listener.tcp.local_addr()).collect()
+    pub fn addresses(&self) -> io::Result<Addresses> {
+        self.listening.addresses()
     }
 
     /// The address of the admin port.
@@ -176,7 +160,7 @@ impl App {
     ///
     /// Fails when a part cannot be started, or ends before `stop`.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        let Self { config, origin, listeners, admin, front, served, mut publisher } = self;
+        let Self { config, origin, listening, admin, front, served, mut publisher } = self;
         // The source and the admin port outlive the listeners: queries may still wait for the
         // one, and a shutdown may be watched at the other.
         let parts = TaskTracker::new();
@@ -194,7 +178,7 @@ impl App {
         let keeping = warming::keep(warm, Arc::clone(&front.store), warm_cancel.clone());
         let mut keeping = parts.spawn(keeping);
         let source = Source { origin, publisher, demands: served.source, clock: front.clock };
-        let workers = start_listeners(listeners, &config.dns, &front)?;
+        let workers = listening.start(&config.dns, &front)?;
         let forwarding = forward(&config, &front.metrics, served.forwarder, parts_cancel.clone());
         let mut forwarding = parts.spawn(forwarding);
         let filling = source.run(config, front.metrics.clone(), parts_cancel.clone());
@@ -215,7 +199,7 @@ impl App {
             // Written while the listeners finish, as these may take all of the grace.
             warm_cancel.cancel();
             front.cancel.cancel();
-            join(workers).await;
+            listening::join(workers).await;
             front.tasks.close();
             front.tasks.wait().await;
             parts_cancel.cancel();
@@ -227,30 +211,6 @@ impl App {
         }
         info!("stopped");
         ended
-    }
-}
-
-impl Listener {
-    /// TCP comes first and shares its port with nobody, so a second program is refused before it
-    /// could take queries from the first by way of `SO_REUSEPORT`.
-    fn bind(address: SocketAddr, workers: usize) -> anyhow::Result<Self> {
-        let mut attempts = if address.port() == 0 { PORT_ATTEMPTS } else { 1 };
-        loop {
-            attempts -= 1;
-            let tcp = stream::bind(address)
-                .with_context(|| format!("cannot listen on {address} over TCP"))?;
-            let shared = tcp.local_addr()?;
-            let udp = (0..workers).map(|_| udp::bind(shared)).collect::<io::Result<Vec<_>>>();
-            match udp {
-                Ok(udp) => return Ok(Self { tcp, udp }),
-                // The port that the system chose may be taken over UDP.
-                Err(error) if attempts > 0 && error.kind() == io::ErrorKind::AddrInUse => (),
-                Err(error) => {
-                    return Err(error)
-                        .with_context(|| format!("cannot listen on {shared} over UDP"));
-                }
-            }
-        }
     }
 }
 
@@ -328,53 +288,11 @@ fn publish_all(publisher: &mut Publisher, changes: Vec<Change>) {
     info!(services, nodes, "ready");
 }
 
-/// Starts a thread for each UDP socket and a task for each TCP listener.
-fn start_listeners(
-    listeners: Vec<Listener>,
-    config: &DnsConfig,
-    front: &Front,
-) -> anyhow::Result<Vec<JoinHandle<()>>> {
-    let places = Arc::new(Semaphore::new(config.tcp_connections_max));
-    let limits = StreamLimits { pipeline_max: config.tcp_pipeline_max, idle: config.tcp_idle };
-    let shared_lane = listeners.iter().map(|listener| listener.udp.len()).sum();
-    let mut workers = Vec::with_capacity(shared_lane);
-    for listener in listeners {
-        let tcp = tokio::net::TcpListener::from_std(listener.tcp)?;
-        let serving = stream::serve(tcp, front.clone(), shared_lane, limits, Arc::clone(&places));
-        front.tasks.spawn(serving);
-        for socket in listener.udp {
-            let lane = workers.len();
-            let worker = udp::Worker::new(socket, front.clone(), lane, Handle::current());
-            let thread = thread::Builder::new().name(format!("udp-{lane}"));
-            workers.push(thread.spawn(move || worker.run())?);
-        }
-    }
-    Ok(workers)
-}
-
-/// Waits for threads without holding up the tasks.
-async fn join(workers: Vec<JoinHandle<()>>) {
-    let joined = tokio::task::spawn_blocking(move || {
-        workers.into_iter().map(JoinHandle::join).filter(Result::is_err).count()
-    });
-    if !matches!(joined.await, Ok(0)) {
-        error!("a UDP thread had panicked");
-    }
-}
-
 /// A part that ended before it was told to.
 fn broken(part: &str, panic: Option<JoinError>) -> anyhow::Error {
     match panic {
         Some(panic) => anyhow::Error::new(panic).context(format!("{part} broke")),
         None => anyhow::anyhow!("{part} ended"),
-    }
-}
-
-/// UDP threads for each address.
-fn workers(config: &DnsConfig) -> usize {
-    match config.workers {
-        0 => thread::available_parallelism().map_or(1, NonZeroUsize::get),
-        workers => workers,
     }
 }
 
@@ -442,9 +360,6 @@ pub fn rules(config: &Config, zone: Zone) -> Rules {
 
 /// Consul: `udp_answer_limit` counts up to 8.
 const UDP_ANSWER_MAX: usize = 8;
-
-/// How often a port that the system chose for TCP is tried over UDP.
-const PORT_ATTEMPTS: usize = 16;
 
 #[cfg(test)]
 mod tests {

@@ -36,8 +36,8 @@ pub fn run(env: Vec<(String, String)>, flags: Flags) -> u8 {
 
 /// What to try, with the addresses that were bound.
 fn print_hints(app: &App) {
-    let (Ok(dns), Ok(admin)) = (app.dns_addresses(), app.admin_address()) else { return };
-    let Some(dns) = dns.first() else { return };
+    let (Ok(addresses), Ok(admin)) = (app.addresses(), app.admin_address()) else { return };
+    let Some(dns) = addresses.dns.first() else { return };
     let (ip, port, zone) = (dns.ip(), dns.port(), app.domain());
     // Nobody reading is no reason not to serve.
     writeln!(

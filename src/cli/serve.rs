@@ -7,6 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::app::listening::Addresses;
 use crate::app::{App, Origin};
 use crate::config::{Config, Flags, Loaded, Sources};
 use crate::consul;
@@ -52,9 +53,12 @@ pub fn start(config: Config, origin: Origin, listening: impl FnOnce(&App)) -> an
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         let app = App::bind(config, origin)?;
-        let (dns, admin) = (app.dns_addresses()?, app.admin_address()?);
+        let (Addresses { dns, tls }, admin) = (app.addresses()?, app.admin_address()?);
         let (version, source) = (env!("CARGO_PKG_VERSION"), app.source());
         info!(version, source, ?dns, %admin, "listening");
+        if !tls.is_empty() {
+            info!(?tls, "listening over TLS");
+        }
         listening(&app);
 
         let stop = CancellationToken::new();

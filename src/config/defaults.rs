@@ -10,6 +10,7 @@ use crate::config::AdminConfig;
 use crate::config::AnswersConfig;
 use crate::config::CacheConfig;
 use crate::config::Config;
+use crate::config::ConnectionsConfig;
 use crate::config::ConsulAddress;
 use crate::config::ConsulConfig;
 use crate::config::DnsConfig;
@@ -58,10 +59,31 @@ impl Default for DnsConfig {
             client_subnet: true,
             chaos: true,
             identity: None,
-            tcp_connections_max: 1024,
-            tcp_pipeline_max: 32,
-            tcp_idle: Duration::from_secs(30),
+            tls_listen: Vec::new(),
+            https_listen: Vec::new(),
+            https3_listen: Vec::new(),
+            quic_listen: Vec::new(),
+            https_path: "/dns-query".to_owned(),
+            cert_file: None,
+            key_file: None,
+            connections: ConnectionsConfig::default(),
             waiting_max: 1024,
+        }
+    }
+}
+
+impl Default for ConnectionsConfig {
+    fn default() -> Self {
+        Self {
+            connections_max: 1024,
+            client_connections_max: 256,
+            pipeline_max: 32,
+            connection_queries_max: 1_000_000,
+            // CoreDNS keeps a connection for up to 20 s, and takes one that is gone for a failure.
+            idle: Duration::from_secs(30),
+            message_timeout: Duration::from_secs(5),
+            handshake_timeout: Duration::from_secs(5),
+            send_bytes_max: 65_536,
         }
     }
 }

@@ -84,6 +84,8 @@ pub enum Kind {
     Socket(fn(&mut Config, SocketAddr)),
     /// One or several of them.
     Sockets(fn(&mut Config, Vec<SocketAddr>)),
+    /// Any number of them.
+    SocketsOrNone(fn(&mut Config, Vec<SocketAddr>)),
     /// Text of a form of its own.
     Text {
         /// The form, as in `must be …`.
@@ -185,6 +187,9 @@ impl Key {
             Kind::Socket(_) => "an IP address and a port such as 127.0.0.1:53 or [::1]:53",
             Kind::Sockets(_) => {
                 "an IP address and a port such as 127.0.0.1:53 or [::1]:53, one or several"
+            }
+            Kind::SocketsOrNone(_) => {
+                "an IP address and a port such as 127.0.0.1:853 or [::1]:853, none or several"
             }
             Kind::Text { allowed, .. } => allowed,
             Kind::Ttl(_) => TTL_ALLOWED,

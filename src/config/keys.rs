@@ -10,13 +10,16 @@ use crate::config::LogLevel;
 use crate::config::key::Effect;
 use crate::config::key::Key;
 use crate::config::key::Kind;
+use crate::config::keys_answers;
+use crate::config::keys_connections;
 use crate::config::keys_consul;
 use crate::config::keys_dns;
 use crate::config::keys_recursion;
 
 /// All keys, in the README's order.
 pub fn all() -> impl Iterator<Item = &'static Key> + Clone {
-    keys_dns::KEYS.iter().chain(keys_recursion::KEYS).chain(keys_consul::KEYS).chain(KEYS)
+    let dns = keys_dns::KEYS.iter().chain(keys_connections::KEYS).chain(keys_answers::KEYS);
+    dns.chain(keys_recursion::KEYS).chain(keys_consul::KEYS).chain(KEYS)
 }
 
 /// The key called `name`, as in `dns.workers`.
@@ -385,7 +388,10 @@ mod tests {
             Kind::Names { read, .. } if read("other").is_none() => {
                 ["10.in-addr.arpa".to_owned(), String::new()]
             }
-            Kind::Socket(_) | Kind::Sockets(_) => ["[::1]:1".to_owned(), String::new()],
+            Kind::Socket(_) | Kind::Sockets(_) | Kind::SocketsOrNone(_) => {
+                ["[::1]:1".to_owned(), String::new()]
+            }
+            Kind::Text { fits, .. } if !fits("other") => ["/other".to_owned(), String::new()],
             Kind::Ttl(_) => ["0s".to_owned(), "9s".to_owned()],
             Kind::Whole { min, max, .. } => [min.to_string(), max.to_string()],
             _ => ["other".to_owned(), String::new()],

@@ -17,6 +17,8 @@ pub mod file;
 pub mod flags;
 pub mod key;
 pub mod keys;
+pub mod keys_answers;
+pub mod keys_connections;
 pub mod keys_consul;
 pub mod keys_dns;
 pub mod keys_recursion;
@@ -95,14 +97,45 @@ pub struct DnsConfig {
     pub chaos: bool,
     /// The identity; `None` is the machine's name.
     pub identity: Option<String>,
-    /// TCP connections open at once, over all addresses. At least 1.
-    pub tcp_connections_max: usize,
-    /// TCP queries of one connection being answered at once. At least 1.
-    pub tcp_pipeline_max: usize,
-    /// How long a TCP connection may stay without a complete query.
-    pub tcp_idle: Duration,
+    /// Served over TLS. Empty serves none, as with the three that follow.
+    pub tls_listen: Vec<SocketAddr>,
+    /// Served over HTTPS, by HTTP/2 and HTTP/1.1.
+    pub https_listen: Vec<SocketAddr>,
+    /// Served over HTTPS by HTTP/3.
+    pub https3_listen: Vec<SocketAddr>,
+    /// Served over QUIC.
+    pub quic_listen: Vec<SocketAddr>,
+    /// The path of HTTPS URLs; begins with a slash.
+    pub https_path: String,
+    /// The server's certificate chain, in PEM. Given together with `key_file`, or not at all.
+    pub cert_file: Option<PathBuf>,
+    /// The key of `cert_file`, in PEM.
+    pub key_file: Option<PathBuf>,
+    /// Bounds on connections, of any kind.
+    pub connections: ConnectionsConfig,
     /// Queries that may wait for something not yet in memory. At least 1.
     pub waiting_max: usize,
+}
+
+/// Of `[dns]`: bounds on connections, be they of TCP, TLS, HTTPS or QUIC.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ConnectionsConfig {
+    /// Open at once, over all addresses. At least 1.
+    pub connections_max: usize,
+    /// Of one client's. At least 1.
+    pub client_connections_max: usize,
+    /// Queries of one connection being answered at once. At least 1.
+    pub pipeline_max: usize,
+    /// Queries after which one is closed. At least 1.
+    pub connection_queries_max: usize,
+    /// How long one may stay without a query, or without reading. Not zero.
+    pub idle: Duration,
+    /// How long a query may take from its first byte to its last. Not zero.
+    pub message_timeout: Duration,
+    /// How long a handshake may take. Not zero.
+    pub handshake_timeout: Duration,
+    /// Bytes that wait to be read before no more queries are taken.
+    pub send_bytes_max: usize,
 }
 
 /// `[dns_config]`: what is in the answers, spelled as in Consul.

@@ -59,11 +59,7 @@ pub fn put(
             Some(())
         }
         Kind::Path(put) => path(written).map(|path| put(config, path)),
-        Kind::Recursors(put) => {
-            let found = list(key, written, recursor)?;
-            put(config, found);
-            Some(())
-        }
+        Kind::Recursors(put) => Some(list(key, written, recursor)?).map(|found| put(config, found)),
         Kind::Secret(put) => string(written)
             // It travels in a header.
             .filter(|text| text.bytes().all(|byte| (b' '..=b'~').contains(&byte)))
@@ -74,6 +70,9 @@ pub fn put(
         Kind::Sockets(put) => {
             let found = list(key, written, |text| text.parse().ok())?;
             not_empty(found).map(|found| put(config, found))
+        }
+        Kind::SocketsOrNone(put) => {
+            Some(list(key, written, |text| text.parse().ok())?).map(|found| put(config, found))
         }
         Kind::Text { fits, put, .. } => string(written)
             .filter(|text| text.is_empty() || fits(text))

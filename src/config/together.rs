@@ -51,7 +51,13 @@ impl Standing<'_> {
 /// Every rule between keys that `config` breaks.
 pub fn check(config: &Config, standing: &Standing<'_>) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
-    mistakes.extend(certificate(config, standing));
+    let (dns, consul) = (&config.dns, &config.consul);
+    for (prefix, cert, key) in
+        [("dns", &dns.cert_file, &dns.key_file), ("consul", &consul.cert_file, &consul.key_file)]
+    {
+        mistakes.extend(certificate(prefix, cert.is_some(), key.is_some(), standing));
+    }
+    mistakes.extend(encryption(config, standing));
     let (min, max) = (config.consul.backoff_min, config.consul.backoff_max);
     mistakes.extend(order(("consul.backoff_min", min), ("consul.backoff_max", max), standing));
     let (settle, hold) = (config.guard.settle, config.guard.hold);
@@ -59,21 +65,40 @@ pub fn check(config: &Config, standing: &Standing<'_>) -> Vec<Mistake> {
     mistakes.extend(connections(config, standing));
     mistakes.extend(streams(config, standing));
     mistakes.extend(listeners(config, standing));
-    mistakes.extend(admin(config, standing));
     mistakes.extend(recursors(config, standing));
     mistakes
 }
 
-fn certificate(config: &Config, standing: &Standing<'_>) -> Option<Mistake> {
-    let (cert, key) = ("consul.cert_file", "consul.key_file");
-    if !standing.is_sound(&[cert, key]) {
+/// A certificate and its key come together.
+fn certificate(
+    section: &str,
+    has_cert: bool,
+    has_key: bool,
+    standing: &Standing<'_>,
+) -> Option<Mistake> {
+    let (cert, key) = (format!("{section}.cert_file"), format!("{section}.key_file"));
+    if !standing.is_sound(&[&cert, &key]) {
         return None;
     }
-    match (&config.consul.cert_file, &config.consul.key_file) {
-        (Some(_), None) => standing.mistake(cert, format!("needs {key} beside it")),
-        (None, Some(_)) => standing.mistake(key, format!("needs {cert} beside it")),
-        (Some(_), Some(_)) | (None, None) => None,
+    match (has_cert, has_key) {
+        (true, false) => standing.mistake(&cert, format!("needs {key} beside it")),
+        (false, true) => standing.mistake(&key, format!("needs {cert} beside it")),
+        (true, true) | (false, false) => None,
     }
+}
+
+/// Nothing is encrypted without a certificate.
+fn encryption(config: &Config, standing: &Standing<'_>) -> Option<Mistake> {
+    let cert = "dns.cert_file";
+    let lacks = config.dns.cert_file.is_none() && config.dns.key_file.is_none();
+    if !lacks || !standing.is_sound(&[cert, "dns.key_file"]) {
+        return None;
+    }
+    let mut encrypted = sockets(config).into_iter().filter(|(key, listen, _)| {
+        !["admin.listen", "dns.listen"].contains(key) && !listen.is_empty()
+    });
+    let (key, ..) = encrypted.find(|(key, ..)| standing.is_sound(&[key]))?;
+    standing.mistake(key, format!("needs {cert} and dns.key_file"))
 }
 
 /// The first must not be longer than the second.
@@ -112,32 +137,60 @@ fn streams(config: &Config, standing: &Standing<'_>) -> Option<Mistake> {
     standing.mistake(whole, above)
 }
 
+/// Of all that is bound, no two may be the same place of the same protocol.
 fn listeners(config: &Config, standing: &Standing<'_>) -> Option<Mistake> {
-    let key = "dns.listen";
-    if !standing.is_sound(&[key]) {
-        return None;
+    let bound: Vec<_> = sockets(config)
+        .into_iter()
+        .filter(|(key, ..)| standing.is_sound(&[key]))
+        .flat_map(|(key, listen, over)| listen.iter().map(move |listen| (key, *listen, over)))
+        .collect();
+    let meet = |one: &(&str, SocketAddr, Over), other: &(&str, SocketAddr, Over)| {
+        one.2.meets(other.2) && overlap(one.1, other.1)
+    };
+    let ((key, one, _), (other_key, other, _)) =
+        bound.iter().enumerate().find_map(|(at, one)| {
+            Some((*one, *bound.iter().skip(at + 1).find(|other| meet(one, other))?))
+        })?;
+    if key != other_key {
+        let rule = |other: &str, place| {
+            let verb = if other == "admin.listen" { "is" } else { "has" };
+            format!("must not overlap {other}, which {verb} {place}")
+        };
+        return standing
+            .mistake(other_key, rule(key, one))
+            .or_else(|| standing.mistake(key, rule(other_key, other)));
     }
-    let listen = &config.dns.listen;
-    let (one, other) = listen.iter().enumerate().find_map(|(at, one)| {
-        let other = listen.iter().skip(at + 1).find(|other| overlap(*one, **other))?;
-        Some((*one, *other))
-    })?;
     if one == other {
         return standing.mistake(key, format!("must not have {one} twice"));
     }
     standing.mistake(key, format!("must not have both {one} and {other}, which overlap"))
 }
 
-fn admin(config: &Config, standing: &Standing<'_>) -> Option<Mistake> {
-    let (dns, admin) = ("dns.listen", "admin.listen");
-    if !standing.is_sound(&[dns, admin]) {
-        return None;
+/// By what a socket is reached.
+#[derive(Clone, Copy)]
+enum Over {
+    Both,
+    Tcp,
+    Udp,
+}
+
+impl Over {
+    fn meets(self, other: Self) -> bool {
+        !matches!((self, other), (Self::Tcp, Self::Udp) | (Self::Udp, Self::Tcp))
     }
-    let ours = config.admin.listen;
-    let other = config.dns.listen.iter().find(|listen| overlap(**listen, ours))?;
-    standing
-        .mistake(admin, format!("must not overlap {dns}, which has {other}"))
-        .or_else(|| standing.mistake(dns, format!("must not overlap {admin}, which is {ours}")))
+}
+
+/// Every key that sockets are bound for, with its addresses.
+fn sockets(config: &Config) -> [(&'static str, &[SocketAddr], Over); 6] {
+    let dns = &config.dns;
+    [
+        ("dns.listen", &dns.listen, Over::Both),
+        ("dns.tls_listen", &dns.tls_listen, Over::Tcp),
+        ("dns.https_listen", &dns.https_listen, Over::Tcp),
+        ("dns.https3_listen", &dns.https3_listen, Over::Udp),
+        ("dns.quic_listen", &dns.quic_listen, Over::Udp),
+        ("admin.listen", std::slice::from_ref(&config.admin.listen), Over::Tcp),
+    ]
 }
 
 /// A question to ourselves would come back for ever. What only the machine knows, such as its
@@ -195,6 +248,16 @@ mod tests {
                 "consul.key_file = \"k\"\nconsul.cert_file = \"\"",
                 "f.toml:1: consul.key_file = \"k\": needs consul.cert_file beside it",
             ),
+            (
+                "dns.cert_file = \"c\"",
+                "f.toml:1: dns.cert_file = \"c\": needs dns.key_file beside it",
+            ),
+            (
+                "dns.https_listen = \"127.0.0.1:443\"",
+                "f.toml:1: dns.https_listen = \"127.0.0.1:443\": \
+                 needs dns.cert_file and dns.key_file",
+            ),
+            ("dns.https_listen = []", "ok"),
             ("consul.backoff_min = \"15s\"", "ok"),
             (
                 "consul.backoff_min = \"16s\"",
@@ -274,6 +337,24 @@ mod tests {
                  must not overlap admin.listen, which is 127.0.0.1:8654",
             ),
             ("dns.listen = \"[::1]:8654\"", "ok"),
+            // TLS is TCP, and QUIC is UDP
+            (
+                "dns.tls_listen = \"127.0.0.1:853\"\ndns.quic_listen = \"127.0.0.1:853\"\n\
+                 dns.cert_file = \"c\"\ndns.key_file = \"k\"",
+                "ok",
+            ),
+            (
+                "dns.tls_listen = \"127.0.0.1:853\"\ndns.https_listen = \"0.0.0.0:853\"\n\
+                 dns.cert_file = \"c\"\ndns.key_file = \"k\"",
+                "f.toml:2: dns.https_listen = \"0.0.0.0:853\": \
+                 must not overlap dns.tls_listen, which has 127.0.0.1:853",
+            ),
+            (
+                "dns.quic_listen = \"127.0.0.1:8653\"\n\
+                 dns.cert_file = \"c\"\ndns.key_file = \"k\"",
+                "f.toml:1: dns.quic_listen = \"127.0.0.1:8653\": \
+                 must not overlap dns.listen, which has 127.0.0.1:8653",
+            ),
         ] {
             check(text, expected);
         }

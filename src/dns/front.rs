@@ -7,6 +7,7 @@
 //! ```
 //! **Invariant:** a query that waits holds up no other. A panic in an answer costs that answer.
 
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::answer::{self, Asked, Draft, HOSTS_MAX, Host, Outcome, Policy, Turn, Want};
+use crate::answer::{self, Asked, Draft, HOSTS_MAX, Host, Outcome, Policy, Transport, Turn, Want};
 use crate::catalog::Snapshot;
 use crate::clock::Clock;
 use crate::demand::{Demands, HostRecord, Server, Supply};
@@ -78,6 +79,48 @@ pub struct Waiting {
     _place: OwnedSemaphorePermit,
 }
 
+/// Who is at the other end, and how it asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// How its queries come.
+    pub transport: Transport,
+    /// Its address.
+    pub client: IpAddr,
+    /// The address that it asks, where that is known.
+    pub local: Option<IpAddr>,
+}
+
+impl Peer {
+    /// What it asks with `query`, for the first time.
+    fn asked<'q>(&self, query: &'q [u8], now_ms: u64) -> Asked<'q> {
+        Asked {
+            bytes: query,
+            transport: self.transport,
+            client: self.client,
+            local: self.local,
+            seed: fastrand::u64(..),
+            now_ms,
+            turn: Turn::First,
+            near: None,
+            hosts: &[],
+        }
+    }
+}
+
+/// What came of a query's first turn.
+#[derive(Debug)]
+pub enum Begun {
+    /// The reply is in the draft; none where it is empty.
+    Done,
+    /// It has to wait.
+    Waits {
+        /// For what.
+        waiting: Waiting,
+        /// Since when, by the program's clock.
+        now_ms: u64,
+    },
+}
+
 impl Front {
     /// Answers from `store`, and asks `demands` for what is not there.
     pub fn new(
@@ -119,6 +162,55 @@ impl Front {
             *draft = Draft::default();
             answer::fail(policy, asked, draft)
         })
+    }
+
+    /// Answers `query` as a whole, for a task that has no other to answer meanwhile.
+    pub async fn answer(&self, query: &[u8], peer: &Peer, tally: &Tally) -> Draft {
+        let (since, mut draft) = (Instant::now(), Draft::default());
+        match self.begin(query, peer, tally, since, &mut draft) {
+            Begun::Done => draft,
+            Begun::Waits { waiting, now_ms } => {
+                self.complete(waiting, query, peer, tally, (since, now_ms)).await
+            }
+        }
+    }
+
+    /// Answers `query` if that can be done at once, and counts it.
+    pub fn begin(
+        &self,
+        query: &[u8],
+        peer: &Peer,
+        tally: &Tally,
+        since: Instant,
+        draft: &mut Draft,
+    ) -> Begun {
+        let (snapshot, policy) = (self.store.snapshot.load(), self.store.policy.load());
+        let asked = peer.asked(query, self.clock.now_ms());
+        let now_ms = asked.now_ms;
+        let mut outcome = self.respond(&snapshot, &policy, &asked, draft);
+        if let Outcome::Wants(want) = &outcome {
+            tally.count(peer.transport, &outcome, since.elapsed(), now_ms);
+            if let Some(waiting) = self.ask(want, query) {
+                return Begun::Waits { waiting, now_ms };
+            }
+            let asked = Asked { turn: Turn::Last, ..asked };
+            outcome = self.respond(&snapshot, &policy, &asked, draft);
+        }
+        tally.count(peer.transport, &outcome, since.elapsed(), now_ms);
+        Begun::Done
+    }
+
+    /// Waits for what `query` lacks, and answers it. `begun` is when it came, by both clocks.
+    pub async fn complete(
+        &self,
+        waiting: Waiting,
+        query: &[u8],
+        peer: &Peer,
+        tally: &Tally,
+        (since, now_ms): (Instant, u64),
+    ) -> Draft {
+        let asked = Asked { turn: Turn::Last, ..peer.asked(query, now_ms) };
+        self.finish(waiting, &Late { asked, since }, tally).await
     }
 
     /// Asks for `want`, which the query `message` lacks. `None` if too many wait already; the query then has its last turn.

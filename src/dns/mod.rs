@@ -4,11 +4,15 @@
 //! the bytes that come back, and holds the limits: how many connections, how many queries at
 //! once, how long.
 
+pub mod accept;
+pub mod certificate;
 pub mod datagram;
 pub mod front;
+pub mod places;
 pub mod stream;
 pub mod udp;
 
+pub use certificate::Certificate;
 pub use front::{Front, Late, Limit, Limits, Waiting};
 
 /// The name of this machine, as far as it is one; empty where the system does not tell.

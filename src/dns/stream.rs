@@ -1,4 +1,4 @@
-//! TCP: our own accept loop, framing and limits around the answers.
+//! DNS over TCP and TLS: one connection, its framing and its limits, around the answers.
 //!
 //! ```text
 //!   len16 query  len16 query ...  -->  answered at once, or a task that waits
@@ -6,284 +6,285 @@
 //! ```
 //! Each message has two bytes of length before it (RFC 1035 §4.2.2). A client may send many
 //! queries before it reads a reply; past a bound it is not read until some are answered. One that
-//! sends nothing whole, or reads nothing, for the idle time is closed.
+//! sends nothing, nothing whole, or reads nothing for too long is closed.
+//!
+//! **Invariant:** whatever ends a connection in order, what was read of it is answered first. What
+//! it holds of memory is bounded: a query, the replies of `send_bytes_max` and one more.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::stream::FuturesUnordered;
-use futures_util::{SinkExt, StreamExt};
-use socket2::{Domain, Protocol as Transport4, Socket, Type};
-use tokio::net::tcp::WriteHalf;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use futures_util::{FutureExt, StreamExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout};
-use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
-use tracing::{debug, warn};
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::debug;
 
-use crate::answer::{Asked, Draft, Outcome, Transport, Turn};
-use crate::dns::front::{Front, Late, Waiting};
-use crate::metrics::Tally;
+use crate::answer::Draft;
+use crate::config::ConnectionsConfig;
+use crate::dns::front::{Begun, Front, Peer};
+use crate::dns::places::Place;
+use crate::metrics::{End, Tally};
 
-/// Opens a listening socket on `address`, alone: a second program there is refused.
-///
-/// # Errors
-///
-/// Fails when the system refuses it, as it does when the address is in use.
-pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Transport4::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    // Not SO_REUSEPORT. This one only lets a restart bind while old connections die down.
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
-/// Bounds on connections.
-#[derive(Clone, Copy, Debug)]
-pub struct StreamLimits {
-    /// Queries of one connection being answered at once.
-    pub pipeline_max: usize,
-    /// How long a connection may stay without a whole query, or without reading a reply.
-    pub idle: Duration,
-}
-
-/// Accepts connections and serves each in a task, until the front is cancelled.
+/// Serves one connection until something ends it.
 pub async fn serve(
-    listener: TcpListener,
-    front: Front,
-    lane: usize,
-    limits: StreamLimits,
-    places: Arc<Semaphore>,
-) {
-    let mut failing = false;
-    loop {
-        let accepted = tokio::select! {
-            () = front.cancel.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Descriptors have run out, most likely. Others are given time to close.
-                if !std::mem::replace(&mut failing, true) {
-                    warn!(%error, "cannot accept TCP connections");
-                }
-                sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        failing = false;
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            front.metrics.dns.tcp_refused.inc();
-            continue;
-        };
-        let tally = front.tally(lane);
-        let connection = Connection::new(front.clone(), tally, limits, &stream, peer);
-        let connection = Arc::new(connection);
-        front.tasks.spawn(async move {
-            let _place = place;
-            connection.run(stream).await;
-        });
-    }
-}
-
-/// One connection.
-#[derive(Debug)]
-struct Connection {
-    front: Front,
-    tally: Tally,
-    limits: StreamLimits,
-    client: IpAddr,
-    local: Option<IpAddr>,
-}
-
-/// A query's reply, or the wait for it.
-enum Turned {
-    Now(Draft),
-    Later { waiting: Waiting, now_ms: u64 },
-}
-
-impl Connection {
-    fn new(
-        front: Front,
-        tally: Tally,
-        limits: StreamLimits,
-        stream: &TcpStream,
-        peer: SocketAddr,
-    ) -> Self {
-        let local = stream.local_addr().ok().map(|address| address.ip());
-        Self { front, tally, limits, client: peer.ip(), local }
-    }
-
-    async fn run(self: Arc<Self>, stream: TcpStream) {
-        self.front.metrics.dns.tcp_connections.inc();
-        if let Err(error) = self.serve(stream).await {
-            debug!(%error, "TCP connection ended");
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    front: &Front,
+    tally: &Tally,
+    peer: Peer,
+    limits: ConnectionsConfig,
+    place: &Place,
+) -> End {
+    let now = Instant::now();
+    let mut connection = Connection {
+        stream,
+        front,
+        tally,
+        peer,
+        limits,
+        place,
+        received: BytesMut::new(),
+        replies: Vec::new(),
+        draft: Draft::default(),
+        waiting: FuturesUnordered::new(),
+        queries: 0,
+        used: now,
+        begun: None,
+    };
+    match connection.converse().await {
+        Ok(end) => {
+            connection.close(end).await;
+            end
         }
-        self.front.metrics.dns.tcp_connections.dec();
+        Err(end) => end,
     }
+}
 
-    async fn serve(self: &Arc<Self>, mut stream: TcpStream) -> io::Result<()> {
-        stream.set_nodelay(true)?;
-        let (reading, writing) = stream.split();
-        let mut queries = FramedRead::new(reading, whole_frames());
-        let mut replies = FramedWrite::new(writing, frames());
-        let mut waiting = FuturesUnordered::<JoinHandle<Bytes>>::new();
-        let mut draft = Draft::default();
-        let mut last_query = Instant::now();
+struct Connection<'c, S> {
+    stream: S,
+    front: &'c Front,
+    tally: &'c Tally,
+    peer: Peer,
+    limits: ConnectionsConfig,
+    place: &'c Place,
+    /// Begins with a length at all times.
+    received: BytesMut,
+    /// Each with its length before it.
+    replies: Vec<u8>,
+    draft: Draft,
+    waiting: FuturesUnordered<JoinHandle<Bytes>>,
+    queries: usize,
+    /// When the last query came.
+    used: Instant,
+    /// When the first byte came of a query that is not whole.
+    begun: Option<Instant>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
+    /// Reads and answers until something ends it.
+    ///
+    /// # Errors
+    ///
+    /// Fails with what ended it where nothing can be said to the client any more.
+    async fn converse(&mut self) -> Result<End, End> {
+        let mut ending = None;
         let mut was_full = false;
-        let mut stopping = false;
         loop {
-            let has_more = has_whole_frame(queries.read_buffer());
-            let is_full = waiting.len() >= self.limits.pipeline_max;
+            self.answer_whole().await?;
+            if self.queries >= self.limits.connection_queries_max {
+                ending.get_or_insert(End::Queries);
+            }
+            let is_full = self.waiting.len() >= self.limits.pipeline_max;
             if is_full && !was_full {
-                self.front.metrics.dns.tcp_pipeline_full.inc();
+                self.front.metrics.dns.connections.pipeline_full.inc();
             }
             was_full = is_full;
-            // Replies to queries that came together leave together.
-            if !has_more || is_full {
-                self.within_idle(SinkExt::<Bytes>::flush(&mut replies)).await?;
+            if let Some(end) = ending.filter(|_| self.waiting.is_empty()) {
+                return Ok(end);
             }
-            // What was read is answered, also when we have had enough; nothing more is read.
-            if stopping && !has_more && waiting.is_empty() {
-                break;
-            }
-            let idle_left = self.limits.idle.saturating_sub(last_query.elapsed());
+            let (deadline, late) = self.deadline();
+            self.received.reserve(READ_BYTES);
             tokio::select! {
                 biased;
-                Some(reply) = waiting.next(), if !waiting.is_empty() => {
-                    // A panic has cost that one answer; it was logged.
-                    self.send(&mut replies, reply.unwrap_or_default()).await?;
+                // A panic has cost that one answer; it was logged.
+                Some(reply) = self.waiting.next(), if !self.waiting.is_empty() => {
+                    push(&mut self.replies, &reply.unwrap_or_default());
+                    self.rest();
                 }
-                query = queries.next(), if !is_full && (has_more || !stopping) => {
-                    // Half a query at the end costs those before it nothing.
-                    let query = query.transpose();
-                    let query = query.inspect_err(|error| debug!(%error, "a query was cut off"));
-                    let Ok(Some(mut query)) = query else {
-                        stopping = true;
-                        continue;
-                    };
-                    query.advance(LENGTH_BYTES);
-                    last_query = Instant::now();
-                    match self.first_turn(&query, last_query, std::mem::take(&mut draft)) {
-                        Turned::Now(done) => {
-                            self.send(&mut replies, Bytes::copy_from_slice(&done.reply)).await?;
-                            draft = done;
-                        }
-                        Turned::Later { waiting: place, now_ms } => {
-                            // A task of its own: its place among those that wait must not be held
-                            // while this client does not read.
-                            let turn =
-                                Arc::clone(self).last_turn(place, query, last_query, now_ms);
-                            waiting.push(self.front.tasks.spawn(turn));
-                        }
+                read = self.stream.read_buf(&mut self.received), if ending.is_none() && !is_full => {
+                    match read {
+                        // Half a query at the end costs those before it nothing.
+                        Ok(0) => ending = Some(End::Finished),
+                        Ok(_) => (),
+                        Err(error) => return Err(failed(&error)),
                     }
                 }
-                () = self.front.cancel.cancelled(), if !stopping => stopping = true,
-                () = sleep(idle_left), if waiting.is_empty() => {
-                    self.front.metrics.dns.tcp_idle_closed.inc();
-                    return Ok(());
+                () = self.front.cancel.cancelled(), if ending.is_none() => {
+                    // What has come by now is answered.
+                    self.stream.read_buf(&mut self.received).now_or_never();
+                    ending = Some(End::Stopped);
                 }
+                () = self.place.crowded(), if ending.is_none() => ending = Some(End::Crowded),
+                () = sleep_until(deadline), if ending.is_none() => ending = Some(late),
             }
         }
-        self.within_idle(SinkExt::<Bytes>::close(&mut replies)).await
     }
 
-    fn first_turn(&self, query: &BytesMut, since: Instant, mut draft: Draft) -> Turned {
-        let (snapshot, policy) = (self.front.store.snapshot.load(), self.front.store.policy.load());
-        let asked = self.asked(query, self.front.clock.now_ms(), Turn::First);
-        let mut outcome = self.front.respond(&snapshot, &policy, &asked, &mut draft);
-        if let Outcome::Wants(want) = &outcome {
-            self.tally.count(Transport::Tcp, &outcome, since.elapsed(), asked.now_ms);
-            if let Some(waiting) = self.front.ask(want, query) {
-                return Turned::Later { waiting, now_ms: asked.now_ms };
+    /// Answers what was received whole, as far as the pipeline takes it, and sends what is ready.
+    async fn answer_whole(&mut self) -> Result<(), End> {
+        while self.waiting.len() < self.limits.pipeline_max
+            && self.queries < self.limits.connection_queries_max
+            && let Some(len) = whole_frame(&self.received)
+        {
+            self.answer(len);
+            self.received.advance(len);
+            if self.replies.len() >= self.limits.send_bytes_max {
+                self.send().await?;
             }
-            let asked = Asked { turn: Turn::Last, ..asked };
-            outcome = self.front.respond(&snapshot, &policy, &asked, &mut draft);
         }
-        self.tally.count(Transport::Tcp, &outcome, since.elapsed(), asked.now_ms);
-        Turned::Now(draft)
+        let is_partial = !self.received.is_empty() && whole_frame(&self.received).is_none();
+        self.begun = is_partial.then(|| self.begun.unwrap_or_else(Instant::now));
+        // Replies to queries that came together leave together.
+        self.send().await?;
+        self.shrink();
+        Ok(())
     }
 
-    async fn last_turn(
-        self: Arc<Self>,
-        waiting: Waiting,
-        query: BytesMut,
-        since: Instant,
-        now_ms: u64,
-    ) -> Bytes {
-        let asked = self.asked(&query, now_ms, Turn::Last);
-        let late = Late { asked, since };
-        self.front.finish(waiting, &late, &self.tally).await.reply.into()
-    }
-
-    fn asked<'q>(&self, query: &'q [u8], now_ms: u64, turn: Turn) -> Asked<'q> {
-        Asked {
-            bytes: query,
-            transport: Transport::Tcp,
-            client: self.client,
-            local: self.local,
-            seed: fastrand::u64(..),
-            now_ms,
-            turn,
-            near: None,
-            hosts: &[],
-        }
-    }
-
-    async fn send(
-        &self,
-        replies: &mut FramedWrite<WriteHalf<'_>, LengthDelimitedCodec>,
-        reply: Bytes,
-    ) -> io::Result<()> {
-        match reply.is_empty() {
-            true => Ok(()),
-            false => self.within_idle(replies.feed(reply)).await,
+    /// Answers the frame of `len` bytes that was received first.
+    fn answer(&mut self, len: usize) {
+        self.begun = None;
+        let query = self.received.get(LENGTH_BYTES..len).unwrap_or_default();
+        let since = Instant::now();
+        match self.front.begin(query, &self.peer, self.tally, since, &mut self.draft) {
+            // What is no query is none of use either.
+            Begun::Done if self.draft.reply.is_empty() => (),
+            Begun::Done => {
+                push(&mut self.replies, &self.draft.reply);
+                self.note_use(since);
+            }
+            Begun::Waits { waiting, now_ms } => {
+                // A task of its own: its place among those that wait must not be held while this
+                // client does not read.
+                let (front, tally, peer) = (self.front.clone(), self.tally.clone(), self.peer);
+                let query = query.to_vec();
+                let answered = async move {
+                    let draft =
+                        front.complete(waiting, &query, &peer, &tally, (since, now_ms)).await;
+                    draft.reply.into()
+                };
+                self.waiting.push(self.front.tasks.spawn(answered));
+                self.note_use(since);
+            }
         }
     }
 
-    /// Bounds the wait for a client that does not read.
-    async fn within_idle(&self, sending: impl Future<Output = io::Result<()>>) -> io::Result<()> {
-        let sent = timeout(self.limits.idle, sending).await.map_err(io::Error::from);
-        sent.flatten().inspect_err(|_| self.front.metrics.dns.send_failures.inc())
+    fn note_use(&mut self, now: Instant) {
+        self.queries += 1;
+        self.used = now;
+        self.rest();
+    }
+
+    /// Tells whether others may have the place.
+    fn rest(&self) {
+        match self.waiting.is_empty() {
+            true => self.place.touch(),
+            false => self.place.hold(),
+        }
+    }
+
+    /// Sends the replies that are ready. A client that does not read them is given up.
+    async fn send(&mut self) -> Result<(), End> {
+        if self.replies.is_empty() {
+            return Ok(());
+        }
+        let Self { stream, replies, .. } = self;
+        let sending = async {
+            stream.write_all(replies).await?;
+            stream.flush().await
+        };
+        let end = match timeout(self.limits.idle, sending).await {
+            Ok(Ok(())) => {
+                self.replies.clear();
+                return Ok(());
+            }
+            Ok(Err(error)) => failed(&error),
+            Err(_) => End::Unread,
+        };
+        self.front.metrics.dns.send_failures.inc();
+        Err(end)
+    }
+
+    /// Until when it may stay as it is, and what ends it then.
+    fn deadline(&self) -> (Instant, End) {
+        let message = self.begun.map(|begun| (begun + self.limits.message_timeout, End::Message));
+        // Nobody is idle who waits for us.
+        let used = if self.waiting.is_empty() { self.used } else { Instant::now() };
+        let idle = used + self.limits.idle;
+        match message {
+            Some(message) if message.0 < idle => message,
+            _ => (idle, End::Idle),
+        }
+    }
+
+    /// Gives back what an unusual query or reply has made room for.
+    fn shrink(&mut self) {
+        if self.received.is_empty() && self.received.capacity() > KEPT_BYTES {
+            self.received = BytesMut::new();
+        }
+        if self.replies.capacity() > KEPT_BYTES {
+            self.replies = Vec::new();
+        }
+        if self.draft.reply.capacity() > KEPT_BYTES {
+            self.draft.reply = Vec::new();
+        }
+    }
+
+    /// Closes in order. What still comes is read and dropped for a moment: an end with something
+    /// unread is a reset, which takes the replies with it (RFC 9293 §3.10.7.4), and which CoreDNS
+    /// takes for a failure.
+    async fn close(&mut self, end: End) {
+        let mut dropped = [0; 4096];
+        let closing = async {
+            if self.stream.shutdown().await.is_err() || end == End::Finished {
+                return;
+            }
+            while self.stream.read(&mut dropped).await.is_ok_and(|len| len > 0) {}
+        };
+        // Whoever goes on sending is not waited for.
+        timeout(LINGER, closing).await.ok();
     }
 }
 
-fn frames() -> LengthDelimitedCodec {
-    LengthDelimitedCodec::builder().length_field_length(LENGTH_BYTES).new_codec()
-}
-
-/// Leaves the length before each message, so that the buffer begins with one at all times: what is
-/// taken off before the message is whole could not be told from its first bytes.
-fn whole_frames() -> LengthDelimitedCodec {
-    LengthDelimitedCodec::builder()
-        .length_field_length(LENGTH_BYTES)
-        .length_adjustment(LENGTH_BYTES as isize)
-        .num_skip(0)
-        .new_codec()
-}
-
-/// Whether a length and as many bytes lie in the buffer.
-fn has_whole_frame(buffer: &[u8]) -> bool {
-    match buffer {
-        [high, low, rest @ ..] => rest.len() >= usize::from(u16::from_be_bytes([*high, *low])),
-        _ => false,
+fn push(replies: &mut Vec<u8>, reply: &[u8]) {
+    if let (Ok(len), false) = (u16::try_from(reply.len()), reply.is_empty()) {
+        replies.extend_from_slice(&len.to_be_bytes());
+        replies.extend_from_slice(reply);
     }
+}
+
+fn failed(error: &io::Error) -> End {
+    debug!(%error, "a connection failed");
+    End::Failed
+}
+
+/// The length of the frame that `received` begins with, its own two bytes included, once it is
+/// whole.
+fn whole_frame(received: &[u8]) -> Option<usize> {
+    let [high, low, rest @ ..] = received else { return None };
+    let len = usize::from(u16::from_be_bytes([*high, *low]));
+    (rest.len() >= len).then_some(LENGTH_BYTES + len)
 }
 
 /// RFC 1035 §4.2.2.
 const LENGTH_BYTES: usize = 2;
 
-/// Connections that the kernel holds until they are accepted.
-const BACKLOG: i32 = 1024;
+/// Room for what is read at once.
+const READ_BYTES: usize = 1024;
 
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Room that a connection keeps, for queries and for replies each.
+const KEPT_BYTES: usize = 16_384;
+
+/// How long a client may take to close when we have.
+const LINGER: Duration = Duration::from_millis(200);

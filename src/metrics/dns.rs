@@ -16,6 +16,7 @@ use prometheus::{IntCounter, IntGauge, Registry};
 use crate::answer::{Outcome, Replied, Transport, Want};
 use crate::catalog::{CacheResult, Usage};
 use crate::metrics::add;
+use crate::metrics::connections::ConnectionMetrics;
 use crate::metrics::family::{empty, family, label};
 
 /// Metrics of the listeners.
@@ -30,14 +31,10 @@ pub struct DnsMetrics {
     pub waiting_refused: IntCounter,
     /// Queries that waited in vain.
     pub waiting_expired: IntCounter,
-    /// TCP connections that are open.
-    pub tcp_connections: IntGauge,
-    /// TCP connections closed at once, since enough others are open.
-    pub tcp_refused: IntCounter,
-    /// TCP connections closed because no complete query came in time.
-    pub tcp_idle_closed: IntCounter,
-    /// Times a TCP connection was not read, since enough of its queries are being answered.
-    pub tcp_pipeline_full: IntCounter,
+    /// Connections.
+    pub connections: ConnectionMetrics,
+    /// Times that the certificate was read again, and that it could not be.
+    pub certificate: (IntCounter, IntCounter),
     /// Replies that could not be sent.
     pub send_failures: IntCounter,
 }
@@ -88,19 +85,14 @@ impl DnsMetrics {
                 "Queries that got SERVFAIL because too many were waiting.",
             )?,
             waiting_expired: counter("waiting_expired", "Queries that waited in vain.")?,
-            tcp_connections: gauge("tcp_connections", "TCP connections that are open.")?,
-            tcp_refused: counter(
-                "tcp_refused",
-                "TCP connections closed at once because too many were open.",
-            )?,
-            tcp_idle_closed: counter(
-                "tcp_idle_closed",
-                "TCP connections closed because no complete query came in time.",
-            )?,
-            tcp_pipeline_full: counter(
-                "tcp_pipeline_full",
-                "Times a TCP connection was not read because too many of its queries were open.",
-            )?,
+            connections: ConnectionMetrics::register(registry)?,
+            certificate: (
+                counter("certificate_loads", "Times that a changed certificate was read.")?,
+                counter(
+                    "certificate_failures",
+                    "Times that a changed certificate could not be read; the last one is kept.",
+                )?,
+            ),
             send_failures: counter("send_failures", "Replies that could not be sent.")?,
         })
     }

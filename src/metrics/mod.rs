@@ -8,6 +8,7 @@
 pub mod admin;
 pub mod catalog;
 pub mod check;
+pub mod connections;
 pub mod cost;
 pub mod dns;
 pub mod family;
@@ -30,6 +31,7 @@ use crate::store::Store;
 
 pub use admin::AdminMetrics;
 pub use check::CheckMetrics;
+pub use connections::{ConnectionMetrics, End};
 pub use cost::CostMetrics;
 pub use dns::{DnsMetrics, Tally};
 pub use forward::{ForwardMetrics, RecursorMetrics};

@@ -20,7 +20,7 @@ use crate::support::wait::eventually;
 
 #[tokio::test]
 async fn half_a_query_holds_back_no_reply() {
-    let (_consul, server) = serve(|config| config.dns.tcp_idle = LONG).await;
+    let (_consul, server) = serve(|config| config.dns.connections.idle = LONG).await;
     let mut tcp = Tcp::connect(server.dns()).await;
     tcp.send_raw(&[query(7, "slow.service.consul"), half(0)].concat()).await;
     assert_eq!(reply(&mut tcp).await, (7, "SERVFAIL aa rd".to_owned()));
@@ -42,7 +42,7 @@ async fn half_a_query_before_the_end_costs_no_reply() {
 
 #[tokio::test]
 async fn a_shutdown_waits_for_no_half_query() {
-    let (_consul, server) = serve(|config| config.dns.tcp_idle = LONG).await;
+    let (_consul, server) = serve(|config| config.dns.connections.idle = LONG).await;
     let mut connections = Vec::new();
     for rest in [half(0), half(300), vec![0], Vec::new()] {
         let mut tcp = Tcp::connect(server.dns()).await;

@@ -93,21 +93,20 @@ async fn too_many_that_wait_are_refused_at_once() {
 
 #[tokio::test]
 async fn a_connection_without_a_whole_query_is_closed_after_the_idle_time() {
-    let server = demo(|config| config.dns.tcp_idle = Duration::from_millis(200)).await;
+    let server = demo(|config| config.dns.connections.idle = Duration::from_millis(200)).await;
     let mut silent = Tcp::connect(server.dns()).await;
     let mut half = Tcp::connect(server.dns()).await;
     half.send_raw(&framed(&query(1, "n1.node.consul"))[..9]).await;
     assert_eq!(silent.receive().await, None);
     assert_eq!(half.receive().await, None);
-    let closed = value(&scrape(&server).await, "fingerpost_dns_tcp_idle_closed_total");
-    assert_eq!(closed, 2.0);
-    let open = async || value(&scrape(&server).await, "fingerpost_dns_tcp_connections") == 0.0;
-    eventually("both are gone", open).await;
+    let closed = async || ended(&server, "idle").await == 2.0;
+    eventually("both are gone", closed).await;
+    assert_eq!(value(&scrape(&server).await, OPEN), 0.0);
 }
 
 #[tokio::test]
 async fn connections_beyond_the_bound_are_closed_at_once() {
-    let server = demo(|config| config.dns.tcp_connections_max = 2).await;
+    let server = demo(|config| config.dns.connections.connections_max = 2).await;
     let mut first = Tcp::connect(server.dns()).await;
     let mut second = Tcp::connect(server.dns()).await;
     for tcp in [&mut first, &mut second] {
@@ -116,12 +115,12 @@ async fn connections_beyond_the_bound_are_closed_at_once() {
     }
     let mut third = Tcp::connect(server.dns()).await;
     assert_eq!(third.receive().await, None);
-    assert_eq!(value(&scrape(&server).await, "fingerpost_dns_tcp_refused_total"), 1.0);
+    assert_eq!(ended(&server, "refused").await, 1.0);
     assert_eq!(zone_text(&ask(server.dns(), "n1.node.consul", RecordType::A).await), NODE);
 
     first.finish().await;
     assert_eq!(first.receive().await, None);
-    let room = async || value(&scrape(&server).await, "fingerpost_dns_tcp_connections") == 1.0;
+    let room = async || value(&scrape(&server).await, OPEN) == 1.0;
     eventually("there is room again", room).await;
     assert_eq!(zone_text(&ask_tcp(server.dns(), "n1.node.consul", RecordType::A).await), NODE);
 }
@@ -131,7 +130,7 @@ async fn a_connection_with_enough_queries_open_is_not_read_until_some_are_answer
     let consul = stage::consul(&["a", "b", "c", "d", "slow"]).await;
     let mut config = stage::config(&consul);
     (config.consul.connections_max, config.consul.connections_spare) = (8, 2);
-    (config.dns.tcp_pipeline_max, config.cache.patience) = (2, Duration::from_millis(200));
+    (config.dns.connections.pipeline_max, config.cache.patience) = (2, Duration::from_millis(200));
     let server = stage::serve(config).await;
     consul.script(&health("slow"), Reply::hang());
     let names = ["slow", "slow", "slow", "a", "b"];
@@ -148,13 +147,13 @@ async fn a_connection_with_enough_queries_open_is_not_read_until_some_are_answer
     assert_eq!(ids.len(), 5);
     // Until one of them was answered; from then on nobody waits for what it has given up.
     assert!(ids[0] <= 2, "the first two filled the pipeline: {ids:?}");
-    let full = value(&scrape(&server).await, "fingerpost_dns_tcp_pipeline_full_total");
+    let full = value(&scrape(&server).await, "fingerpost_dns_pipeline_full_total");
     assert!(full >= 1.0, "it was counted");
 }
 
 #[tokio::test]
 async fn a_client_that_never_reads_costs_nobody_else_an_answer() {
-    let server = demo(|config| config.dns.tcp_idle = Duration::from_millis(500)).await;
+    let server = demo(|config| config.dns.connections.idle = Duration::from_millis(500)).await;
     let mut deaf = Tcp::connect(server.dns()).await;
     let mut batch = Vec::new();
     for id in 0..200 {
@@ -168,7 +167,7 @@ async fn a_client_that_never_reads_costs_nobody_else_an_answer() {
     };
     let closed = async || {
         assert_eq!(zone_text(&ask_tcp(server.dns(), "n1.node.consul", RecordType::A).await), NODE);
-        value(&scrape(&server).await, "fingerpost_dns_tcp_connections") == 0.0
+        value(&scrape(&server).await, OPEN) == 0.0
     };
     tokio::select! {
         () = stuffed => (),
@@ -262,3 +261,11 @@ fn query(id: u16, name: &str) -> Vec<u8> {
 fn framed(message: &[u8]) -> Vec<u8> {
     [&u16::try_from(message.len()).unwrap().to_be_bytes(), message].concat()
 }
+
+/// TCP connections that were ended by `reason`.
+async fn ended(server: &Server, reason: &str) -> f64 {
+    let labels = format!("protocol=\"tcp\",reason=\"{reason}\"");
+    value(&scrape(server).await, &format!("fingerpost_dns_connections_ended_total{{{labels}}}"))
+}
+
+const OPEN: &str = "fingerpost_dns_connections{protocol=\"tcp\"}";

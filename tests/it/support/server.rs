@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
 
+use fingerpost::app::listening::Addresses;
 use fingerpost::app::{App, Origin};
 use fingerpost::config::Config;
 use tokio::sync::oneshot;
@@ -17,7 +18,7 @@ use crate::support::wait::{eventually, within};
 /// A server that answers on loopback until it is dropped.
 #[derive(Debug)]
 pub struct Server {
-    dns: SocketAddr,
+    addresses: Addresses,
     admin: SocketAddr,
     stop: CancellationToken,
     ended: Option<oneshot::Receiver<anyhow::Result<()>>>,
@@ -32,10 +33,11 @@ impl Server {
     pub fn start(mut config: Config, origin: Origin) -> Self {
         choose_crypto();
         config.dns.listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
+        config.dns.tls_listen.iter_mut().for_each(|address| address.set_port(0));
         config.dns.workers = 1;
         config.admin.listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let app = App::bind(config, origin).unwrap();
-        let (dns, admin) = (app.dns_addresses().unwrap()[0], app.admin_address().unwrap());
+        let (addresses, admin) = (app.addresses().unwrap(), app.admin_address().unwrap());
         let stop = CancellationToken::new();
         let (ending, ended) = oneshot::channel();
         let until = stop.clone();
@@ -48,7 +50,7 @@ impl Server {
             // Nobody listens when the server was dropped, and then nobody needs to know.
             let _ = ending.send(runtime.block_on(app.run(until)));
         });
-        Self { dns, admin, stop, ended: Some(ended), thread: Some(thread) }
+        Self { addresses, admin, stop, ended: Some(ended), thread: Some(thread) }
     }
 
     /// Starts a server with an empty catalogue and these recursors, and with what `change` says.
@@ -61,7 +63,12 @@ impl Server {
 
     /// Where DNS is answered, over UDP and TCP.
     pub fn dns(&self) -> SocketAddr {
-        self.dns
+        self.addresses.dns[0]
+    }
+
+    /// Where it is answered over TLS, if it is.
+    pub fn tls(&self) -> SocketAddr {
+        self.addresses.tls[0]
     }
 
     /// Where the operator's port is.

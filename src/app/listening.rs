@@ -1,0 +1,177 @@
+//! Every socket of DNS: bound before anything is promised, then served.
+//!
+//! ```text
+//!   dns.listen     UDP: a thread for each core, a socket each      TCP: a task
+//!   dns.tls_listen                                                 TCP: a task
+//! ```
+//! All connections share their places, whatever they carry.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use anyhow::Context as _;
+use tokio::runtime::Handle;
+use tracing::error;
+
+use crate::config::DnsConfig;
+use crate::dns::accept::{self, Door, Speech};
+use crate::dns::datagram::Datagrams;
+use crate::dns::places::Places;
+use crate::dns::{Certificate, Front, udp};
+
+/// Sockets of DNS, bound and silent.
+#[derive(Debug)]
+pub struct Listening {
+    plain: Vec<Plain>,
+    tls: Vec<TcpListener>,
+    /// Given where something is encrypted.
+    certificate: Option<Arc<Certificate>>,
+}
+
+/// The sockets of one address without encryption.
+#[derive(Debug)]
+struct Plain {
+    tcp: TcpListener,
+    udp: Vec<Datagrams>,
+}
+
+/// Where DNS is answered, with the ports that the system chose.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    /// Over UDP and TCP.
+    pub dns: Vec<SocketAddr>,
+    /// Over TLS.
+    pub tls: Vec<SocketAddr>,
+}
+
+impl Listening {
+    /// Opens every socket that `config` names, and reads the certificate.
+    ///
+    /// # Errors
+    ///
+    /// Fails when an address cannot be listened on, or the certificate cannot be read; the error
+    /// names it.
+    pub fn bind(config: &DnsConfig) -> anyhow::Result<Self> {
+        let certificate = match (&config.cert_file, &config.key_file) {
+            (Some(cert), Some(key)) => Some(Certificate::read(cert, key)?),
+            _ => None,
+        };
+        for (key, listen) in [
+            ("https_listen", &config.https_listen),
+            ("https3_listen", &config.https3_listen),
+            ("quic_listen", &config.quic_listen),
+        ] {
+            anyhow::ensure!(listen.is_empty(), "dns.{key} is not served yet, leave it out");
+        }
+        let workers = workers(config);
+        let plain = config.listen.iter().map(|address| Plain::bind(*address, workers));
+        let tls = config.tls_listen.iter().map(|address| tcp(*address, "TLS"));
+        Ok(Self {
+            plain: plain.collect::<Result<_, _>>()?,
+            tls: tls.collect::<Result<_, _>>()?,
+            certificate,
+        })
+    }
+
+    /// Where that is.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the system does not tell.
+    pub fn addresses(&self) -> io::Result<Addresses> {
+        let plain = self.plain.iter().map(|plain| plain.tcp.local_addr());
+        let tls = self.tls.iter().map(TcpListener::local_addr);
+        Ok(Addresses { dns: plain.collect::<Result<_, _>>()?, tls: tls.collect::<Result<_, _>>()? })
+    }
+
+    /// Starts a thread for each UDP socket and a task for each other one.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the system has no more threads, or does not take a socket.
+    pub fn start(self, config: &DnsConfig, front: &Front) -> anyhow::Result<Vec<JoinHandle<()>>> {
+        let metrics = &front.metrics.dns;
+        let places = Places::new(&config.connections, metrics.connections.clone(), front.clock);
+        let threads = self.plain.iter().map(|plain| plain.udp.len()).sum();
+        let door = |speech| Door {
+            front: front.clone(),
+            tally: front.tally(threads),
+            limits: config.connections,
+            places: places.clone(),
+            speech,
+        };
+        let mut workers = Vec::with_capacity(threads);
+        for plain in self.plain {
+            let tcp = tokio::net::TcpListener::from_std(plain.tcp)?;
+            front.tasks.spawn(door(Speech::Plain).serve(tcp));
+            for socket in plain.udp {
+                let lane = workers.len();
+                let worker = udp::Worker::new(socket, front.clone(), lane, Handle::current());
+                let thread = thread::Builder::new().name(format!("udp-{lane}"));
+                workers.push(thread.spawn(move || worker.run())?);
+            }
+        }
+        if let Some(certificate) = self.certificate {
+            let tls = Arc::new(certificate.server(&[b"dot"])?);
+            for socket in self.tls {
+                let tcp = tokio::net::TcpListener::from_std(socket)?;
+                front.tasks.spawn(door(Speech::Tls(Arc::clone(&tls))).serve(tcp));
+            }
+            let counts = metrics.certificate.clone();
+            let cancel = front.cancel.clone();
+            front.tasks.spawn(async move { certificate.follow(counts, cancel).await });
+        }
+        Ok(workers)
+    }
+}
+
+impl Plain {
+    /// TCP comes first and shares its port with nobody, so a second program is refused before it
+    /// could take queries from the first by way of `SO_REUSEPORT`.
+    fn bind(address: SocketAddr, workers: usize) -> anyhow::Result<Self> {
+        let mut attempts = if address.port() == 0 { PORT_ATTEMPTS } else { 1 };
+        loop {
+            attempts -= 1;
+            let tcp = tcp(address, "TCP")?;
+            let shared = tcp.local_addr()?;
+            let udp = (0..workers).map(|_| udp::bind(shared)).collect::<io::Result<Vec<_>>>();
+            match udp {
+                Ok(udp) => return Ok(Self { tcp, udp }),
+                // The port that the system chose may be taken over UDP.
+                Err(error) if attempts > 0 && error.kind() == io::ErrorKind::AddrInUse => (),
+                Err(error) => {
+                    return Err(error)
+                        .with_context(|| format!("cannot listen on {shared} over UDP"));
+                }
+            }
+        }
+    }
+}
+
+fn tcp(address: SocketAddr, carrier: &str) -> anyhow::Result<TcpListener> {
+    accept::bind(address).with_context(|| format!("cannot listen on {address} over {carrier}"))
+}
+
+/// UDP threads for each address.
+pub fn workers(config: &DnsConfig) -> usize {
+    match config.workers {
+        0 => thread::available_parallelism().map_or(1, NonZeroUsize::get),
+        workers => workers,
+    }
+}
+
+/// Waits for threads without holding up the tasks.
+pub async fn join(workers: Vec<JoinHandle<()>>) {
+    let joined = tokio::task::spawn_blocking(move || {
+        workers.into_iter().map(JoinHandle::join).filter(Result::is_err).count()
+    });
+    if !matches!(joined.await, Ok(0)) {
+        error!("a UDP thread had panicked");
+    }
+}
+
+/// How often a port that the system chose for TCP is tried over UDP.
+const PORT_ATTEMPTS: usize = 16;
