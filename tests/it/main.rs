@@ -39,6 +39,7 @@ mod secrets;
 mod sharing;
 mod stale;
 mod streams;
+mod tls;
 mod unlisted;
 mod verifying;
 mod warm;

@@ -85,5 +85,6 @@ impl Authority {
     }
 }
 
-const SERVER: &str = "server.dc1.consul";
+/// Whom the files `server.pem` and `server.key` are of.
+pub const SERVER: &str = "server.dc1.consul";
 const CLIENT: &str = "client.dc1.consul";
