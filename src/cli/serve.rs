@@ -11,6 +11,7 @@ use crate::app::listening::Addresses;
 use crate::app::{App, Origin};
 use crate::config::{Config, Flags, Loaded, Sources};
 use crate::consul;
+use crate::dns::descriptors;
 use crate::file;
 use crate::file::ReadError;
 use crate::telemetry;
@@ -50,6 +51,7 @@ pub fn run(config: Option<&Path>, env: Vec<(String, String)>, flags: Flags) -> u
 ///
 /// Fails when a socket or a part cannot be opened.
 pub fn start(config: Config, origin: Origin, listening: impl FnOnce(&App)) -> anyhow::Result<()> {
+    make_room(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         let app = App::bind(config, origin)?;
@@ -77,6 +79,24 @@ pub fn start(config: Config, origin: Origin, listening: impl FnOnce(&App)) -> an
     // What is still busy after the grace is not waited for.
     runtime.shutdown_background();
     ended
+}
+
+/// Sees to it that there are descriptors for as many connections as are configured.
+fn make_room(config: &Config) {
+    let connections = [
+        config.dns.connections.connections_max,
+        config.admin.connections_max,
+        config.consul.connections_max,
+        config.recursion.in_flight_max,
+    ];
+    let wanted = connections.into_iter().sum::<usize>() as u64 + DESCRIPTORS_BESIDE;
+    match descriptors::raise(wanted) {
+        Ok(limit) if limit < wanted => {
+            warn!(limit, wanted, "too few file descriptors for all connections that are allowed");
+        }
+        Ok(_) => (),
+        Err(error) => warn!(%error, wanted, "cannot make room for file descriptors"),
+    }
 }
 
 /// The exit status of an app that has ended.
@@ -118,5 +138,8 @@ fn refuse(mistakes: &str) -> u8 {
 
 /// `EX_CONFIG` of `sysexits.h`: the configuration is wrong.
 const EX_CONFIG: u8 = 78;
+
+/// For sockets that listen, files and the runtime.
+const DESCRIPTORS_BESIDE: u64 = 600;
 
 const EX_FAILURE: u8 = 1;

@@ -7,6 +7,7 @@
 pub mod accept;
 pub mod certificate;
 pub mod datagram;
+pub mod descriptors;
 pub mod front;
 pub mod places;
 pub mod stream;

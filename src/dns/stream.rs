@@ -247,7 +247,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     async fn close(&mut self, end: End) {
         let mut dropped = [0; 4096];
         let closing = async {
-            if self.stream.shutdown().await.is_err() || end == End::Finished {
+            let is_closed = self.stream.shutdown().await.is_err();
+            // Nothing comes any more; or it was idle, and its place is another's.
+            if is_closed || matches!(end, End::Crowded | End::Finished) {
                 return;
             }
             while self.stream.read(&mut dropped).await.is_ok_and(|len| len > 0) {}

@@ -9,7 +9,7 @@ use hickory_proto::op::Message;
 use hickory_proto::rr::{RData, RecordType};
 
 use crate::support::dns::{Tcp, ask, ask_tcp, pipeline, question, with_edns, zone_text};
-use crate::support::fake_consul::Reply;
+use crate::support::fake_consul::{FakeConsul, Reply};
 use crate::support::metrics::{scrape, value};
 use crate::support::server::Server;
 use crate::support::stage::{self, health};
@@ -105,24 +105,94 @@ async fn a_connection_without_a_whole_query_is_closed_after_the_idle_time() {
 }
 
 #[tokio::test]
-async fn connections_beyond_the_bound_are_closed_at_once() {
-    let server = demo(|config| config.dns.connections.connections_max = 2).await;
-    let mut first = Tcp::connect(server.dns()).await;
-    let mut second = Tcp::connect(server.dns()).await;
-    for tcp in [&mut first, &mut second] {
-        tcp.send(&query(1, "n1.node.consul")).await;
-        assert!(tcp.receive().await.is_some());
+async fn nobody_makes_room_while_something_is_fetched_for_him() {
+    let patience = Duration::from_secs(3);
+    let (consul, server) = slow(|config| {
+        (config.dns.connections.connections_max, config.cache.patience) = (2, patience);
+    })
+    .await;
+    let mut waiting = [Tcp::connect(server.dns()).await, Tcp::connect(server.dns()).await];
+    for tcp in &mut waiting {
+        tcp.send(&query(1, "slow.service.consul")).await;
     }
+    let waits = async || value(&scrape(&server).await, "fingerpost_dns_waiting") == 2.0;
+    eventually("both wait", waits).await;
     let mut third = Tcp::connect(server.dns()).await;
     assert_eq!(third.receive().await, None);
     assert_eq!(ended(&server, "refused").await, 1.0);
     assert_eq!(zone_text(&ask(server.dns(), "n1.node.consul", RecordType::A).await), NODE);
 
+    let [mut first, second] = waiting;
+    assert!(first.receive().await.is_some(), "it had its answer");
     first.finish().await;
-    assert_eq!(first.receive().await, None);
+    first.ended().await;
     let room = async || value(&scrape(&server).await, OPEN) == 1.0;
     eventually("there is room again", room).await;
     assert_eq!(zone_text(&ask_tcp(server.dns(), "n1.node.consul", RecordType::A).await), NODE);
+    drop((second, consul));
+}
+
+#[tokio::test]
+async fn the_connection_that_is_idle_the_longest_makes_room() {
+    let server = demo(|config| config.dns.connections.connections_max = 2).await;
+    let mut oldest = Tcp::connect(server.dns()).await;
+    let mut other = Tcp::connect(server.dns()).await;
+    for tcp in [&mut oldest, &mut other] {
+        tcp.send(&query(1, "n1.node.consul")).await;
+        assert!(tcp.receive().await.is_some());
+    }
+    // Nobody is pushed out within a second of his last query.
+    let comes_in = async || {
+        other.send(&query(1, "n1.node.consul")).await;
+        assert!(other.receive().await.is_some(), "it is in use");
+        let mut third = Tcp::connect(server.dns()).await;
+        third.offer(&framed(&query(2, "n1.node.consul"))).await;
+        third.receive().await.is_some()
+    };
+    eventually("a third one is let in", comes_in).await;
+    oldest.ended().await;
+    let closed = async || ended(&server, "crowded").await == 1.0;
+    eventually("it is gone", closed).await;
+}
+
+#[tokio::test]
+async fn a_query_that_is_never_whole_is_not_waited_for() {
+    let (_consul, server) = slow(|config| {
+        config.dns.connections.message_timeout = Duration::from_millis(200);
+    })
+    .await;
+    let mut half = Tcp::connect(server.dns()).await;
+    half.send_raw(&framed(&query(1, "n1.node.consul"))[..9]).await;
+    half.ended().await;
+    // One byte at a time is no better, and what came before it is answered.
+    let mut dripping = Tcp::connect(server.dns()).await;
+    dripping.send(&query(1, "slow.service.consul")).await;
+    dripping.send(&query(2, "n1.node.consul")).await;
+    dripping.send_raw(&[0, 40]).await;
+    let mut replies = Vec::new();
+    while let Some(reply) = dripping.receive().await {
+        replies.push(Message::from_vec(&reply).unwrap().metadata.id);
+        dripping.offer(&[0]).await;
+    }
+    replies.sort_unstable();
+    assert_eq!(replies, [1, 2]);
+    let closed = async || ended(&server, "message").await == 2.0;
+    eventually("both are gone", closed).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_had_its_share_is_closed_in_order() {
+    let server = demo(|config| config.dns.connections.connection_queries_max = 3).await;
+    let mut tcp = Tcp::connect(server.dns()).await;
+    let queries = (1..=5).flat_map(|id| framed(&query(id, "n1.node.consul")));
+    tcp.send_raw(&queries.collect::<Vec<_>>()).await;
+    for id in 1..=3 {
+        let reply = tcp.receive().await.unwrap();
+        assert_eq!(Message::from_vec(&reply).unwrap().metadata.id, id);
+    }
+    tcp.ended().await;
+    let closed = async || ended(&server, "queries").await == 1.0;
+    eventually("it is gone", closed).await;
 }
 
 #[tokio::test]
@@ -235,6 +305,17 @@ async fn a_large_service_fills_a_reply_up_to_64_kib() {
     let server = serve(Config::default(), &small).await;
     let srv = ask_tcp(server.dns(), "big.service.consul", RecordType::SRV).await;
     assert_eq!((srv.answers.len(), srv.additionals.len()), (500, 500));
+}
+
+/// A server whose `slow.service.consul` waits in vain.
+async fn slow(adjust: impl FnOnce(&mut Config)) -> (FakeConsul, Server) {
+    let consul = stage::consul(&["a", "b", "c", "d", "slow"]).await;
+    let mut config = stage::config(&consul);
+    (config.consul.connections_max, config.consul.connections_spare) = (8, 2);
+    adjust(&mut config);
+    let server = stage::serve(config).await;
+    consul.script(&health("slow"), Reply::hang());
+    (consul, server)
 }
 
 async fn demo(adjust: impl FnOnce(&mut Config)) -> Server {

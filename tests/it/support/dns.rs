@@ -139,6 +139,11 @@ impl Tcp {
         within("room to send over TCP", self.0.write_all(bytes)).await.unwrap();
     }
 
+    /// The same, for as long as the server takes them.
+    pub async fn offer(&mut self, bytes: &[u8]) {
+        within("room to send over TCP", self.0.write_all(bytes)).await.ok();
+    }
+
     /// Says that nothing more will be sent, as `shutdown(2)` does; receiving goes on.
     pub async fn finish(&mut self) {
         self.0.shutdown().await.unwrap();
