@@ -11,6 +11,7 @@ mod access;
 mod chaos;
 mod checking;
 mod cli;
+mod clients;
 mod connections;
 mod costs;
 mod differential;

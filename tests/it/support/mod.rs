@@ -67,3 +67,23 @@ pub fn choose_crypto() {
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
 }
+
+/// A Python that has dnspython with all of its transports: `FINGERPOST_TEST_PYTHON`.
+///
+/// `None` when there is none, which has then been said.
+pub fn dnspython() -> Option<PathBuf> {
+    let named = env::var_os("FINGERPOST_TEST_PYTHON").filter(|named| !named.is_empty());
+    if named.is_none() {
+        skip("dnspython (tests/run provides it)");
+    }
+    named.map(PathBuf::from)
+}
+
+/// The program `name` on `PATH`; `None` when there is none, which has then been said.
+pub fn program(name: &str) -> Option<PathBuf> {
+    let found = on_path(name);
+    if found.is_none() {
+        skip(&format!("{name} (tests/run provides it)"));
+    }
+    found
+}
