@@ -214,7 +214,7 @@ impl Front {
     }
 
     /// Asks for `want`, which the query `message` lacks. `None` if too many wait already; the query then has its last turn.
-    pub fn ask(&self, want: &Want<'_>, message: &[u8]) -> Option<Waiting> {
+    fn ask(&self, want: &Want<'_>, message: &[u8]) -> Option<Waiting> {
         let bounds = self.bounds(want);
         let place = Arc::clone(&bounds.places).try_acquire_owned().ok();
         let waiting = place.and_then(|place| {
@@ -233,7 +233,7 @@ impl Front {
     }
 
     /// Waits, then gives `query` its last turn. The reply is in the draft that is returned.
-    pub async fn finish(&self, waiting: Waiting, query: &Late<'_>, tally: &Tally) -> Draft {
+    async fn finish(&self, waiting: Waiting, query: &Late<'_>, tally: &Tally) -> Draft {
         self.metrics.dns.waiting.inc();
         let mut hosts = Vec::new();
         let supplied = self.fulfill(waiting, query, &mut hosts).await;
@@ -345,12 +345,12 @@ impl Bounds {
 }
 
 /// A query that was not answered at once.
-#[derive(Clone, Copy, Debug)]
-pub struct Late<'q> {
+#[derive(Clone, Copy)]
+struct Late<'q> {
     /// The query as it was asked the first time.
-    pub asked: Asked<'q>,
+    asked: Asked<'q>,
     /// When it came.
-    pub since: Instant,
+    since: Instant,
 }
 
 /// A datacenter, a service, and the hosts.

@@ -14,7 +14,7 @@ pub mod stream;
 pub mod udp;
 
 pub use certificate::Certificate;
-pub use front::{Front, Late, Limit, Limits, Waiting};
+pub use front::{Front, Limit, Limits};
 
 /// The name of this machine, as far as it is one; empty where the system does not tell.
 pub fn host_name() -> String {

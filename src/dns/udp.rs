@@ -15,9 +15,9 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use crate::answer::{Asked, Draft, Outcome, Transport, Turn};
+use crate::answer::{Draft, Transport};
 use crate::dns::datagram::{Datagrams, Route};
-use crate::dns::front::{Front, Late, Waiting};
+use crate::dns::front::{Begun, Front, Peer, Waiting};
 use crate::metrics::Tally;
 
 /// Opens a socket on `address` that others of ours may share.
@@ -49,7 +49,6 @@ impl Worker {
     pub fn run(&self) {
         let mut buffer = vec![0; QUERY_MAX];
         let mut draft = Draft::default();
-        let mut random = fastrand::Rng::new();
         // Set once we are to stop: until when what is queued is still answered.
         let mut drain_until = None;
         loop {
@@ -69,61 +68,41 @@ impl Worker {
                     continue;
                 }
             };
-            let asked = Asked {
-                bytes: buffer.get(..len).unwrap_or_default(),
-                transport: Transport::Udp,
-                client: route.peer.ip(),
-                local: route.local,
-                seed: random.u64(..),
-                now_ms: self.front.clock.now_ms(),
-                turn: Turn::First,
-                near: None,
-                hosts: &[],
-            };
-            self.answer(asked, route, &mut draft);
+            self.answer(buffer.get(..len).unwrap_or_default(), route, &mut draft);
             if drain_until.is_some_and(|until| Instant::now() > until) {
                 return;
             }
         }
     }
 
-    fn answer(&self, asked: Asked<'_>, route: Route, draft: &mut Draft) {
+    fn answer(&self, query: &[u8], route: Route, draft: &mut Draft) {
         let since = Instant::now();
-        let (snapshot, policy) = (self.front.store.snapshot.load(), self.front.store.policy.load());
-        let mut outcome = self.front.respond(&snapshot, &policy, &asked, draft);
-        if let Outcome::Wants(want) = &outcome {
-            self.tally.count(Transport::Udp, &outcome, since.elapsed(), asked.now_ms);
-            match self.front.ask(want, asked.bytes) {
-                Some(waiting) => return self.answer_later(waiting, &asked, route, since),
-                None => {
-                    let asked = Asked { turn: Turn::Last, ..asked };
-                    outcome = self.front.respond(&snapshot, &policy, &asked, draft);
-                }
+        let (client, local) = (route.peer.ip(), route.local);
+        let peer = Peer { transport: Transport::Udp, client, local };
+        match self.front.begin(query, &peer, &self.tally, since, draft) {
+            Begun::Done => send(&self.socket, &draft.reply, route, &self.front),
+            Begun::Waits { waiting, now_ms } => {
+                self.answer_later(waiting, query, &peer, route, (since, now_ms));
             }
         }
-        self.send(&draft.reply, route);
-        self.tally.count(Transport::Udp, &outcome, since.elapsed(), asked.now_ms);
     }
 
     /// Out of the loop: the only place where a query is copied.
-    fn answer_later(&self, waiting: Waiting, asked: &Asked<'_>, route: Route, since: Instant) {
+    fn answer_later(
+        &self,
+        waiting: Waiting,
+        query: &[u8],
+        peer: &Peer,
+        route: Route,
+        begun: (Instant, u64),
+    ) {
         let (front, tally) = (self.front.clone(), self.tally.clone());
-        let (socket, bytes) = (Arc::clone(&self.socket), asked.bytes.to_vec());
-        let Asked { transport, client, local, now_ms, .. } = *asked;
+        let (socket, query, peer) = (Arc::clone(&self.socket), query.to_vec(), *peer);
         let answered = async move {
-            let (bytes, turn) = (&bytes[..], Turn::Last);
-            let hosts = &[];
-            let asked =
-                Asked { bytes, transport, client, local, seed: 0, now_ms, turn, near: None, hosts };
-            let late = Late { asked, since };
-            let draft = front.finish(waiting, &late, &tally).await;
+            let draft = front.complete(waiting, &query, &peer, &tally, begun).await;
             send(&socket, &draft.reply, route, &front);
         };
         self.front.tasks.spawn_on(answered, &self.runtime);
-    }
-
-    fn send(&self, reply: &[u8], route: Route) {
-        send(&self.socket, reply, route, &self.front);
     }
 }
 
