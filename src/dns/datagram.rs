@@ -5,17 +5,13 @@
 //! it replies; else the system would choose, and a client on a host with several addresses would
 //! drop the reply of a stranger.
 
-use std::io;
-use std::io::{IoSlice, IoSliceMut};
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
 use nix::libc;
-use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt,
-    sockopt,
-};
+use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg, setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// One UDP socket.
@@ -24,6 +20,7 @@ pub struct Datagrams {
     socket: UdpSocket,
     /// What it is bound to; `None` for a wildcard.
     address: Option<IpAddr>,
+    unspecified: IpAddr,
 }
 
 /// Where a datagram came from, and where it went to.
@@ -58,7 +55,12 @@ impl Datagrams {
         }
         socket.bind(&address.into())?;
         socket.set_read_timeout(Some(pause))?;
-        Ok(Self { socket: socket.into(), address: (!is_wildcard).then_some(address.ip()) })
+        let unspecified = match address {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let bound = (!is_wildcard).then_some(address.ip());
+        Ok(Self { socket: socket.into(), address: bound, unspecified })
     }
 
     /// From now on a receive ends at once if nothing is queued.
@@ -70,33 +72,23 @@ impl Datagrams {
         self.socket.set_nonblocking(true)
     }
 
-    /// Waits for a datagram, and reads it into `buffer`.
+    /// What it is bound to; `None` for a wildcard.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
+    /// The address of its family that stands for none.
+    pub fn unspecified(&self) -> IpAddr {
+        self.unspecified
+    }
+
+    /// Where it is, with the port that the system chose.
     ///
     /// # Errors
     ///
-    /// Fails when nothing came in time, or when the system says so.
-    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, Route)> {
-        if self.address.is_some() {
-            let (len, peer) = self.socket.recv_from(buffer)?;
-            return Ok((len, Route { peer, local: self.address }));
-        }
-        let mut space = nix::cmsg_space!(libc::in6_pktinfo);
-        let mut slices = [IoSliceMut::new(buffer)];
-        let fd = self.socket.as_raw_fd();
-        let message =
-            recvmsg::<SockaddrStorage>(fd, &mut slices, Some(&mut space), MsgFlags::empty())?;
-        let peer = message.address.as_ref().and_then(socket_address);
-        let peer = peer.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
-        let local = message.cmsgs()?.find_map(|control| match control {
-            ControlMessageOwned::Ipv4PacketInfo(info) => {
-                Some(IpAddr::from(Ipv4Addr::from(info.ipi_addr.s_addr.to_ne_bytes())))
-            }
-            ControlMessageOwned::Ipv6PacketInfo(info) => {
-                Some(IpAddr::from(Ipv6Addr::from(info.ipi6_addr.s6_addr)))
-            }
-            _ => None,
-        });
-        Ok((message.bytes, Route { peer, local }))
+    /// Fails when the system does not tell.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
     }
 
     /// Sends `reply` back the way that its query came.
@@ -114,23 +106,36 @@ impl Datagrams {
             let fd = self.socket.as_raw_fd();
             sendmsg(fd, &slices, &[control], MsgFlags::empty(), Some(&peer))
         };
-        // Interface 0: which way a packet leaves is the routing table's business.
         match local {
-            IpAddr::V4(ip) => send(ControlMessage::Ipv4PacketInfo(&libc::in_pktinfo {
-                ipi_ifindex: 0,
-                ipi_spec_dst: libc::in_addr { s_addr: u32::from_ne_bytes(ip.octets()) },
-                ipi_addr: libc::in_addr { s_addr: 0 },
-            }))?,
-            IpAddr::V6(ip) => send(ControlMessage::Ipv6PacketInfo(&libc::in6_pktinfo {
-                ipi6_addr: libc::in6_addr { s6_addr: ip.octets() },
-                ipi6_ifindex: 0,
-            }))?,
+            IpAddr::V4(ip) => send(ControlMessage::Ipv4PacketInfo(&info_v4(ip)))?,
+            IpAddr::V6(ip) => send(ControlMessage::Ipv6PacketInfo(&info_v6(ip)))?,
         };
         Ok(())
     }
 }
 
-fn socket_address(storage: &SockaddrStorage) -> Option<SocketAddr> {
+impl AsRawFd for Datagrams {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+/// Says that a datagram leaves from `ip`. Interface 0: which way is the routing table's business.
+pub fn info_v4(ip: Ipv4Addr) -> libc::in_pktinfo {
+    libc::in_pktinfo {
+        ipi_ifindex: 0,
+        ipi_spec_dst: libc::in_addr { s_addr: u32::from_ne_bytes(ip.octets()) },
+        ipi_addr: libc::in_addr { s_addr: 0 },
+    }
+}
+
+/// The same for IPv6.
+pub fn info_v6(ip: Ipv6Addr) -> libc::in6_pktinfo {
+    libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: ip.octets() }, ipi6_ifindex: 0 }
+}
+
+/// The address that the system has written; `None` where it is no IP address.
+pub fn socket_address(storage: &SockaddrStorage) -> Option<SocketAddr> {
     let v4 = storage.as_sockaddr_in().map(|address| SocketAddr::V4((*address).into()));
     v4.or_else(|| storage.as_sockaddr_in6().map(|address| SocketAddr::V6((*address).into())))
 }
@@ -138,24 +143,27 @@ fn socket_address(storage: &SockaddrStorage) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dns::batch::Batch;
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
     /// What the server sees of a query to `asked`, and whether a client that takes replies from
-    /// that address only gets one.
+    /// that address only gets one that was late.
     fn exchange(bound: &str, asked: &str) -> String {
         let server = Datagrams::bind(bound.parse().unwrap(), PATIENCE).unwrap();
-        let port = server.socket.local_addr().unwrap().port();
+        let port = server.local_addr().unwrap().port();
         let asked: IpAddr = asked.parse().unwrap();
         let client = UdpSocket::bind((asked, 0)).unwrap();
         client.set_read_timeout(Some(PATIENCE)).unwrap();
         client.connect((asked, port)).unwrap();
         client.send(b"query").unwrap();
 
-        let mut buffer = [0; 64];
-        let (len, route) = server.receive(&mut buffer).unwrap();
-        assert_eq!((&buffer[..len], route.peer), (&b"query"[..], client.local_addr().unwrap()));
+        let mut batch = Batch::new(&server);
+        assert_eq!(batch.receive(&server).unwrap(), 1);
+        let (query, route) = batch.query(0).unwrap();
+        assert_eq!((query, route.peer), (&b"query"[..], client.local_addr().unwrap()));
         server.send(b"reply", route).unwrap();
+        let mut buffer = [0; 64];
         let len = client.recv(&mut buffer).unwrap();
         format!("{:?} {}", route.local, String::from_utf8_lossy(&buffer[..len]))
     }
@@ -186,7 +194,7 @@ mod tests {
     fn a_quiet_socket_can_be_stopped() {
         let server = Datagrams::bind("0.0.0.0:0".parse().unwrap(), PATIENCE).unwrap();
         server.stop_waiting().unwrap();
-        let error = server.receive(&mut [0; 64]).unwrap_err();
+        let error = Batch::new(&server).receive(&server).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
     }
 }

@@ -5,6 +5,7 @@
 //! once, how long.
 
 pub mod accept;
+pub mod batch;
 pub mod certificate;
 pub mod datagram;
 pub mod descriptors;

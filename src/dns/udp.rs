@@ -1,7 +1,7 @@
 //! The UDP loop: one thread for each core and address, each with a socket of its own.
 //!
-//! The kernel spreads clients over the sockets (`SO_REUSEPORT`). A thread reads one query,
-//! answers it from memory and sends the reply; a query that has to wait is copied out to a task,
+//! The kernel spreads clients over the sockets (`SO_REUSEPORT`). A thread takes what is queued,
+//! answers it from memory and sends all replies; a query that has to wait is copied out to a task,
 //! so the thread goes on.
 //!
 //! **Hot.** The buffers are the loop's; per query there is no lock and no allocation.
@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::answer::{Draft, Transport};
+use crate::dns::batch::Batch;
 use crate::dns::datagram::{Datagrams, Route};
 use crate::dns::front::{Begun, Front, Peer, Waiting};
 use crate::metrics::Tally;
@@ -47,7 +48,7 @@ impl Worker {
 
     /// Answers until the front is cancelled, and then what is still queued.
     pub fn run(&self) {
-        let mut buffer = vec![0; QUERY_MAX];
+        let mut batch = Batch::new(&self.socket);
         let mut draft = Draft::default();
         // Set once we are to stop: until when what is queued is still answered.
         let mut drain_until = None;
@@ -59,31 +60,35 @@ impl Worker {
                     return;
                 }
             }
-            let (len, route) = match self.socket.receive(&mut buffer) {
-                Ok(received) => received,
+            match batch.receive(&self.socket) {
+                Ok(count) => self.answer(&mut batch, count, &mut draft),
                 Err(error) if is_pause(&error) && drain_until.is_some() => return,
-                Err(error) if is_pause(&error) => continue,
-                Err(error) => {
-                    debug!(%error, "cannot receive");
-                    continue;
-                }
-            };
-            self.answer(buffer.get(..len).unwrap_or_default(), route, &mut draft);
+                Err(error) if is_pause(&error) => (),
+                Err(error) => debug!(%error, "cannot receive"),
+            }
             if drain_until.is_some_and(|until| Instant::now() > until) {
                 return;
             }
         }
     }
 
-    fn answer(&self, query: &[u8], route: Route, draft: &mut Draft) {
+    /// Answers the `count` queries of a batch, each in its place.
+    fn answer(&self, batch: &mut Batch, count: usize, draft: &mut Draft) {
         let since = Instant::now();
-        let (client, local) = (route.peer.ip(), route.local);
-        let peer = Peer { transport: Transport::Udp, client, local };
-        match self.front.begin(query, &peer, &self.tally, since, draft) {
-            Begun::Done => send(&self.socket, &draft.reply, route, &self.front),
-            Begun::Waits { waiting, now_ms } => {
-                self.answer_later(waiting, query, &peer, route, (since, now_ms));
+        for at in 0..count {
+            let Some((query, route)) = batch.query(at) else { continue };
+            let (client, local) = (route.peer.ip(), route.local);
+            let peer = Peer { transport: Transport::Udp, client, local };
+            match self.front.begin(query, &peer, &self.tally, since, draft) {
+                Begun::Done => batch.reply(at, &mut draft.reply),
+                Begun::Waits { waiting, now_ms } => {
+                    self.answer_later(waiting, query, &peer, route, (since, now_ms));
+                }
             }
+        }
+        if let Some((failures, error)) = batch.send(&self.socket) {
+            self.front.metrics.dns.send_failures.inc_by(failures as u64);
+            debug!(%error, failures, "cannot send");
         }
     }
 
@@ -121,9 +126,6 @@ fn is_pause(error: &io::Error) -> bool {
     use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
     matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
 }
-
-/// The largest datagram.
-const QUERY_MAX: usize = 65_535;
 
 /// How long a shutdown may go unnoticed on a quiet socket.
 const STOP_CHECK: Duration = Duration::from_millis(100);
