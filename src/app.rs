@@ -28,7 +28,7 @@ use tracing::{info, warn};
 
 use crate::admin::Admin;
 use crate::answer::chaos::Chaos;
-use crate::answer::{Policy, Recursion, Soa};
+use crate::answer::{AnyAnswer, Policy, Recursion, Soa};
 use crate::app::listening::{Addresses, Listening};
 use crate::catalog::{Change, Rules};
 use crate::clock::Clock;
@@ -328,6 +328,10 @@ pub fn policy(config: &Config) -> anyhow::Result<Policy> {
         name_servers: zones(&dns.name_servers)?,
         chaos: dns.chaos.then(chaos),
         client_subnet: dns.client_subnet,
+        cookies: None,
+        nsid: None,
+        idle: dns.connections.idle,
+        any: AnyAnswer::All,
         udp_payload_max: dns.udp_payload_max,
         udp_answer_limit: answers.udp_answer_limit.min(UDP_ANSWER_MAX),
         a_record_limit: answers.a_record_limit,

@@ -6,9 +6,10 @@
 //! ```
 
 use crate::answer::negative::fill;
-use crate::answer::{Asked, Draft, Outcome, Policy, Refused, Replied, refuse};
+use crate::answer::refused::Refused;
+use crate::answer::{Asked, Draft, Outcome, Policy, Replied};
 use crate::name::Labels;
-use crate::wire::{CLASS_CH, QUESTION_AT, Query, Reply, rcode, rtype};
+use crate::wire::{CLASS_CH, QUESTION_AT, Query, Reply, ede, rcode, rtype};
 
 /// The texts.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -34,11 +35,11 @@ pub fn respond<'s>(
         _ => None,
     });
     let Some(text) = text else {
-        let (head, edns) = (query.head, query.edns);
-        let refused = Refused { head, edns, rcode: rcode::REFUSED, error: None };
-        return refuse(policy, asked, draft, &refused);
+        let error = (ede::NOT_AUTHORITATIVE, "not a name of this server in class CH");
+        let refused = Refused::new(query, rcode::REFUSED, Some(error));
+        return refused.reply(policy, asked, draft);
     };
-    let opt = query.edns.map(|edns| policy.opt(edns));
+    let (opt, cookie) = policy.opt(asked, query.edns);
     let limit = asked.transport.reply_max(policy, query.edns);
     let mut reply = Reply::start(&mut draft.reply, &query.head, limit, opt);
     reply.set_authoritative();
@@ -61,7 +62,8 @@ pub fn respond<'s>(
     }
     reply.finish(rcode::NOERROR);
     let qtype = Some(query.qtype);
-    Outcome::Replied(Replied { rcode: rcode::NOERROR, qtype, truncated: false, cache: None })
+    let rcode = rcode::NOERROR;
+    Outcome::Replied(Replied { rcode, qtype, truncated: false, cache: None, cookie })
 }
 
 /// A TXT record's string.

@@ -17,13 +17,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::answer::negative::fill;
 use crate::answer::node::AddressRecord;
-use crate::answer::{Asked, Draft, Network, Outcome, Policy, Refused, Replied, Turn, Want};
-use crate::answer::{fail, refuse};
+use crate::answer::refused::{Refused, fail};
+use crate::answer::{Asked, Draft, Network, Outcome, Policy, Replied, Turn, Want};
 use crate::name::Labels;
 use crate::wire::query::FLAG_RD;
 use crate::wire::record::address_type;
 use crate::wire::reply::pointer;
-use crate::wire::{CLASS_IN, QUESTION_AT, Query, Reply, ede, rcode, rtype};
+use crate::wire::{CLASS_IN, Opt, QUESTION_AT, Query, Reply, ede, rcode, rtype};
 
 /// Whether names that are not ours are asked of others, and for whom.
 #[derive(Clone, Debug, Default)]
@@ -49,33 +49,28 @@ pub fn respond<'s>(
     labels: Option<&Labels>,
     draft: &mut Draft,
 ) -> Outcome<'s> {
-    let mut refuse_with = |rcode, error| {
-        let refused = Refused { head: query.head, edns: query.edns, rcode, error };
-        refuse(policy, asked, draft, &refused)
-    };
+    let mut refuse_with =
+        |rcode, error| Refused::new(query, rcode, Some(error)).reply(policy, asked, draft);
     if !policy.recursion.enabled {
         let error = (ede::NOT_AUTHORITATIVE, "not a zone of this server");
-        return refuse_with(rcode::REFUSED, Some(error));
+        return refuse_with(rcode::REFUSED, error);
     }
     if !policy.recursion.allows(asked.client) {
         let error = (ede::PROHIBITED, "this client may not ask for other zones");
-        return refuse_with(rcode::REFUSED, Some(error));
-    }
-    if is_about_transport(query.qtype) {
-        return refuse_with(rcode::REFUSED, None);
+        return refuse_with(rcode::REFUSED, error);
     }
     if let Some((labels, zone)) = labels.and_then(|labels| Some((labels, local_zone(labels)?))) {
         return Outcome::Replied(write_local(policy, asked, query, draft, labels, zone));
     }
     if query.head.flags & FLAG_RD == 0 {
         let error = (ede::NOT_AUTHORITATIVE, "not a zone of this server, and RD is not set");
-        return refuse_with(rcode::REFUSED, Some(error));
+        return refuse_with(rcode::REFUSED, error);
     }
     match asked.turn {
         Turn::Again | Turn::First => Outcome::Wants(Want::Foreign),
         Turn::Last => {
             let error = (ede::NO_REACHABLE_AUTHORITY, "not heard from the recursors in time");
-            refuse_with(rcode::SERVFAIL, Some(error))
+            refuse_with(rcode::SERVFAIL, error)
         }
     }
 }
@@ -94,19 +89,29 @@ pub fn deliver<'s>(
     };
     let rcode = u16::from(low & 0xf);
     let limit = asked.transport.reply_max(policy, query.edns);
-    let truncated = message.len() > limit;
-    if truncated {
-        let opt = query.edns.map(|edns| policy.opt(edns));
+    // A client's network goes no further, so the recursors' answer is for no network.
+    let (opt, cookie) = policy.opt(asked, query.edns);
+    let opt = opt.map(|opt| Opt { subnet: None, ..opt });
+    draft.reply.clear();
+    draft.reply.extend_from_slice(message);
+    fill(&mut draft.reply, &[&query.head.id.to_be_bytes()]);
+    let fits = match opt {
+        Some(opt) => opt.extend(&mut draft.reply, limit),
+        None => message.len() <= limit,
+    };
+    if !fits {
         let mut reply = Reply::start(&mut draft.reply, &query.head, limit, opt);
         reply.set_recursion_available();
         reply.truncate();
         reply.finish(rcode);
-    } else {
-        draft.reply.clear();
-        draft.reply.extend_from_slice(message);
-        fill(&mut draft.reply, &[&query.head.id.to_be_bytes()]);
     }
-    Outcome::Replied(Replied { rcode, qtype: Some(query.qtype), truncated, cache: None })
+    Outcome::Replied(Replied {
+        rcode,
+        qtype: Some(query.qtype),
+        truncated: !fits,
+        cache: None,
+        cookie,
+    })
 }
 
 /// What a host has that is no recursor's to know: the response code, and an address of type
@@ -120,11 +125,6 @@ pub fn local_host(labels: &Labels, rtype: u16) -> Option<(u16, Option<IpAddr>)> 
         Holds::Nothing => Some((rcode::NXDOMAIN, None)),
         Holds::Silence => Some((rcode::NOERROR, None)),
     }
-}
-
-/// Transfers, and TKEY, which are between two servers and go no further.
-fn is_about_transport(qtype: u16) -> bool {
-    matches!(qtype, rtype::TKEY | rtype::TSIG | rtype::IXFR | rtype::AXFR)
 }
 
 /// A zone that is answered here, since nobody else could say anything true about it.
@@ -224,26 +224,30 @@ fn write_local<'s>(
     labels: &Labels,
     zone: LocalZone,
 ) -> Replied<'s> {
-    let opt = query.edns.map(|edns| policy.opt(edns));
+    let (opt, cookie) = policy.opt(asked, query.edns);
     let limit = asked.transport.reply_max(policy, query.edns);
     let mut reply = Reply::start(&mut draft.reply, &query.head, limit, opt);
     reply.set_authoritative();
     reply.set_recursion_available();
     let is_apex = labels.count() == zone.labels;
-    let asks_for = |rtype| query.qtype == rtype || query.qtype == rtype::ANY;
+    let is_one_enough = policy.is_any_minimal(asked.transport);
+    let asks_for = |rtype, answers| match query.qtype {
+        rtype::ANY => answers == 0 || !is_one_enough,
+        qtype => qtype == rtype,
+    };
     let mut answers = 0;
     for ip in LOOPBACK {
-        if zone.holds == Holds::Loopback && asks_for(address_type(ip)) {
+        if zone.holds == Holds::Loopback && asks_for(address_type(ip), answers) {
             answers += usize::from(reply.answer(AddressRecord::new(ip, LOCAL_TTL_SECS).answer()));
         }
     }
     let soa = soa(QUESTION_AT + labels.wire_offset(labels.count() - zone.labels));
-    if is_apex && asks_for(rtype::SOA) {
+    if is_apex && asks_for(rtype::SOA, answers) {
         let mut record = [0; 2 + SOA_TAIL_LEN];
         fill(&mut record, &[&pointer(QUESTION_AT).unwrap_or_default(), &soa]);
         answers += usize::from(reply.answer(&record));
     }
-    if is_apex && asks_for(rtype::NS) {
+    if is_apex && asks_for(rtype::NS, answers) {
         answers += usize::from(reply.answer(&ns_of_itself()));
     }
     let rcode = match zone.holds {
@@ -254,7 +258,7 @@ fn write_local<'s>(
         reply.authority(QUESTION_AT + labels.wire_offset(labels.count() - zone.labels), &soa);
     }
     reply.finish(rcode);
-    Replied { rcode, qtype: Some(query.qtype), truncated: false, cache: None }
+    Replied { rcode, qtype: Some(query.qtype), truncated: false, cache: None, cookie }
 }
 
 /// The SOA of RFC 6303 §3, without its owner: `@ nobody.invalid. 1 3600 1200 604800 10800`.

@@ -16,16 +16,20 @@
 //! and for several tags at once.
 
 pub mod alias;
+pub mod any;
 pub mod apex;
 pub mod chaos;
+pub mod cookie;
 pub mod find;
 pub mod finding;
 pub mod foreign;
+pub mod meta;
 pub mod negative;
 pub mod network;
 pub mod node;
 pub mod pick;
 pub mod policy;
+pub mod refused;
 pub mod select;
 pub mod service;
 pub mod stale;
@@ -34,15 +38,18 @@ pub mod transport;
 use std::net::IpAddr;
 
 use crate::answer::finding::{Finding, Trace};
+use crate::answer::refused::Refused;
 use crate::answer::transport::UDP_PAYLOAD_MIN;
 use crate::catalog::{CacheResult, Form, Snapshot, Usage};
 use crate::name::{Labels, Zone};
-use crate::wire::{CLASS_CH, CLASS_IN, Edns, Head, Opt, Query, Refusal, Reply, rcode, rtype};
+use crate::wire::{CLASS_CH, CLASS_IN, Query, Refusal, Reply, ede, rcode};
 
+pub use cookie::{CookieCheck, Cookies};
 pub use foreign::{Recursion, deliver};
 pub use network::Network;
 pub use pick::{Picks, Random};
-pub use policy::{Policy, Soa};
+pub use policy::{AnyAnswer, Policy, Soa};
+pub use refused::fail;
 pub use transport::Transport;
 
 /// One question, and all that varies from one to the next.
@@ -122,6 +129,8 @@ pub struct Replied<'s> {
     /// What the cache had, and the counts of the service it was had for; no counts for names of
     /// no service. `None` for replies that need no catalogue.
     pub cache: Option<(CacheResult, Option<&'s Usage>)>,
+    /// Whether the client has shown that it is at its address.
+    pub cookie: CookieCheck,
 }
 
 /// What the core lacks to answer.
@@ -175,18 +184,21 @@ pub fn respond<'s>(
     let query = match Query::parse(asked.bytes) {
         Ok(query) => query,
         Err(Refusal::Silence) => return Outcome::Silence,
-        Err(Refusal::Reply { head, edns, rcode }) => {
-            return refuse(policy, asked, draft, &Refused { head, edns, rcode, error: None });
+        Err(Refusal::Reply { head, edns, rcode, signature }) => {
+            let refused = Refused { head, edns, rcode, error: None, signature };
+            return refused.reply(policy, asked, draft);
         }
     };
-    let refused =
-        Refused { head: query.head, edns: query.edns, rcode: rcode::REFUSED, error: None };
+    if let Some(refused) = Refused::of(asked, &query) {
+        return refused.reply(policy, asked, draft);
+    }
     if query.qclass == CLASS_CH && policy.chaos.is_some() {
         return chaos::respond(policy, asked, &query, draft);
     }
     // Consul answers any class as IN; RFC 1035 §3.2.4 knows no reason to.
-    if query.qclass != CLASS_IN || matches!(query.qtype, rtype::AXFR | rtype::IXFR) {
-        return refuse(policy, asked, draft, &refused);
+    if query.qclass != CLASS_IN {
+        let error = (ede::NOT_AUTHORITATIVE, "the zones of this server are of class IN");
+        return Refused::new(&query, rcode::REFUSED, Some(error)).reply(policy, asked, draft);
     }
     let near = query.edns.and_then(|edns| edns.subnet?.address());
     let asked = &Asked { near: near.filter(|_| policy.client_subnet), ..*asked };
@@ -206,7 +218,7 @@ pub fn respond<'s>(
         snapshot,
         policy,
         asked,
-        qtype: query.qtype,
+        qtype: any::narrowed(policy, asked, query.qtype, &found.finding),
         has_small_limit: asked.transport == Transport::Udp && limit == UDP_PAYLOAD_MIN,
         zone: realm.zone,
         zone_at: labels.wire_offset(realm.count),
@@ -296,7 +308,7 @@ fn write<'s>(
     limit: usize,
     found: Trace<'s>,
 ) -> Result<Replied<'s>, Want<'s>> {
-    let mut opt = query.edns.map(|edns| question.policy.opt(edns));
+    let (mut opt, cookie) = question.policy.opt(question.asked, query.edns);
     if let Some(opt) = &mut opt {
         opt.error = match found.is_stale {
             true => Some(stale::error(found.finding.rcode())),
@@ -350,28 +362,7 @@ fn write<'s>(
         stale::limit_ttls(buffer, question.policy);
     }
     let truncated = written.truncated;
-    Ok(Replied { rcode, qtype: Some(query.qtype), truncated, cache: found.cache })
-}
-
-/// Writes SERVFAIL to whatever `asked` asks, for a caller that cannot have it answered.
-///
-/// Nothing is written where nothing may be answered.
-pub fn fail<'s>(policy: &Policy, asked: &Asked<'_>, draft: &mut Draft) -> Outcome<'s> {
-    draft.reply.clear();
-    let (head, edns) = match Query::parse(asked.bytes) {
-        Ok(query) => (query.head, query.edns),
-        Err(Refusal::Reply { head, edns, .. }) => (head, edns),
-        Err(Refusal::Silence) => return Outcome::Silence,
-    };
-    refuse(policy, asked, draft, &Refused { head, edns, rcode: rcode::SERVFAIL, error: None })
-}
-
-/// A reply without records.
-struct Refused<'q> {
-    head: Head<'q>,
-    edns: Option<Edns>,
-    rcode: u16,
-    error: Option<(u16, &'static str)>,
+    Ok(Replied { rcode, qtype: Some(query.qtype), truncated, cache: found.cache, cookie })
 }
 
 /// The question, as the writers of records see it.
@@ -437,26 +428,6 @@ pub struct Written {
     error: Option<(u16, &'static str)>,
     /// Whether one leads to something that may be old.
     is_stale: bool,
-}
-
-fn refuse<'s>(
-    policy: &Policy,
-    asked: &Asked<'_>,
-    draft: &mut Draft,
-    refused: &Refused<'_>,
-) -> Outcome<'s> {
-    let opt = refused.edns.map(|edns| Opt { error: refused.error, ..policy.opt(edns) });
-    let limit = asked.transport.reply_max(policy, refused.edns);
-    let mut reply = Reply::start(&mut draft.reply, &refused.head, limit, opt);
-    if policy.recursion.enabled {
-        reply.set_recursion_available();
-    }
-    reply.finish(refused.rcode);
-    let qtype = refused.head.question.and_then(|question| match question {
-        [.., high, low, _, _] => Some(u16::from_be_bytes([*high, *low])),
-        _ => None,
-    });
-    Outcome::Replied(Replied { rcode: refused.rcode, qtype, truncated: false, cache: None })
 }
 
 /// Hosts that are asked for because of one question, each type apart.

@@ -1,11 +1,14 @@
 //! What decides an answer besides the catalogue. Made at start, read by every query.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::answer::chaos::Chaos;
+use crate::answer::cookie::{CookieCheck, Cookies};
 use crate::answer::foreign::Recursion;
+use crate::answer::{Asked, Transport};
 use crate::name::{Labels, Zone};
-use crate::wire::{Edns, Opt};
+use crate::wire::{Edns, Keepalive, Opt};
 
 /// What decides an answer besides the catalogue: the configuration, as far as it concerns one.
 #[derive(Clone, Debug)]
@@ -36,6 +39,24 @@ pub struct Policy {
     pub max_stale_ms: u64,
     /// Whether a forwarder's word is taken for where its client is (RFC 7871).
     pub client_subnet: bool,
+    /// Makes the cookies that clients are known by (RFC 7873); `None` looks at none.
+    pub cookies: Option<Cookies>,
+    /// What is said to who asks which server this is (RFC 5001); `None` says nothing.
+    pub nsid: Option<Box<[u8]>>,
+    /// How long a connection may be idle, which is told to who asks (RFC 7828).
+    pub idle: Duration,
+    /// What ANY is answered with.
+    pub any: AnyAnswer,
+}
+
+/// What ANY is answered with (RFC 8482).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AnyAnswer {
+    /// All there is, as in Consul.
+    All,
+    /// Over UDP one RRset of the name, so that a forged question brings little (§4.1). Over the
+    /// others, whose clients are where they say they are, all there is (§4.4).
+    Minimal,
 }
 
 /// The timers of the zone's SOA record, in seconds.
@@ -69,15 +90,45 @@ impl Policy {
             recursion: Recursion::default(),
             max_stale_ms: TEN_YEARS_MS,
             client_subnet: true,
+            cookies: None,
+            nsid: None,
+            idle: Duration::from_secs(30),
+            any: AnyAnswer::All,
         }
     }
 
-    /// Our OPT record in a reply to `edns`; the answer is the same for all networks.
-    ///
-    /// A server that does not use the client's subnet says so by leaving it out (RFC 7871 §7.2.1).
-    pub fn opt(&self, edns: Edns) -> Opt {
-        let subnet = edns.subnet.filter(|_| self.client_subnet);
-        Opt::answering(Edns { subnet, ..edns }, self.udp_payload_max)
+    /// Our OPT record in a reply to `asked`, whose own is `edns`, and what its cookie is worth. The
+    /// answer is the same for all networks.
+    pub fn opt(&self, asked: &Asked<'_>, edns: Option<Edns>) -> (Option<Opt<'_>>, CookieCheck) {
+        let Some(edns) = edns else { return (None, CookieCheck::Absent) };
+        let (check, cookie) = match (&self.cookies, edns.cookie) {
+            (Some(cookies), Some(cookie)) => cookies.judge(cookie, asked.client, asked.now_ms),
+            _ => (CookieCheck::Absent, None),
+        };
+        let is_kept = edns.keepalive == Some(Keepalive::Asked) && asked.transport.has_keepalive();
+        let is_padded = edns.has_padding && asked.transport.is_encrypted();
+        let opt = Opt {
+            payload: self.udp_payload_max,
+            dnssec_ok: edns.dnssec_ok,
+            error: None,
+            // A server that does not use it says so by leaving it out (RFC 7871 §7.2.1).
+            subnet: edns.subnet.filter(|_| self.client_subnet).map(|subnet| (subnet, 0)),
+            cookie,
+            nsid: self.nsid.as_deref().filter(|_| edns.has_nsid),
+            keepalive: is_kept.then(|| self.keepalive()),
+            padded_to: if is_padded { PADDED_TO } else { 0 },
+        };
+        (Some(opt), check)
+    }
+
+    /// In units of 100 ms.
+    fn keepalive(&self) -> u16 {
+        u16::try_from(self.idle.as_millis() / 100).unwrap_or(u16::MAX)
+    }
+
+    /// Whether one RRset is enough for ANY.
+    pub fn is_any_minimal(&self, transport: Transport) -> bool {
+        self.any == AnyAnswer::Minimal && transport == Transport::Udp
     }
 
     /// Whether something that was last known to be right at `since_ms` is too old at `now_ms`, both
@@ -95,3 +146,6 @@ impl Policy {
 
 /// Consul's own default for `max_stale`.
 const TEN_YEARS_MS: u64 = 87_600 * 3_600_000;
+
+/// RFC 8467 §4.1, of all replies over encrypted transports.
+const PADDED_TO: usize = 468;

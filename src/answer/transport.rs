@@ -31,6 +31,15 @@ impl Transport {
         }
     }
 
+    /// Whether it has connections that edns-tcp-keepalive is about (RFC 7828). HTTP and QUIC say in
+    /// their own ways how long one may be idle.
+    pub fn has_keepalive(self) -> bool {
+        match self {
+            Self::Tcp | Self::Tls => true,
+            Self::Https | Self::Https3 | Self::Quic | Self::Udp => false,
+        }
+    }
+
     /// How long a reply may be, its OPT record included, in bytes.
     pub fn reply_max(self, policy: &Policy, edns: Option<Edns>) -> usize {
         match (self, edns) {

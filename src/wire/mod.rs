@@ -10,15 +10,22 @@
 //! [`Query`] reads what came in, [`Reply`] writes what goes out, and [`record`] encodes the
 //! records that are copied in between. [`ttl`] limits the TTLs of what was written.
 
+pub mod edns;
+pub mod opt;
 pub mod query;
+pub mod reader;
 pub mod record;
 pub mod reply;
 pub mod subnet;
+pub mod tsig;
 pub mod ttl;
 
-pub use query::{Edns, Head, Query, Refusal};
-pub use reply::{Opt, Reply};
+pub use edns::{Cookie, Edns, Keepalive};
+pub use opt::Opt;
+pub use query::{Head, Query, Refusal};
+pub use reply::Reply;
 pub use subnet::Subnet;
+pub use tsig::Signature;
 
 /// Response codes, as in the IANA registry of DNS RCODEs.
 pub mod rcode {
@@ -34,6 +41,8 @@ pub mod rcode {
     pub const NOTIMP: u16 = 4;
     /// Not ours to answer.
     pub const REFUSED: u16 = 5;
+    /// RFC 8945 §5.2: signed with a key that is not known.
+    pub const NOTAUTH: u16 = 9;
     /// RFC 6891 §9; needs an OPT record for its upper bits.
     pub const BADVERS: u16 = 16;
     /// RFC 7873 §5.3: between two neighbors, and nothing to the name.
@@ -52,14 +61,15 @@ pub mod rtype {
     pub const AAAA: u16 = 28;
     pub const SRV: u16 = 33;
     pub const OPT: u16 = 41;
-    pub const TKEY: u16 = 249;
     pub const TSIG: u16 = 250;
     pub const IXFR: u16 = 251;
     pub const AXFR: u16 = 252;
+    pub const MAILB: u16 = 253;
+    pub const MAILA: u16 = 254;
     pub const ANY: u16 = 255;
 }
 
-/// Extended DNS errors (RFC 8914 §4).
+/// Extended DNS errors (RFC 8914 §4, RFC 9824 §8).
 #[allow(missing_docs, reason = "the names are the registry's")]
 pub mod ede {
     pub const OTHER: u16 = 0;
@@ -71,6 +81,7 @@ pub mod ede {
     pub const NOT_SUPPORTED: u16 = 21;
     pub const NO_REACHABLE_AUTHORITY: u16 = 22;
     pub const NETWORK_ERROR: u16 = 23;
+    pub const INVALID_QUERY_TYPE: u16 = 30;
 }
 
 /// The class of everything in this program but what it says of itself (RFC 1035 §3.2.4).
@@ -78,6 +89,9 @@ pub const CLASS_IN: u16 = 1;
 
 /// The class in which a server says what it is (RFC 4892).
 pub const CLASS_CH: u16 = 3;
+
+/// The class of records about a message, and not in a zone (RFC 8945 §4.2).
+pub const CLASS_ANY: u16 = 255;
 
 /// Where the question's name starts in every message.
 pub const QUESTION_AT: usize = 12;

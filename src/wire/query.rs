@@ -6,8 +6,10 @@
 //!
 //! **Invariant:** no input makes it panic. **Hot.** Nothing allocates.
 
-use crate::wire::subnet::Subnet;
-use crate::wire::{QUESTION_AT, rcode, rtype};
+use crate::wire::edns::Edns;
+use crate::wire::reader::{Question, Reader};
+use crate::wire::tsig::Signature;
+use crate::wire::{rcode, rtype};
 
 /// A well-formed query with exactly one question.
 #[derive(Clone, Copy, Debug)]
@@ -35,19 +37,6 @@ pub struct Head<'q> {
     pub question: Option<&'q [u8]>,
 }
 
-/// The query's OPT record (RFC 6891).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Edns {
-    /// The largest UDP payload the sender takes, as sent; values under 512 mean 512.
-    pub payload: u16,
-    /// Ours is 0; a higher one is refused with BADVERS.
-    pub version: u8,
-    /// The DO bit.
-    pub dnssec_ok: bool,
-    /// The network that the client said it is in.
-    pub subnet: Option<Subnet>,
-}
-
 /// Why a message is not answered with records.
 #[derive(Clone, Copy, Debug)]
 pub enum Refusal<'q> {
@@ -59,6 +48,8 @@ pub enum Refusal<'q> {
         edns: Option<Edns>,
         /// One of [`rcode`].
         rcode: u16,
+        /// What the message was signed with, where that is the error.
+        signature: Option<Signature<'q>>,
     },
     /// Not answered: no query, or too short to say whose it is.
     Silence,
@@ -71,7 +62,7 @@ impl<'q> Query<'q> {
     ///
     /// Fails on what is no query of ours to answer. The [`Refusal`] says what is sent instead.
     pub fn parse(packet: &'q [u8]) -> Result<Self, Refusal<'q>> {
-        let mut reader = Reader { packet, at: 0 };
+        let mut reader = Reader::new(packet);
         let header =
             (|| Some((reader.u16()?, reader.u16()?, reader.u16()?, reader.u16()?, reader.u32()?)))(
             );
@@ -88,11 +79,12 @@ impl<'q> Query<'q> {
         // The two counts of 16 bits: authority, additional.
         let (authority, additional) = (tail >> 16, tail & 0xffff);
         // What follows the question may mean anything, but an OPT record is one wherever it is.
-        let mut edns = None;
+        let mut found = Found::default();
         let is_well_formed = (question.is_some() || questions == 0)
             && reader.skip_questions(questions.saturating_sub(1)).is_some()
-            && reader.records(u32::from(answers) + authority, additional, &mut edns).is_some();
-        let refuse = |rcode| Err(Refusal::Reply { head, edns, rcode });
+            && found.read(&mut reader, u32::from(answers) + authority, additional).is_some();
+        let Found { edns, signature } = found;
+        let refuse = |rcode| Err(Refusal::Reply { head, edns, rcode, signature: None });
         if flags & FLAG_OPCODE != 0 {
             return refuse(rcode::NOTIMP);
         }
@@ -103,6 +95,10 @@ impl<'q> Query<'q> {
         if edns.is_some_and(|edns| edns.version > 0) {
             return refuse(rcode::BADVERS);
         }
+        if signature.is_some() {
+            // RFC 8945 §5.2.1: there is no key that we know.
+            return Err(Refusal::Reply { head, edns, rcode: rcode::NOTAUTH, signature });
+        }
         let Question { name, qtype, qclass, .. } = question;
         if qtype == rtype::OPT {
             return refuse(rcode::FORMERR);
@@ -111,127 +107,59 @@ impl<'q> Query<'q> {
     }
 }
 
-/// A question where it lies in the packet.
-#[derive(Clone, Copy)]
-struct Question<'q> {
-    bytes: &'q [u8],
-    name: &'q [u8],
-    qtype: u16,
-    qclass: u16,
+/// Whether `message` has an edns-tcp-keepalive option. Over QUIC, where connections are kept in
+/// another way, that is a fatal error of the client's (RFC 9250 §5.5.2), whatever it asks.
+pub fn has_keepalive(message: &[u8]) -> bool {
+    let edns = match Query::parse(message) {
+        Ok(Query { edns, .. }) | Err(Refusal::Reply { edns, .. }) => edns,
+        Err(Refusal::Silence) => None,
+    };
+    edns.is_some_and(|edns| edns.keepalive.is_some())
 }
 
-/// Reads forward through a packet. **Invariant:** `at <= packet.len()`.
-struct Reader<'q> {
-    packet: &'q [u8],
-    at: usize,
+/// What is known of the records behind the question.
+#[derive(Clone, Copy, Default)]
+struct Found<'q> {
+    edns: Option<Edns>,
+    signature: Option<Signature<'q>>,
 }
 
-impl<'q> Reader<'q> {
-    fn take(&mut self, len: usize) -> Option<&'q [u8]> {
-        let taken = self.packet.get(self.at..self.at.checked_add(len)?)?;
-        self.at += len;
-        Some(taken)
-    }
-
-    fn u8(&mut self) -> Option<u8> {
-        self.take(1)?.first().copied()
-    }
-
-    fn u16(&mut self) -> Option<u16> {
-        Some(u16::from_be_bytes(self.take(2)?.try_into().ok()?))
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        Some(u32::from_be_bytes(self.take(4)?.try_into().ok()?))
-    }
-
-    /// The question's name is never compressed: there is nothing before it to point at.
-    fn question(&mut self) -> Option<Question<'q>> {
-        debug_assert_eq!(self.at, QUESTION_AT);
-        loop {
-            match self.u8()? {
-                0 => break,
-                len @ 1..=63 => self.take(usize::from(len)).map(drop)?,
-                _ => return None,
-            }
-        }
-        let name = self.packet.get(QUESTION_AT..self.at)?;
-        if name.len() > 255 {
-            return None;
-        }
-        let (qtype, qclass) = (self.u16()?, self.u16()?);
-        Some(Question { bytes: self.packet.get(QUESTION_AT..self.at)?, name, qtype, qclass })
-    }
-
-    /// Skips the questions after the first. `None` where one is cut off.
-    fn skip_questions(&mut self, count: u16) -> Option<()> {
-        for _ in 0..count {
-            self.name()?;
-            self.take(4)?;
-        }
-        Some(())
-    }
-
-    /// Walks `skipped` records, then `additional` ones, and puts the first OPT record among those
-    /// into `edns`, as far as it can be read: also the reply to a malformed one must have one (RFC
-    /// 6891 §7), or the sender takes us for a server without EDNS.
+impl<'q> Found<'q> {
+    /// Walks `skipped` records, then `additional` ones, and takes the first OPT record among those,
+    /// as far as it can be read: also the reply to a malformed one must have one (RFC 6891 §7), or
+    /// the sender takes us for a server without EDNS.
     ///
-    /// Returns `None` where a record is cut off, or where RFC 6891 §6.1.1 calls it malformed:
-    /// two OPT records, or one that is not owned by the root.
-    fn records(&mut self, skipped: u32, additional: u32, edns: &mut Option<Edns>) -> Option<()> {
-        for _ in 0..skipped {
-            self.name()?;
-            self.take(8)?;
-            let len = self.u16()?;
-            self.take(usize::from(len))?;
-        }
+    /// Returns `None` where a record is cut off, or is not where and how it has to be: two OPT
+    /// records, or one that is not owned by the root (RFC 6891 §6.1.1), or a signature that is not
+    /// the last of all (RFC 8945 §5.1).
+    fn read(&mut self, reader: &mut Reader<'q>, skipped: u32, additional: u32) -> Option<()> {
+        reader.skip_records(skipped)?;
         for _ in 0..additional {
-            let owned_by_root = self.name()?;
-            let (kind, class, ttl, len) = (self.u16()?, self.u16()?, self.u32()?, self.u16()?);
-            if kind != rtype::OPT {
-                self.take(usize::from(len))?;
-                continue;
-            }
-            if edns.is_some() {
+            if self.signature.is_some() {
                 return None;
             }
-            let version = u8::try_from(ttl >> 16 & 0xff).ok()?;
-            let dnssec_ok = ttl & TTL_DO != 0;
-            let read = edns.insert(Edns { payload: class, version, dnssec_ok, subnet: None });
-            let options = self.take(usize::from(len)).filter(|_| owned_by_root)?;
-            // Of another version we do not know what the options mean.
-            read.subnet = if version == 0 { read_options(options)? } else { None };
+            let start = reader.at();
+            let owned_by_root = reader.name()?;
+            let owner = reader.since(start);
+            let (kind, class, ttl) = (reader.u16()?, reader.u16()?, reader.u32()?);
+            let len = reader.u16()?;
+            if kind == rtype::TSIG {
+                self.signature = Some(Signature::parse(owner, reader.take(usize::from(len))?)?);
+                continue;
+            }
+            if kind != rtype::OPT {
+                reader.take(usize::from(len))?;
+                continue;
+            }
+            if self.edns.is_some() {
+                return None;
+            }
+            let edns = self.edns.insert(Edns::new(class, ttl));
+            let options = reader.take(usize::from(len)).filter(|_| owned_by_root)?;
+            edns.read_options(options)?;
         }
         Some(())
     }
-
-    /// Skips a name, following no pointer. True if it is the root.
-    fn name(&mut self) -> Option<bool> {
-        let start = self.at;
-        loop {
-            match self.u8()? {
-                0 => return Some(self.at == start + 1),
-                len @ 1..=63 => self.take(usize::from(len)).map(drop)?,
-                0xc0.. => return self.u8().map(|_| false),
-                _ => return None,
-            }
-        }
-    }
-}
-
-/// Reads EDNS options. `None` where one is cut off, or where the one we know is malformed; those
-/// we do not know are stepped over (RFC 6891 §6.1.2).
-fn read_options(options: &[u8]) -> Option<Option<Subnet>> {
-    let mut reader = Reader { packet: options, at: 0 };
-    let mut subnet = None;
-    while reader.at < options.len() {
-        let (code, len) = (reader.u16()?, reader.u16()?);
-        let data = reader.take(usize::from(len))?;
-        if code == OPTION_SUBNET && subnet.is_none() {
-            subnet = Some(Subnet::parse(data)?);
-        }
-    }
-    Some(subnet)
 }
 
 /// RFC 1035 §4.1.1.
@@ -243,10 +171,6 @@ pub const FLAG_RD: u16 = 0x0100;
 pub const FLAG_AD: u16 = 0x0020;
 /// The client checks signatures itself (RFC 4035 §3.2.2).
 pub const FLAG_CD: u16 = 0x0010;
-/// RFC 6891 §6.1.3: the DO bit, in the OPT record's TTL field.
-const TTL_DO: u32 = 0x8000;
-/// RFC 7871 §6.
-const OPTION_SUBNET: u16 = 8;
 
 #[cfg(test)]
 mod tests {
@@ -273,7 +197,7 @@ mod tests {
                 query.qclass,
                 query.edns.map(|edns| (edns.payload, edns.dnssec_ok))
             ),
-            Err(Refusal::Reply { head, edns, rcode }) => {
+            Err(Refusal::Reply { head, edns, rcode, .. }) => {
                 let opt = edns.map_or(String::new(), |edns| format!(" opt {}", edns.payload));
                 format!("rcode {rcode} question {}{opt}", head.question.is_some())
             }
@@ -347,6 +271,46 @@ mod tests {
             assert_eq!(render(&packet), expected, "{}", packet.escape_ascii());
         }
     }
+
+    /// RFC 8945 §5.1 and §5.2.1: no key is known, and a signature is the last of all records.
+    #[test]
+    fn signed_queries_are_not_authorized() {
+        let opt = b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00";
+        let rdata = b"\x04hmac\0\0\0\x5c\xf7\x9f\x11\x01\x2c\0\x02ab\x12\x34\0\0\0\0";
+        let tsig = |owner: &[u8], rdata: &[u8]| {
+            [owner, b"\0\xfa\0\xff\0\0\0\0\0", &[rdata.len() as u8], rdata].concat()
+        };
+        let signed = tsig(b"\x03key\0", rdata);
+        for (packet, expected) in [
+            (packet(0x0100, [1, 0, 0, 1], &with(&signed)), "rcode 9 question true"),
+            (
+                packet(0x0100, [1, 0, 0, 2], &with(&[&opt[..], &signed].concat())),
+                "rcode 9 question true opt 1232",
+            ),
+            // its key is called like what is asked for
+            (
+                packet(0x0100, [1, 0, 0, 1], &with(&tsig(b"\xc0\x0c", rdata))),
+                "rcode 9 question true",
+            ),
+            // not the last, twice, with a byte too few or too many
+            (
+                packet(0x0100, [1, 0, 0, 2], &with(&[&signed[..], opt].concat())),
+                "rcode 1 question true",
+            ),
+            (packet(0x0100, [1, 0, 0, 2], &with(&signed.repeat(2))), "rcode 1 question true"),
+            (
+                packet(0x0100, [1, 0, 0, 1], &with(&tsig(b"\0", &rdata[..rdata.len() - 1]))),
+                "rcode 1 question true",
+            ),
+            (
+                packet(0x0100, [1, 0, 0, 1], &with(&tsig(b"\0", &[&rdata[..], b"x"].concat()))),
+                "rcode 1 question true",
+            ),
+        ] {
+            assert_eq!(render(&packet), expected, "{}", packet.escape_ascii());
+        }
+    }
+
     /// RFC 6891 §6.1.1 and §7: where the query has an OPT record, so has the error.
     #[test]
     fn errors_keep_the_opt_record_as_far_as_it_is_read() {

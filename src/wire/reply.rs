@@ -6,10 +6,11 @@
 //!
 //! **Hot.** The buffer is the caller's and is reused.
 
-use crate::wire::query::{Edns, FLAG_CD, FLAG_RD, Head};
+use crate::wire::QUESTION_AT;
+use crate::wire::opt::Opt;
+use crate::wire::query::{FLAG_CD, FLAG_RD, Head};
 use crate::wire::record::RDLENGTH_AT;
-use crate::wire::subnet::Subnet;
-use crate::wire::{QUESTION_AT, rtype};
+use crate::wire::tsig::Signature;
 
 /// A reply being written.
 #[derive(Debug)]
@@ -19,33 +20,7 @@ pub struct Reply<'b> {
     counts: Counts,
     /// What the records may fill; the OPT record's space is already taken off.
     limit: usize,
-    opt: Option<Opt>,
-}
-
-/// Our OPT record, sent if and only if the query had one (RFC 6891 §6.1.1).
-#[derive(Clone, Copy, Debug)]
-pub struct Opt {
-    /// The largest UDP payload that *we* take.
-    pub payload: u16,
-    /// Copied back from the query.
-    pub dnssec_ok: bool,
-    /// An extended error (RFC 8914): its code and a text.
-    pub error: Option<(u16, &'static str)>,
-    /// The client's network, and how many bits of it the answer is for.
-    pub subnet: Option<(Subnet, u8)>,
-}
-
-impl Opt {
-    /// Answers `edns` with `payload` as our own size. The answer is the same for all networks.
-    pub fn answering(edns: Edns, payload: u16) -> Self {
-        let subnet = edns.subnet.map(|subnet| (subnet, 0));
-        Self { payload, dnssec_ok: edns.dnssec_ok, error: None, subnet }
-    }
-
-    fn len(&self) -> usize {
-        let subnet = self.subnet.map_or(0, |(subnet, _)| OPTION_LEN + subnet.len());
-        OPT_LEN + self.error.map_or(0, |(_, text)| OPTION_LEN + 2 + text.len()) + subnet
-    }
+    opt: Option<Opt<'b>>,
 }
 
 /// Records per section.
@@ -59,7 +34,12 @@ struct Counts {
 
 impl<'b> Reply<'b> {
     /// Starts a reply to `head` of at most `limit` bytes, in the place of what `out` held.
-    pub fn start(out: &'b mut Vec<u8>, head: &Head<'_>, limit: usize, opt: Option<Opt>) -> Self {
+    pub fn start(
+        out: &'b mut Vec<u8>,
+        head: &Head<'_>,
+        limit: usize,
+        opt: Option<Opt<'b>>,
+    ) -> Self {
         out.clear();
         out.extend_from_slice(&head.id.to_be_bytes());
         out.extend_from_slice(&[0; QUESTION_AT - 2]);
@@ -177,9 +157,25 @@ impl<'b> Reply<'b> {
     }
 
     /// Writes the OPT record, the counts and `rcode`. The reply is complete.
-    pub fn finish(mut self, rcode: u16) {
-        if let Some(opt) = self.opt {
-            push_opt(self.out, &opt, rcode);
+    pub fn finish(self, rcode: u16) {
+        self.finish_signed(rcode, None);
+    }
+
+    /// The same, and says of `signature`, where there is room for it, that its key is not known.
+    pub fn finish_signed(mut self, rcode: u16, signature: Option<&Signature<'_>>) {
+        // RFC 8945 §5.1: it is the last of all, so nothing is padded before it.
+        let signature = signature
+            .filter(|signature| signature.unknown_len().is_some_and(|len| len <= self.room()));
+        if let Some(mut opt) = self.opt {
+            let limit = self.limit + opt.len();
+            if signature.is_some() {
+                opt.padded_to = 0;
+            }
+            opt.push(self.out, rcode, limit);
+            self.counts.additional += 1;
+        }
+        if let Some(signature) = signature {
+            signature.push_unknown(self.out);
             self.counts.additional += 1;
         }
         let words = [
@@ -216,28 +212,6 @@ impl<'b> Reply<'b> {
     }
 }
 
-fn push_opt(out: &mut Vec<u8>, opt: &Opt, rcode: u16) {
-    let options = opt.len() - OPT_LEN;
-    out.push(0);
-    out.extend_from_slice(&rtype::OPT.to_be_bytes());
-    out.extend_from_slice(&opt.payload.to_be_bytes());
-    // The upper eight of the twelve bits of the rcode; version 0.
-    out.extend_from_slice(&[(rcode >> 4) as u8, 0]);
-    out.extend_from_slice(&(u16::from(opt.dnssec_ok) << 15).to_be_bytes());
-    out.extend_from_slice(&(options as u16).to_be_bytes());
-    if let Some((subnet, scope)) = opt.subnet {
-        out.extend_from_slice(&OPTION_SUBNET.to_be_bytes());
-        out.extend_from_slice(&(subnet.len() as u16).to_be_bytes());
-        subnet.push(out, scope);
-    }
-    if let Some((code, text)) = opt.error {
-        out.extend_from_slice(&OPTION_EDE.to_be_bytes());
-        out.extend_from_slice(&(2 + text.len() as u16).to_be_bytes());
-        out.extend_from_slice(&code.to_be_bytes());
-        out.extend_from_slice(text.as_bytes());
-    }
-}
-
 /// A compression pointer to `offset`, where one reaches it: it has fourteen bits.
 pub fn pointer(offset: usize) -> Option<[u8; 2]> {
     let at = u16::try_from(offset).ok().filter(|at| at & POINTER == 0)?;
@@ -265,11 +239,3 @@ const FLAG_RA: u16 = 0x0080;
 
 /// The two upper bits that make a pointer (RFC 1035 §4.1.4).
 pub const POINTER: u16 = 0xc000;
-
-/// An OPT record without options; an option without its data.
-const OPT_LEN: usize = 11;
-const OPTION_LEN: usize = 4;
-
-/// As in the IANA registry of EDNS options.
-const OPTION_SUBNET: u16 = 8;
-const OPTION_EDE: u16 = 15;

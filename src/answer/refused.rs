@@ -1,0 +1,71 @@
+//! Replies without records: to what is malformed, not ours, or cannot be answered now.
+//!
+//! **Hot.**
+
+use crate::answer::{Asked, Draft, Outcome, Policy, Replied, meta};
+use crate::wire::{Edns, Head, Keepalive, Opt, Query, Refusal, Reply, Signature, ede, rcode};
+
+/// A reply without records.
+pub struct Refused<'q> {
+    /// What it repeats.
+    pub head: Head<'q>,
+    /// Of the query.
+    pub edns: Option<Edns>,
+    /// Its response code.
+    pub rcode: u16,
+    /// Why, for clients that sent EDNS (RFC 8914).
+    pub error: Option<(u16, &'static str)>,
+    /// Of the query, where that is the error.
+    pub signature: Option<Signature<'q>>,
+}
+
+impl<'q> Refused<'q> {
+    /// The reply to `query` with this code.
+    pub fn new(query: &Query<'q>, rcode: u16, error: Option<(u16, &'static str)>) -> Self {
+        Self { head: query.head, edns: query.edns, rcode, error, signature: None }
+    }
+
+    /// The reply to `query` that it has for what it is, whatever its name; `None` if it has none.
+    pub fn of(asked: &Asked<'_>, query: &Query<'q>) -> Option<Self> {
+        // Over UDP the option means nothing, malformed or not (RFC 7828 §3.3.1).
+        let keepalive = query.edns.and_then(|edns| edns.keepalive);
+        if keepalive == Some(Keepalive::Timed) && asked.transport.has_keepalive() {
+            return Some(Self::new(query, rcode::FORMERR, None));
+        }
+        let (rcode, error) = meta::refusal(query.qtype)?;
+        Some(Self::new(query, rcode, Some(error)))
+    }
+
+    /// Writes it.
+    pub fn reply<'s>(&self, policy: &Policy, asked: &Asked<'_>, draft: &mut Draft) -> Outcome<'s> {
+        let (opt, cookie) = policy.opt(asked, self.edns);
+        let opt = opt.map(|opt| Opt { error: self.error, ..opt });
+        let limit = asked.transport.reply_max(policy, self.edns);
+        let mut reply = Reply::start(&mut draft.reply, &self.head, limit, opt);
+        if policy.recursion.enabled {
+            reply.set_recursion_available();
+        }
+        reply.finish_signed(self.rcode, self.signature.as_ref());
+        let qtype = self.head.question.and_then(|question| match question {
+            [.., high, low, _, _] => Some(u16::from_be_bytes([*high, *low])),
+            _ => None,
+        });
+        let rcode = self.rcode;
+        Outcome::Replied(Replied { rcode, qtype, truncated: false, cache: None, cookie })
+    }
+}
+
+/// Writes SERVFAIL to whatever `asked` asks, for a caller that cannot have it answered.
+///
+/// Nothing is written where nothing may be answered.
+pub fn fail<'s>(policy: &Policy, asked: &Asked<'_>, draft: &mut Draft) -> Outcome<'s> {
+    draft.reply.clear();
+    let (head, edns) = match Query::parse(asked.bytes) {
+        Ok(query) => (query.head, query.edns),
+        Err(Refusal::Reply { head, edns, .. }) => (head, edns),
+        Err(Refusal::Silence) => return Outcome::Silence,
+    };
+    let error = Some((ede::OTHER, "an error of this server's own"));
+    let refused = Refused { head, edns, rcode: rcode::SERVFAIL, error, signature: None };
+    refused.reply(policy, asked, draft)
+}
