@@ -10,6 +10,7 @@
 //!   warm (the snapshot file) --at start--> publisher;  store --if it changed--> warm
 //! ```
 
+pub mod cookies;
 pub mod listening;
 pub mod warming;
 
@@ -28,7 +29,7 @@ use tracing::{info, warn};
 
 use crate::admin::Admin;
 use crate::answer::chaos::Chaos;
-use crate::answer::{AnyAnswer, Policy, Recursion, Soa};
+use crate::answer::{Policy, Recursion, Soa};
 use crate::app::listening::{Addresses, Listening};
 use crate::catalog::{Change, Rules};
 use crate::clock::Clock;
@@ -98,10 +99,11 @@ impl App {
             .with_context(|| format!("cannot listen on {admin} for the admin port"))?;
 
         let zone = Zone::new(&config.domain)?;
-        let store = Arc::new(Store::new(policy(&config)?));
+        let clock = Clock::start();
+        let cookies = cookies::make(&config.dns, clock)?;
+        let store = Arc::new(Store::new(Policy { cookies, ..policy(&config)? }));
         // One lane for each UDP thread, and one that all tasks share.
         let lanes = config.dns.listen.len() * listening::workers(&config.dns) + 1;
-        let clock = Clock::start();
         let metrics = Metrics::register(&store, clock, lanes, config.metrics.health_series_max)?;
         let (demands, served) =
             Demands::new(config.dns.waiting_max, 3 * config.recursion.waiting_max);
@@ -328,10 +330,11 @@ pub fn policy(config: &Config) -> anyhow::Result<Policy> {
         name_servers: zones(&dns.name_servers)?,
         chaos: dns.chaos.then(chaos),
         client_subnet: dns.client_subnet,
+        // Made where there are sockets to answer at.
         cookies: None,
-        nsid: None,
+        nsid: dns.nsid.then(|| identity().into_bytes().into()),
         idle: dns.connections.idle,
-        any: AnyAnswer::All,
+        any: dns.any,
         udp_payload_max: dns.udp_payload_max,
         udp_answer_limit: answers.udp_answer_limit.min(UDP_ANSWER_MAX),
         a_record_limit: answers.a_record_limit,

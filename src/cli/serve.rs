@@ -7,6 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::app;
 use crate::app::listening::Addresses;
 use crate::app::{App, Origin};
 use crate::config::{Config, Flags, Loaded, Sources};
@@ -37,6 +38,9 @@ pub fn run(config: Option<&Path>, env: Vec<(String, String)>, flags: Flags) -> u
     if let Some(path) = config.snapshot.path.as_deref().filter(|path| !disk::has_folder(path)) {
         let path = path.display();
         return refuse(&format!("snapshot.path = \"{path}\": its folder is not there, create it"));
+    }
+    if let Err(error) = app::cookies::secrets(&config.dns) {
+        return refuse(&format!("{error:#}"));
     }
     let origin = match origin(&config) {
         Ok(origin) => origin,

@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use crate::answer::Network;
+use crate::answer::{AnyAnswer, Network};
 use crate::config::AdminConfig;
 use crate::config::AnswersConfig;
 use crate::config::CacheConfig;
@@ -59,6 +59,11 @@ impl Default for DnsConfig {
             client_subnet: true,
             chaos: true,
             identity: None,
+            nsid: false,
+            any: AnyAnswer::All,
+            cookies: true,
+            cookie_secrets: Vec::new(),
+            cookie_secrets_file: None,
             tls_listen: Vec::new(),
             https_listen: Vec::new(),
             https3_listen: Vec::new(),

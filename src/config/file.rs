@@ -142,7 +142,7 @@ mod tests {
             ("workers = 1", "f.toml:1: workers: unknown key; did you mean dns.workers?"),
             ("[dms]\nworkers = 1", "f.toml:1: dms: unknown key; did you mean dns?"),
             ("\n[ports]\ndns = 8600", "f.toml:2: ports: unknown key"),
-            ("[dns]\n'a b' = 1", "f.toml:2: dns.'a b': unknown key"),
+            ("[dns]\n'a b c d e' = 1", "f.toml:2: dns.'a b c d e': unknown key"),
             ("dns.zzzzzzz.y = 1", "f.toml:1: dns.zzzzzzz: unknown key"),
             // its value is not shown: it may be a secret
             (

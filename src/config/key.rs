@@ -80,6 +80,8 @@ pub enum Kind {
     Recursors(fn(&mut Config, Vec<SocketAddr>)),
     /// Text that no message may show.
     Secret(fn(&mut Config, Option<Secret>)),
+    /// One or two secrets of cookies, that no message may show; none is a list as well.
+    Secrets(fn(&mut Config, Vec<Secret>)),
     /// An IP address with a port.
     Socket(fn(&mut Config, SocketAddr)),
     /// One or several of them.
@@ -151,7 +153,7 @@ impl Key {
     /// Beside secrets that is an address with a user and a password in it.
     pub fn is_hidden(&self, text: &str) -> bool {
         match self.kind {
-            Kind::Secret(_) => true,
+            Kind::Secret(_) | Kind::Secrets(_) => true,
             Kind::Addresses(_) => text.contains('@'),
             _ => false,
         }
@@ -184,6 +186,7 @@ impl Key {
                  none or several"
             }
             Kind::Secret(_) => "text of printable ASCII characters",
+            Kind::Secrets(_) => "a secret of 32 hexadecimal digits, none, one or two",
             Kind::Socket(_) => "an IP address and a port such as 127.0.0.1:53 or [::1]:53",
             Kind::Sockets(_) => {
                 "an IP address and a port such as 127.0.0.1:53 or [::1]:53, one or several"

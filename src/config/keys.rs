@@ -388,6 +388,7 @@ mod tests {
             Kind::Names { read, .. } if read("other").is_none() => {
                 ["10.in-addr.arpa".to_owned(), String::new()]
             }
+            Kind::Secrets(_) => ["0f".repeat(16), String::new()],
             Kind::Socket(_) | Kind::Sockets(_) | Kind::SocketsOrNone(_) => {
                 ["[::1]:1".to_owned(), String::new()]
             }

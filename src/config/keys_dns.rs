@@ -1,6 +1,7 @@
 //! The rows of `domain`, `recursors` and `[dns]` in the table of keys, but for those that are about
 //! connections.
 
+use crate::answer::AnyAnswer;
 use crate::config::key::Key;
 use crate::config::key::Kind;
 use crate::config::reading;
@@ -113,6 +114,40 @@ pub static KEYS: &[Key] = &[
             },
             put: |config, value| config.dns.identity = value,
         },
+    ),
+    Key::new(
+        "dns.nsid",
+        "false",
+        "Whether the same is said to who asks by NSID, as `dig +nsid` does.",
+        Kind::Flag(|config, value| config.dns.nsid = value),
+    ),
+    Key::new(
+        "dns.any",
+        r#""all""#,
+        "What ANY is answered with over UDP: all records of the name, or one RRset of it (RFC 8482).",
+        Kind::Choice(&[
+            ("all", |config| config.dns.any = AnyAnswer::All),
+            ("minimal", |config| config.dns.any = AnyAnswer::Minimal),
+        ]),
+    ),
+    Key::new(
+        "dns.cookies",
+        "true",
+        "Whether DNS cookies are made and looked at (RFC 7873).",
+        Kind::Flag(|config, value| config.dns.cookies = value),
+    ),
+    Key::new(
+        "dns.cookie_secrets",
+        "[]",
+        "What cookies are made with: the first makes them, both are taken. Give all replicas the same; \
+         none is one that is drawn at start.",
+        Kind::Secrets(|config, value| config.dns.cookie_secrets = value),
+    ),
+    Key::new(
+        "dns.cookie_secrets_file",
+        r#""""#,
+        "A file that holds them, a line each; wins over `cookie_secrets` beside it.",
+        Kind::Path(|config, value| config.dns.cookie_secrets_file = value),
     ),
     Key::new(
         "dns.waiting_max",

@@ -102,6 +102,9 @@ fn settle(mut draft: Draft) -> Result<Loaded, ConfigErrors> {
     if standing.layer("consul.token") > standing.layer("consul.token_file") {
         config.consul.token_file = None;
     }
+    if standing.layer("dns.cookie_secrets") > standing.layer("dns.cookie_secrets_file") {
+        config.dns.cookie_secrets_file = None;
+    }
     if draft.is_https && standing.layer("consul.addresses") == Layer::Default {
         config.consul.addresses = vec![ConsulAddress::Http("https://127.0.0.1:8500".to_owned())];
     }

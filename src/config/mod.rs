@@ -9,6 +9,7 @@
 //! clock: what was found outside comes in as [`Sources`].
 
 pub mod consul_env;
+pub mod cookies;
 mod defaults;
 pub mod draft;
 pub mod duration;
@@ -35,7 +36,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::answer::Network;
+use crate::answer::{AnyAnswer, Network};
 
 pub use crate::config::draft::{Mistake, Place, Remark};
 pub use crate::config::flags::Flags;
@@ -97,6 +98,17 @@ pub struct DnsConfig {
     pub chaos: bool,
     /// The identity; `None` is the machine's name.
     pub identity: Option<String>,
+    /// Whether the identity is told to who asks by NSID.
+    pub nsid: bool,
+    /// What ANY is answered with.
+    pub any: AnyAnswer,
+    /// Whether cookies are made and looked at.
+    pub cookies: bool,
+    /// What they are made with, each of 32 hexadecimal digits: two at most. Empty is one that is
+    /// drawn at start.
+    pub cookie_secrets: Vec<Secret>,
+    /// A file of them, a line each. Wins over `cookie_secrets` when both are given in one place.
+    pub cookie_secrets_file: Option<PathBuf>,
     /// Served over TLS. Empty serves none, as with the three that follow.
     pub tls_listen: Vec<SocketAddr>,
     /// Served over HTTPS, by HTTP/2 and HTTP/1.1.

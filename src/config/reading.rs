@@ -10,6 +10,7 @@ use crate::answer::Network;
 use crate::config::Config;
 use crate::config::ConsulAddress;
 use crate::config::Secret;
+use crate::config::cookies;
 use crate::config::draft::Mistake;
 use crate::config::draft::Value;
 use crate::config::draft::Written;
@@ -64,6 +65,9 @@ pub fn put(
             // It travels in a header.
             .filter(|text| text.bytes().all(|byte| (b' '..=b'~').contains(&byte)))
             .map(|text| put(config, filled(text).map(|text| Secret::new(text.to_owned())))),
+        Kind::Secrets(put) => {
+            two_at_most(list(key, written, cookie_secret)?).map(|found| put(config, found))
+        }
         Kind::Socket(put) => {
             string(written).and_then(|text| text.parse().ok()).map(|address| put(config, address))
         }
@@ -204,6 +208,10 @@ pub fn domain(text: &str) -> Option<String> {
     (is_name && !is_below_arpa).then_some(name)
 }
 
+fn cookie_secret(text: &str) -> Option<Secret> {
+    cookies::key(text).map(|_| Secret::new(text.to_owned()))
+}
+
 fn is_label(label: &str) -> bool {
     let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     (1..=63).contains(&label.len()) && label.bytes().all(is_of_name)
@@ -271,6 +279,10 @@ fn filled(text: &str) -> Option<&str> {
 
 fn not_empty<T>(found: Vec<T>) -> Option<Vec<T>> {
     (!found.is_empty()).then_some(found)
+}
+
+fn two_at_most<T>(found: Vec<T>) -> Option<Vec<T>> {
+    (found.len() <= 2).then_some(found)
 }
 
 /// The longest name in text, without the trailing dot.
