@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use fingerpost::answer::chaos::Chaos;
-use fingerpost::answer::{Policy, Transport};
+use fingerpost::answer::{AnyAnswer, Policy, Transport};
 use fingerpost::app::Origin;
 use fingerpost::catalog::Rules;
 use fingerpost::config::Config;
@@ -86,6 +86,8 @@ fn setting(scenario: &Scenario) -> (Rules, Policy) {
         match (option.as_str(), &values[..]) {
             ("a_record_limit", [n]) => policy.a_record_limit = n.parse().unwrap(),
             ("alt_domain", [name]) => policy.zones.push(Zone::new(name).unwrap()),
+            ("any_minimal", []) => policy.any = AnyAnswer::Minimal,
+            ("nsid", [identity]) => policy.nsid = Some(identity.as_bytes().into()),
             ("chaos", [identity]) => {
                 let version = concat!("fingerpost ", env!("CARGO_PKG_VERSION")).to_owned();
                 policy.chaos = Some(Chaos { version, identity: identity.clone() });
@@ -123,6 +125,11 @@ fn config(scenario: &Scenario) -> Config {
     for (option, values) in &scenario.options {
         match (option.as_str(), &values[..]) {
             ("alt_domain", [name]) => config.alt_domain = Some(name.clone()),
+            ("any_minimal", []) => config.dns.any = AnyAnswer::Minimal,
+            ("nsid", [identity]) => {
+                config.dns.nsid = true;
+                config.dns.identity = Some(identity.clone());
+            }
             ("chaos", [identity]) => {
                 config.dns.chaos = true;
                 config.dns.identity = Some(identity.clone());

@@ -106,13 +106,15 @@ pub fn expand(line: &str) -> Result<Vec<String>, String> {
 const TAGS: [&str; 6] = ["lan_ipv4", "lan_ipv6", "wan", "wan_ipv4", "wan_ipv6", "mesh"];
 
 /// Options, each with the number of its values.
-pub const OPTIONS: [(&str, usize); 12] = [
+pub const OPTIONS: [(&str, usize); 14] = [
     ("a_record_limit", 1),
     ("alt_domain", 1),
+    ("any_minimal", 0),
     ("chaos", 1),
     ("max_stale", 1),
     ("name_server", 1),
     ("node_ttl", 1),
+    ("nsid", 1),
     ("only_passing", 0),
     ("reverse_zone", 1),
     ("service_ttl", 2),
