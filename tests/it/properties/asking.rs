@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use fingerpost::answer::{Asked, Draft, Outcome, Policy, Transport, Turn, Want, respond};
+use fingerpost::answer::{Asked, Cookies, Draft, Outcome, Policy, Transport, Turn, Want, respond};
 use fingerpost::catalog::{Builder, Change, Held, Rules, Snapshot};
 use fingerpost::name::Zone;
 
@@ -83,12 +83,14 @@ pub fn rules() -> Rules {
     Rules { node_ttl_secs: 2, service_ttl_secs, translate_wan_addrs, ..straight::rules() }
 }
 
-/// Two domains, the second of them longer, and two zones of addresses.
+/// Two domains, the second of them longer, two zones of addresses, cookies and a name of its own.
 pub fn policy() -> Policy {
     let zones = |names: &[&str]| names.iter().map(|name| Zone::new(name).unwrap()).collect();
     let mut policy = Policy { zones: zones(&[ZONE, ALT]), node_ttl_secs: 2, ..straight::policy() };
     policy.reverse_zones = zones(&REVERSE);
     policy.soa.min_ttl_secs = 4;
+    policy.cookies = Some(Cookies::new(&[[1; 16], [2; 16]], 1_700_000_000_000));
+    policy.nsid = Some(Box::from(&b"ns-7"[..]));
     policy
 }
 

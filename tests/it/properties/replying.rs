@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::properties::asking::{Known, policy, rules};
-use crate::properties::soundness::{self, edns, transport};
+use crate::properties::soundness::{self, edns, options, transport};
 use crate::support::generate::{config, message};
 use crate::support::scenario::Scenario;
 use crate::support::straight;
@@ -128,13 +128,14 @@ reply NOERROR
 fn well_formed() -> impl Strategy<Value = Vec<u8>> {
     let qtype = prop_oneof![4 => select(vec![1, 28, 33, 255, 2, 6, 5, 16]), 1 => any::<u16>()];
     let qclass = prop_oneof![8 => Just(1_u16), 1 => Just(3), 1 => any::<u16>()];
-    (select(&NAMES[..]), any::<u64>(), qtype, qclass, edns()).prop_map(
-        |(name, case, qtype, qclass, edns)| {
+    (select(&NAMES[..]), any::<u64>(), qtype, qclass, edns(), options()).prop_map(
+        |(name, case, qtype, qclass, edns, others)| {
             let letter = |(at, letter): (usize, char)| match case >> (at % 64) & 1 {
                 0 => letter,
                 _ => letter.to_ascii_uppercase(),
             };
             let name: String = name.chars().enumerate().map(letter).collect();
+            let edns = edns.map(|(payload, subnet)| (payload, [subnet, others].concat()));
             let edns = edns.as_ref().map(|(payload, options)| (*payload, &options[..]));
             let mut bytes = message(&name, qtype, edns);
             let class_at = 12 + name.len() + 2 + 2;

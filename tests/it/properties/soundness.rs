@@ -3,9 +3,11 @@
 //! Hickory-proto reads the reply; what is demanded of it is in the RFCs that are named here.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use fingerpost::answer::Transport;
 use hickory_proto::op::{Message, MessageType, ResponseCode};
+use hickory_proto::rr::rdata::opt::EdnsCode;
 use hickory_proto::rr::{RData, Record};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 use proptest::prelude::*;
@@ -21,22 +23,25 @@ proptest! {
     #[test]
     fn answers_are_sound(
         world in world(),
-        asked in prop::collection::vec((any::<Index>(), edns(), transport(), any::<u64>()), 40),
+        asked in prop::collection::vec(
+            (any::<Index>(), edns(), options(), transport(), any::<u64>()),
+            40,
+        ),
         in_second in any::<bool>(),
     ) {
         let mut known = Known::of(&world);
         let zone = if in_second { ALT } else { ZONE };
         let names = world.names().into_iter().map(|name| within(&name, zone));
         let names: Vec<String> = names.chain(world.reverse_names()).collect();
-        for (at, edns, transport, seed) in asked {
+        for (at, edns, options, transport, seed) in asked {
             let name = &names[at.index(names.len())];
             for qtype in QTYPES {
-                let edns = edns.as_ref().map(|(payload, options)| (*payload, &options[..]));
-                let bytes = message(name, qtype, edns);
+                let subnet = edns.as_ref().map_or(&[][..], |(_, subnet)| subnet);
+                let all = [subnet, &options].concat();
+                let bytes = message(name, qtype, edns.as_ref().map(|it| (it.0, &all[..])));
                 let reply = known.ask(&bytes, transport, seed);
                 check(&bytes, reply, transport)
                     .map_err(|error| TestCaseError::fail(format!("{name} {qtype}: {error}")))?;
-                let subnet = edns.map_or(&[][..], |(_, options)| options);
                 let is_echoed = reply.windows(subnet.len().max(1)).any(|it| it == subnet);
                 prop_assert!(subnet.is_empty() || is_echoed, "{name}: the subnet is missing");
             }
@@ -83,6 +88,7 @@ fn check_head(
         prop_assert_eq!(&reply[12..12 + question.len()], question, "the question's bytes");
     }
     let asked = Message::from_vec(bytes).ok();
+    check_options(asked.as_ref(), reply, message, transport)?;
     let payload = asked.as_ref().and_then(|asked| asked.edns.as_ref()).map(|it| it.max_payload());
     let limit = match (transport, payload, &message.edns) {
         (Transport::Udp, Some(payload), Some(_)) => usize::from(payload.clamp(512, 1232)),
@@ -96,6 +102,44 @@ fn check_head(
     };
     prop_assert!(reply.len() <= limit, "{} bytes, {limit} allowed", reply.len());
     prop_assert!(transport == Transport::Udp || !message.metadata.truncation, "cut over a stream");
+    Ok(())
+}
+
+/// A cookie comes back with one of ours (RFC 7873 §5.2), NSID with a name (RFC 5001 §2.1), padding
+/// with more of it where nobody can read it (RFC 8467 §4.1), a question about the connection with
+/// its idle time (RFC 7828 §3.3.2); and nothing comes that nobody asked for.
+fn check_options(
+    asked: Option<&Message>,
+    reply: &[u8],
+    message: &Message,
+    transport: Transport,
+) -> Result<(), TestCaseError> {
+    let code = message.metadata.response_code;
+    let is_read = matches!(
+        code,
+        ResponseCode::NoError
+            | ResponseCode::NXDomain
+            | ResponseCode::Refused
+            | ResponseCode::ServFail
+    );
+    let Some(asked) = asked.filter(|_| is_read) else { return Ok(()) };
+    let option = |message: &Message, code: u16| {
+        let option = message.edns.as_ref()?.option(EdnsCode::from(code))?;
+        Vec::<u8>::try_from(option).ok()
+    };
+    let is_stream = matches!(transport, Transport::Tcp | Transport::Tls);
+    let is_encrypted = !matches!(transport, Transport::Tcp | Transport::Udp);
+    let asks = |code| option(asked, code).is_some();
+    for (code, is_due) in
+        [(3, asks(3)), (10, asks(10)), (11, asks(11) && is_stream), (12, asks(12) && is_encrypted)]
+    {
+        prop_assert_eq!(option(message, code).is_some(), is_due, "option {}", code);
+    }
+    if let (Some(sent), Some(got)) = (option(asked, 10), option(message, 10)) {
+        prop_assert_eq!((&got[..8], got.len()), (&sent[..8], 24));
+    }
+    let is_whole_block = reply.len().is_multiple_of(468) || reply.len() > 65_520;
+    prop_assert!(option(message, 12).is_none() || is_whole_block, "{} bytes", reply.len());
     Ok(())
 }
 
@@ -226,6 +270,26 @@ pub fn transport() -> impl Strategy<Value = Transport> {
 pub fn edns() -> impl Strategy<Value = Option<(u16, Vec<u8>)>> {
     let payload = prop_oneof![any::<u16>(), 500..1300_u16, select(vec![0, 511, 512, 1232, 4096])];
     prop::option::of((payload, subnet()))
+}
+
+/// Any of the options that are known beside it, each as its standard has it.
+pub fn options() -> impl Strategy<Value = Vec<u8>> {
+    let option = |code: u16, data: Vec<u8>| {
+        [&code.to_be_bytes()[..], &(data.len() as u16).to_be_bytes(), &data].concat()
+    };
+    let cookie = prop_oneof![Just(8_usize), 16..=40_usize];
+    let data = |len: RangeInclusive<usize>| prop::collection::vec(any::<u8>(), len);
+    let known = (
+        prop::option::of(cookie.prop_flat_map(move |len| data(len..=len))),
+        prop::option::of(data(0..=5)),
+        prop::option::of(data(0..=200)),
+        any::<bool>(),
+    );
+    known.prop_map(move |(cookie, nsid, padding, keepalive)| {
+        let parts = [(10, cookie), (3, nsid), (11, keepalive.then(Vec::new)), (12, padding)];
+        let parts = parts.into_iter().filter_map(|(code, data)| Some(option(code, data?)));
+        parts.collect::<Vec<_>>().concat()
+    })
 }
 
 /// A client subnet as RFC 7871 §6 has it, or none.
