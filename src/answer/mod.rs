@@ -184,6 +184,10 @@ pub fn respond<'s>(
     let query = match Query::parse(asked.bytes) {
         Ok(query) => query,
         Err(Refusal::Silence) => return Outcome::Silence,
+        Err(Refusal::CookieAlone { head, edns }) => {
+            let refused = Refused::for_cookie(policy, asked, head, edns);
+            return refused.reply(policy, asked, draft);
+        }
         Err(Refusal::Reply { head, edns, rcode, signature }) => {
             let refused = Refused { head, edns, rcode, error: None, signature };
             return refused.reply(policy, asked, draft);

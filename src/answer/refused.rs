@@ -2,7 +2,7 @@
 //!
 //! **Hot.**
 
-use crate::answer::{Asked, Draft, Outcome, Policy, Replied, meta};
+use crate::answer::{Asked, CookieCheck, Draft, Outcome, Policy, Replied, meta};
 use crate::wire::{Edns, Head, Keepalive, Opt, Query, Refusal, Reply, Signature, ede, rcode};
 
 /// A reply without records.
@@ -36,6 +36,17 @@ impl<'q> Refused<'q> {
         Some(Self::new(query, rcode, Some(error)))
     }
 
+    /// The reply to a query for a cookie alone (RFC 7873 §5.4), by what the cookie in it is worth.
+    pub fn for_cookie(policy: &Policy, asked: &Asked<'_>, head: Head<'q>, edns: Edns) -> Self {
+        let rcode = match policy.opt(asked, Some(edns)).1 {
+            CookieCheck::Alone | CookieCheck::Valid => rcode::NOERROR,
+            CookieCheck::Wrong => rcode::BADCOOKIE,
+            // They are not looked at, so that it is a query without a question.
+            CookieCheck::Absent => rcode::FORMERR,
+        };
+        Self { head, edns: Some(edns), rcode, error: None, signature: None }
+    }
+
     /// Writes it.
     pub fn reply<'s>(&self, policy: &Policy, asked: &Asked<'_>, draft: &mut Draft) -> Outcome<'s> {
         let (opt, cookie) = policy.opt(asked, self.edns);
@@ -63,6 +74,7 @@ pub fn fail<'s>(policy: &Policy, asked: &Asked<'_>, draft: &mut Draft) -> Outcom
     let (head, edns) = match Query::parse(asked.bytes) {
         Ok(query) => (query.head, query.edns),
         Err(Refusal::Reply { head, edns, .. }) => (head, edns),
+        Err(Refusal::CookieAlone { head, edns }) => (head, Some(edns)),
         Err(Refusal::Silence) => return Outcome::Silence,
     };
     let error = Some((ede::OTHER, "an error of this server's own"));

@@ -45,7 +45,8 @@ pub mod rcode {
     pub const NOTAUTH: u16 = 9;
     /// RFC 6891 §9; needs an OPT record for its upper bits.
     pub const BADVERS: u16 = 16;
-    /// RFC 7873 §5.3: between two neighbors, and nothing to the name.
+    /// RFC 7873 §5.4: only of a cookie that was asked for alone. Of recursors it is between two
+    /// neighbors, and nothing to the name (§5.3).
     pub const BADCOOKIE: u16 = 23;
 }
 

@@ -40,6 +40,13 @@ pub struct Head<'q> {
 /// Why a message is not answered with records.
 #[derive(Clone, Copy, Debug)]
 pub enum Refusal<'q> {
+    /// It asks for a cookie and nothing else (RFC 7873 §5.4).
+    CookieAlone {
+        /// Without a question.
+        head: Head<'q>,
+        /// With a cookie.
+        edns: Edns,
+    },
     /// Answered with an error of its own.
     Reply {
         /// What the error repeats.
@@ -88,7 +95,12 @@ impl<'q> Query<'q> {
         if flags & FLAG_OPCODE != 0 {
             return refuse(rcode::NOTIMP);
         }
-        // RFC 9619: a query with more or fewer than one question is malformed.
+        if let (0, true, Some(edns)) = (questions, is_well_formed, edns)
+            && edns.cookie.is_some()
+        {
+            return Err(Refusal::CookieAlone { head, edns });
+        }
+        // RFC 9619: any other query with more or fewer than one question is malformed.
         let (Some(question), 1, true) = (question, questions, is_well_formed) else {
             return refuse(rcode::FORMERR);
         };
@@ -112,6 +124,7 @@ impl<'q> Query<'q> {
 pub fn has_keepalive(message: &[u8]) -> bool {
     let edns = match Query::parse(message) {
         Ok(Query { edns, .. }) | Err(Refusal::Reply { edns, .. }) => edns,
+        Err(Refusal::CookieAlone { edns, .. }) => Some(edns),
         Err(Refusal::Silence) => None,
     };
     edns.is_some_and(|edns| edns.keepalive.is_some())
@@ -201,6 +214,9 @@ mod tests {
                 let opt = edns.map_or(String::new(), |edns| format!(" opt {}", edns.payload));
                 format!("rcode {rcode} question {}{opt}", head.question.is_some())
             }
+            Err(Refusal::CookieAlone { edns, .. }) => {
+                format!("cookie {}", edns.cookie.unwrap().client.escape_ascii())
+            }
             Err(Refusal::Silence) => "silence".to_owned(),
         }
     }
@@ -267,6 +283,25 @@ mod tests {
             // OPT: version 1, asked for as a type
             (packet(0x0100, [1, 0, 0, 1], &with(version_1)), "rcode 16 question true opt 1232"),
             (packet(0x0100, [1, 0, 0, 0], b"\0\0\x29\0\x01"), "rcode 1 question true"),
+        ] {
+            assert_eq!(render(&packet), expected, "{}", packet.escape_ascii());
+        }
+    }
+
+    /// RFC 7873 §5.4. Without a cookie a query has a question.
+    #[test]
+    fn a_cookie_may_be_asked_for_alone() {
+        let cookie = b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x0c\x00\x0a\x00\x0812345678";
+        let nsid = b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x04\x00\x03\x00\x00";
+        for (packet, expected) in [
+            (packet(0, [0, 0, 0, 1], cookie), "cookie 12345678"),
+            (packet(0, [0, 0, 0, 1], nsid), "rcode 1 question false opt 1232"),
+            (
+                packet(0, [2, 0, 0, 1], &[WEB_A, WEB_A, cookie].concat()),
+                "rcode 1 question true opt 1232",
+            ),
+            (packet(0x1000, [0, 0, 0, 1], cookie), "rcode 4 question false opt 1232"),
+            (packet(0, [0, 0, 0, 2], cookie), "rcode 1 question false opt 1232"),
         ] {
             assert_eq!(render(&packet), expected, "{}", packet.escape_ascii());
         }

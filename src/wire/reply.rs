@@ -44,6 +44,12 @@ impl<'b> Reply<'b> {
         out.extend_from_slice(&head.id.to_be_bytes());
         out.extend_from_slice(&[0; QUESTION_AT - 2]);
         out.extend_from_slice(head.question.unwrap_or_default());
+        // A long question and a long name of ours do not fit together.
+        let is_too_long = |opt: &Opt<'_>| out.len() + opt.len() > limit;
+        let opt = opt.map(|opt| match is_too_long(&opt) {
+            true => Opt { nsid: None, ..opt },
+            false => opt,
+        });
         Self {
             out,
             flags: FLAG_QR | head.flags & (FLAG_OPCODE | FLAG_RD | FLAG_CD),
