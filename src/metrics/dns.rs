@@ -13,7 +13,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Histogram, Metric, MetricFamily, MetricType};
 use prometheus::{IntCounter, IntGauge, Registry};
 
-use crate::answer::{Outcome, Replied, Transport, Want};
+use crate::answer::{CookieCheck, Outcome, Replied, Transport, Want};
 use crate::catalog::{CacheResult, Usage};
 use crate::metrics::add;
 use crate::metrics::connections::ConnectionMetrics;
@@ -52,6 +52,7 @@ pub struct Tally {
 struct Lane {
     requests: [[AtomicU64; TYPES.len()]; PROTOCOLS.len()],
     responses: [AtomicU64; RCODES.len()],
+    cookies: [AtomicU64; COOKIES.len()],
     truncated: AtomicU64,
     ignored: AtomicU64,
     durations: [AtomicU64; BOUNDS_NANOS.len() + 1],
@@ -149,6 +150,9 @@ impl Tally {
         if replied.truncated {
             add(Some(&lane.truncated), 1);
         }
+        if let Some(slot) = COOKIES.iter().position(|(_, check)| *check == replied.cookie) {
+            add(lane.cookies.get(slot), 1);
+        }
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         let bucket = BOUNDS_NANOS.iter().position(|bound| nanos <= *bound);
         add(lane.durations.get(bucket.unwrap_or(BOUNDS_NANOS.len())), 1);
@@ -169,7 +173,7 @@ impl LaneCollector {
             let labels = labels.iter().map(|name| (*name).to_owned()).collect();
             Desc::new(name.to_owned(), help.to_owned(), labels, Default::default())
         };
-        let families = [REQUESTS, RESPONSES, TRUNCATED, IGNORED, DURATION];
+        let families = [REQUESTS, RESPONSES, COOKIE_CHECKS, TRUNCATED, IGNORED, DURATION];
         let descriptions = families.into_iter().map(describe).collect::<Result<_, _>>()?;
         Ok(Self { lanes, descriptions })
     }
@@ -217,11 +221,15 @@ impl Collector for LaneCollector {
         let responses = RCODES.iter().enumerate().map(|(slot, (name, _))| {
             (vec![label("rcode", name)], self.sum(|lane| lane.responses.get(slot)))
         });
+        let cookies = COOKIES.iter().enumerate().map(|(slot, (name, _))| {
+            (vec![label("result", name)], self.sum(|lane| lane.cookies.get(slot)))
+        });
         let single = |counter: fn(&Lane) -> Option<&AtomicU64>| [(Vec::new(), self.sum(counter))];
         let counter = MetricType::COUNTER;
         vec![
             family(REQUESTS.0, REQUESTS.1, counter, requests),
             family(RESPONSES.0, RESPONSES.1, counter, responses),
+            family(COOKIE_CHECKS.0, COOKIE_CHECKS.1, counter, cookies),
             family(TRUNCATED.0, TRUNCATED.1, counter, single(|lane| Some(&lane.truncated))),
             family(IGNORED.0, IGNORED.1, counter, single(|lane| Some(&lane.ignored))),
             self.duration(),
@@ -247,6 +255,8 @@ const REQUESTS: Family = (
 );
 const RESPONSES: Family =
     ("fingerpost_dns_responses_total", "Replies made, by response code.", &["rcode"]);
+const COOKIE_CHECKS: Family =
+    ("fingerpost_dns_cookies_total", "Queries with a cookie, by what it was worth.", &["result"]);
 const TRUNCATED: Family =
     ("fingerpost_dns_truncated_total", "Replies cut by size, with TC set.", &[]);
 const IGNORED: Family =
@@ -290,6 +300,10 @@ const RCODES: [(&str, u16); 8] = [
     ("BADVERS", 16),
     ("other", u16::MAX),
 ];
+
+/// Queries without one are not counted.
+const COOKIES: [(&str, CookieCheck); 3] =
+    [("alone", CookieCheck::Alone), ("valid", CookieCheck::Valid), ("wrong", CookieCheck::Wrong)];
 
 /// From five microseconds to two and a half seconds.
 const BOUNDS_NANOS: [u64; 12] = [

@@ -78,6 +78,21 @@ async fn a_file_that_is_named_must_be_there() {
 }
 
 #[tokio::test]
+async fn a_file_of_secrets_is_judged_before_anything_starts_and_not_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secrets");
+    let env = [("FINGERPOST_DNS_COOKIE_SECRETS_FILE", path.to_str().unwrap())];
+    let serve = ["serve", "--dns", ANY_PORT, "--admin", ANY_PORT];
+    let (status, _, stderr) = run(&serve, &env).await;
+    assert_eq!(status, Some(78), "{stderr}");
+    assert!(stderr.contains("/secrets: No such file"), "{stderr}");
+    fs::write(&path, "00112233445566778899aabbccddeef\n").unwrap();
+    let (status, _, stderr) = run(&serve, &env).await;
+    let expected = format!("{} line 1 is no secret of 32 hexadecimal digits\n", path.display());
+    assert_eq!((status, stderr), (Some(78), expected));
+}
+
+#[tokio::test]
 async fn each_mistake_of_a_catalogue_file_is_a_line() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("c.json");

@@ -18,6 +18,7 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 use crate::checklist::server;
 use crate::support::dns::{Tcp, Udp, exchange, question, with_edns, zone_text};
+use crate::support::metrics::{scrape, value};
 use crate::support::recursor::{Recursor, reply_to};
 use crate::support::server::Server;
 use crate::support::straight::{Core, policy, rules};
@@ -172,6 +173,11 @@ async fn cookies_are_learned_and_known_again_over_udp_and_tcp() {
     let reply = exchange(server.dns(), &query(&[(COOKIE, &wrong)])).await;
     assert_eq!(zone_text(&reply), NODE);
     assert_eq!(option(&reply, COOKIE).unwrap()[..9], learned[..9]);
+    let metrics = scrape(&server).await;
+    for result in ["alone", "valid", "wrong"] {
+        let series = format!("fingerpost_dns_cookies_total{{result=\"{result}\"}}");
+        assert_eq!(value(&metrics, &series), 1.0, "{result}");
+    }
     // Of a length that no cookie has (§5.2.2).
     let udp = Udp::connect(server.dns()).await;
     for len in [0, 7, 9, 15, 41] {
@@ -179,6 +185,45 @@ async fn cookies_are_learned_and_known_again_over_udp_and_tcp() {
         let reply = read(&udp.receive().await);
         assert_eq!(zone_text(&reply), "FORMERR rd", "{len}");
         assert_eq!((reply.edns.is_some(), option(&reply, COOKIE)), (true, None));
+    }
+}
+
+/// RFC 7873 §5.4: without a question there is a reply all the same, and it says what the cookie in
+/// it is worth.
+#[tokio::test]
+async fn a_cookie_may_be_asked_for_alone() {
+    let server = server(|_| ()).await;
+    let learned = learn(server.dns()).await;
+    let mut wrong = learned.clone();
+    wrong[23] ^= 1;
+    let udp = Udp::connect(server.dns()).await;
+    for (sent, expected) in [
+        (&learned[..8], ResponseCode::NoError),
+        (&learned, ResponseCode::NoError),
+        (&wrong, ResponseCode::BADCOOKIE),
+    ] {
+        let mut asked = query(&[(COOKIE, sent)]);
+        asked.queries.clear();
+        udp.send(&asked.to_vec().unwrap()).await;
+        let reply = read(&udp.receive().await);
+        assert_eq!((reply.metadata.response_code, reply.queries.len()), (expected, 0));
+        assert_eq!(option(&reply, COOKIE).unwrap()[..9], learned[..9]);
+    }
+}
+
+/// A question of 255 bytes and an identity of as many are more than 512 together.
+#[test]
+fn a_long_identity_gives_way_to_a_long_question() {
+    let nsid = "i".repeat(255);
+    let mut core = demo(Policy { nsid: Some(nsid.as_bytes().into()), ..policy() });
+    let long = format!("{0}.{0}.{0}.{1}.consul.", "a".repeat(63), "b".repeat(50));
+    for (name, is_told) in [("n1.node.consul.", true), (&long, false)] {
+        let mut asked = asking(name, RecordType::A, &[(NSID, b"")]);
+        asked.edns.as_mut().unwrap().set_max_payload(512);
+        let reply = core.ask(&asked.to_vec().unwrap(), Transport::Udp, 7).to_vec();
+        assert!(reply.len() <= 512, "{name}: {} bytes", reply.len());
+        let told = option(&read(&reply), NSID);
+        assert_eq!(told, is_told.then(|| nsid.clone().into_bytes()), "{name}");
     }
 }
 
