@@ -39,9 +39,9 @@ pub fn respond<'s>(
         let refused = Refused::new(query, rcode::REFUSED, Some(error));
         return refused.reply(policy, asked, draft);
     };
-    let (opt, cookie) = policy.opt(asked, query.edns);
-    let limit = asked.transport.reply_max(policy, query.edns);
-    let mut reply = Reply::start(&mut draft.reply, &query.head, limit, opt);
+    let (mut opt, cookie) = policy.opt(asked, query.edns.as_ref());
+    let limit = asked.transport.reply_max(policy, query.edns.as_ref());
+    let mut reply = Reply::start(&mut draft.reply, &query.head, limit, opt.as_mut());
     reply.set_authoritative();
     if policy.recursion.enabled {
         reply.set_recursion_available();

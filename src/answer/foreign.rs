@@ -88,19 +88,19 @@ pub fn deliver<'s>(
         return fail(policy, asked, draft);
     };
     let rcode = u16::from(low & 0xf);
-    let limit = asked.transport.reply_max(policy, query.edns);
+    let limit = asked.transport.reply_max(policy, query.edns.as_ref());
     // A client's network goes no further, so the recursors' answer is for no network.
-    let (opt, cookie) = policy.opt(asked, query.edns);
-    let opt = opt.map(|opt| Opt { subnet: None, ..opt });
+    let (opt, cookie) = policy.opt(asked, query.edns.as_ref());
+    let mut opt = opt.map(|opt| Opt { subnet: None, ..opt });
     draft.reply.clear();
     draft.reply.extend_from_slice(message);
     fill(&mut draft.reply, &[&query.head.id.to_be_bytes()]);
-    let fits = match opt {
+    let fits = match &opt {
         Some(opt) => opt.extend(&mut draft.reply, limit),
         None => message.len() <= limit,
     };
     if !fits {
-        let mut reply = Reply::start(&mut draft.reply, &query.head, limit, opt);
+        let mut reply = Reply::start(&mut draft.reply, &query.head, limit, opt.as_mut());
         reply.set_recursion_available();
         reply.truncate();
         reply.finish(rcode);
@@ -224,9 +224,9 @@ fn write_local<'s>(
     labels: &Labels,
     zone: LocalZone,
 ) -> Replied<'s> {
-    let (opt, cookie) = policy.opt(asked, query.edns);
-    let limit = asked.transport.reply_max(policy, query.edns);
-    let mut reply = Reply::start(&mut draft.reply, &query.head, limit, opt);
+    let (mut opt, cookie) = policy.opt(asked, query.edns.as_ref());
+    let limit = asked.transport.reply_max(policy, query.edns.as_ref());
+    let mut reply = Reply::start(&mut draft.reply, &query.head, limit, opt.as_mut());
     reply.set_authoritative();
     reply.set_recursion_available();
     let is_apex = labels.count() == zone.labels;

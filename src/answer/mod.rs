@@ -217,7 +217,7 @@ pub fn respond<'s>(
     if let Finding::Wants(want) = found.finding {
         return Outcome::Wants(want);
     }
-    let limit = asked.transport.reply_max(policy, query.edns);
+    let limit = asked.transport.reply_max(policy, query.edns.as_ref());
     let question = Question {
         snapshot,
         policy,
@@ -312,7 +312,7 @@ fn write<'s>(
     limit: usize,
     found: Trace<'s>,
 ) -> Result<Replied<'s>, Want<'s>> {
-    let (mut opt, cookie) = question.policy.opt(question.asked, query.edns);
+    let (mut opt, cookie) = question.policy.opt(question.asked, query.edns.as_ref());
     if let Some(opt) = &mut opt {
         opt.error = match found.is_stale {
             true => Some(stale::error(found.finding.rcode())),
@@ -323,7 +323,7 @@ fn write<'s>(
         }
     }
     let Draft { reply: buffer, picks, placed } = draft;
-    let mut reply = Reply::start(buffer, &query.head, limit, opt);
+    let mut reply = Reply::start(buffer, &query.head, limit, opt.as_mut());
     reply.set_authoritative();
     if question.policy.recursion.enabled {
         reply.set_recursion_available();

@@ -99,7 +99,7 @@ impl Policy {
 
     /// Our OPT record in a reply to `asked`, whose own is `edns`, and what its cookie is worth. The
     /// answer is the same for all networks.
-    pub fn opt(&self, asked: &Asked<'_>, edns: Option<Edns>) -> (Option<Opt<'_>>, CookieCheck) {
+    pub fn opt(&self, asked: &Asked<'_>, edns: Option<&Edns>) -> (Option<Opt<'_>>, CookieCheck) {
         let Some(edns) = edns else { return (None, CookieCheck::Absent) };
         let (check, cookie) = match (&self.cookies, edns.cookie) {
             (Some(cookies), Some(cookie)) => cookies.judge(cookie, asked.client, asked.now_ms),
@@ -114,11 +114,19 @@ impl Policy {
             // A server that does not use it says so by leaving it out (RFC 7871 §7.2.1).
             subnet: edns.subnet.filter(|_| self.client_subnet).map(|subnet| (subnet, 0)),
             cookie,
-            nsid: self.nsid.as_deref().filter(|_| edns.has_nsid),
+            nsid: if edns.has_nsid { self.nsid_within(asked, edns) } else { None },
             keepalive: is_kept.then(|| self.keepalive()),
             padded_to: if is_padded { PADDED_TO } else { 0 },
         };
         (Some(opt), check)
+    }
+
+    /// Which server this is, where there is room for it: a long question and a long name of ours do
+    /// not fit together.
+    fn nsid_within(&self, asked: &Asked<'_>, edns: &Edns) -> Option<&[u8]> {
+        let limit = asked.transport.reply_max(self, Some(edns));
+        let fits = |nsid: &&[u8]| asked.bytes.len() + nsid.len() + OPTIONS_MAX <= limit;
+        self.nsid.as_deref().filter(fits)
     }
 
     /// In units of 100 ms.
@@ -146,6 +154,10 @@ impl Policy {
 
 /// Consul's own default for `max_stale`.
 const TEN_YEARS_MS: u64 = 87_600 * 3_600_000;
+
+/// What the options of a reply take at most beside NSID and padding: none has a text that is longer
+/// than 80 bytes.
+const OPTIONS_MAX: usize = 160;
 
 /// RFC 8467 §4.1, of all replies over encrypted transports.
 const PADDED_TO: usize = 468;

@@ -3,7 +3,7 @@
 //! **Hot.**
 
 use crate::answer::{Asked, CookieCheck, Draft, Outcome, Policy, Replied, meta};
-use crate::wire::{Edns, Head, Keepalive, Opt, Query, Refusal, Reply, Signature, ede, rcode};
+use crate::wire::{Edns, Head, Keepalive, Query, Refusal, Reply, Signature, ede, rcode};
 
 /// A reply without records.
 pub struct Refused<'q> {
@@ -38,7 +38,7 @@ impl<'q> Refused<'q> {
 
     /// The reply to a query for a cookie alone (RFC 7873 §5.4), by what the cookie in it is worth.
     pub fn for_cookie(policy: &Policy, asked: &Asked<'_>, head: Head<'q>, edns: Edns) -> Self {
-        let rcode = match policy.opt(asked, Some(edns)).1 {
+        let rcode = match policy.opt(asked, Some(&edns)).1 {
             CookieCheck::Alone | CookieCheck::Valid => rcode::NOERROR,
             CookieCheck::Wrong => rcode::BADCOOKIE,
             // They are not looked at, so that it is a query without a question.
@@ -49,10 +49,12 @@ impl<'q> Refused<'q> {
 
     /// Writes it.
     pub fn reply<'s>(&self, policy: &Policy, asked: &Asked<'_>, draft: &mut Draft) -> Outcome<'s> {
-        let (opt, cookie) = policy.opt(asked, self.edns);
-        let opt = opt.map(|opt| Opt { error: self.error, ..opt });
-        let limit = asked.transport.reply_max(policy, self.edns);
-        let mut reply = Reply::start(&mut draft.reply, &self.head, limit, opt);
+        let (mut opt, cookie) = policy.opt(asked, self.edns.as_ref());
+        if let Some(opt) = &mut opt {
+            opt.error = self.error;
+        }
+        let limit = asked.transport.reply_max(policy, self.edns.as_ref());
+        let mut reply = Reply::start(&mut draft.reply, &self.head, limit, opt.as_mut());
         if policy.recursion.enabled {
             reply.set_recursion_available();
         }

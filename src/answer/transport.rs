@@ -41,7 +41,7 @@ impl Transport {
     }
 
     /// How long a reply may be, its OPT record included, in bytes.
-    pub fn reply_max(self, policy: &Policy, edns: Option<Edns>) -> usize {
+    pub fn reply_max(self, policy: &Policy, edns: Option<&Edns>) -> usize {
         match (self, edns) {
             (Self::Udp, None) => UDP_PAYLOAD_MIN,
             // RFC 6891 §6.2.3: values below 512 are read as 512.

@@ -61,9 +61,7 @@ impl Opt<'_> {
         out.extend_from_slice(&(u16::from(self.dnssec_ok) << 15).to_be_bytes());
         let len_at = out.len();
         out.extend_from_slice(&[0, 0]);
-        if !self.is_empty() {
-            self.push_options(out, len_at, limit);
-        }
+        self.push_options(out, len_at, limit);
     }
 
     /// Adds the options to the OPT record that `message` ends with. False where that would be longer

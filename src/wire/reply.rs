@@ -20,7 +20,7 @@ pub struct Reply<'b> {
     counts: Counts,
     /// What the records may fill; the OPT record's space is already taken off.
     limit: usize,
-    opt: Option<Opt<'b>>,
+    opt: Option<&'b mut Opt<'b>>,
 }
 
 /// Records per section.
@@ -38,23 +38,17 @@ impl<'b> Reply<'b> {
         out: &'b mut Vec<u8>,
         head: &Head<'_>,
         limit: usize,
-        opt: Option<Opt<'b>>,
+        opt: Option<&'b mut Opt<'b>>,
     ) -> Self {
         out.clear();
         out.extend_from_slice(&head.id.to_be_bytes());
         out.extend_from_slice(&[0; QUESTION_AT - 2]);
         out.extend_from_slice(head.question.unwrap_or_default());
-        // A long question and a long name of ours do not fit together.
-        let is_too_long = |opt: &Opt<'_>| out.len() + opt.len() > limit;
-        let opt = opt.map(|opt| match is_too_long(&opt) {
-            true => Opt { nsid: None, ..opt },
-            false => opt,
-        });
         Self {
             out,
             flags: FLAG_QR | head.flags & (FLAG_OPCODE | FLAG_RD | FLAG_CD),
             counts: Counts { question: u16::from(head.question.is_some()), ..Counts::default() },
-            limit: limit - opt.map_or(0, |opt| opt.len()).min(limit),
+            limit: limit - opt.as_ref().map_or(0, |opt| opt.len()).min(limit),
             opt,
         }
     }
@@ -71,12 +65,13 @@ impl<'b> Reply<'b> {
 
     /// Says `error` and no other, where there is room for it.
     pub fn set_error(&mut self, error: Option<(u16, &'static str)>) {
-        let Some(opt) = self.opt else { return };
-        let next = Opt { error, ..opt };
+        let room = self.room();
+        let Some(opt) = &mut self.opt else { return };
+        let next = Opt { error, ..**opt };
         // What the records may fill is less by what the OPT record has more.
-        if next.len() <= opt.len() + self.room() {
+        if next.len() <= opt.len() + room {
             self.limit = (self.limit + opt.len()).saturating_sub(next.len());
-            self.opt = Some(next);
+            **opt = next;
         }
     }
 
@@ -172,7 +167,7 @@ impl<'b> Reply<'b> {
         // RFC 8945 §5.1: it is the last of all, so nothing is padded before it.
         let signature = signature
             .filter(|signature| signature.unknown_len().is_some_and(|len| len <= self.room()));
-        if let Some(mut opt) = self.opt {
+        if let Some(opt) = self.opt {
             let limit = self.limit + opt.len();
             if signature.is_some() {
                 opt.padded_to = 0;
