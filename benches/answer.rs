@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use fingerpost::answer::{Asked, Draft, Outcome, Policy, Transport, Turn, respond};
+use fingerpost::answer::{Asked, Cookies, Draft, Outcome, Policy, Transport, Turn, respond};
 use fingerpost::catalog::{Builder, Snapshot, Usage};
 use fingerpost::name::{Labels, Lookup};
 use fingerpost::wire::{Query, rtype};
@@ -75,6 +75,10 @@ fn main() {
         let query = case.query();
         measure(&mut group, case.label, &query, case, &snapshot, &policy);
     }
+    // The same query as before, and the cookie in it is answered: a hash.
+    let cookies = Some(Cookies::new(&[[7; 16]], 1_700_000_000_000));
+    let with_cookies = Policy { cookies, ..policy.clone() };
+    measure(&mut group, "a_10_cookie", &COOKIE.query(), &COOKIE, &snapshot, &with_cookies);
     // A name cut off in the middle.
     let cut = CUT.query();
     measure(&mut group, CUT.label, cut.get(..20).unwrap_or_default(), &CUT, &snapshot, &policy);
@@ -200,5 +204,7 @@ const CASES: &[Case] = &[
     Case::udp("addr_a", "0a000001.addr.dc1.consul", rtype::A, None, "0 1+0"),
     Case::udp("soa", "consul", rtype::SOA, None, "0 1+0"),
 ];
+
+const COOKIE: Case = Case::udp("", "web10.service.consul", rtype::A, Some(1232), "0 10+1");
 
 const CUT: Case = Case::udp("formerr", "web3.service.consul", rtype::A, None, "1 0+0");
