@@ -281,6 +281,11 @@ fn option_text(option: &EdnsOption) -> String {
         EdnsOption::Subnet(subnet) => {
             format!("{}/{}/{}", subnet.addr(), subnet.source_prefix(), subnet.scope_prefix())
         }
+        // Of a cookie what the client sent, and how long it became.
+        EdnsOption::Unknown(10, bytes) => {
+            let client = bytes.get(..8).unwrap_or_default();
+            format!("{}, {} bytes", client.escape_ascii(), bytes.len())
+        }
         EdnsOption::Unknown(15, bytes) => match bytes[..] {
             [high, low, ..] => u16::from_be_bytes([high, low]).to_string(),
             _ => String::new(),

@@ -84,7 +84,7 @@ pub static RULES: [Rule; 38] = [
 ];
 
 /// The names of the rules that are not in [`RULES`].
-pub const OTHER_RULES: [&str; 15] = [
+pub const OTHER_RULES: [&str; 16] = [
     "N no zone transfers",
     "R6 additional records are dropped first",
     "R6 each server has its own size",
@@ -98,6 +98,7 @@ pub const OTHER_RULES: [&str; 15] = [
     "R7 other classes are REFUSED",
     "R7 other opcodes are NOTIMP",
     "R7 the OPT has our own size",
+    "X cookies",
     "X extended errors",
     "X version and identity in class CH",
 ];

@@ -34,6 +34,9 @@ pub fn refusal(
             ("R7 other opcodes are NOTIMP", "NOTIMP", looks_up && !theirs.flags.contains("rd"))
         }
         Carrier::UdpVersion1 => ("R7 EDNS version above 0 is BADVERS", "BADVERS", looks_up),
+        Carrier::UdpChaos if subject.form == Form::Chaos && is_transfer => {
+            ("N no zone transfers", "REFUSED", theirs.rcode == "REFUSED")
+        }
         Carrier::UdpChaos if subject.form == Form::Chaos => {
             ("X version and identity in class CH", "NOERROR", theirs.rcode == "REFUSED")
         }
@@ -118,6 +121,10 @@ pub fn check_opt(case: &Case, complaints: &mut Vec<String>, rules: &mut Vec<&'st
     if let (Some(expected), Some(code)) = (&mut expected, extended_error(case)) {
         expected.options.push((15, code.to_string()));
     }
+    if let (Some(expected), Carrier::UdpCookie) = (&mut expected, carrier) {
+        // RFC 9018 §4: 16 bytes behind the client's own.
+        expected.options.push((10, "8 bytes., 24 bytes".to_owned()));
+    }
     if ours.opt != expected {
         complaints.push(format!("OPT: {:?}, not {expected:?}", ours.opt));
     }
@@ -135,6 +142,9 @@ pub fn check_opt(case: &Case, complaints: &mut Vec<String>, rules: &mut Vec<&'st
                 rules.push("R7 DO is copied back");
             }
         }
+    }
+    if ours.options.iter().any(|(code, _)| *code == 10) {
+        rules.push("X cookies");
     }
     if ours.options.iter().any(|(code, _)| *code == 15) {
         rules.push("X extended errors");
@@ -159,11 +169,10 @@ fn consuls_scope(case: &Case) -> u8 {
 
 /// The info code that tells why there is no answer.
 fn extended_error(case: &Case) -> Option<u16> {
-    let is_query = !matches!(case.carrier, Carrier::UdpVersion1 | Carrier::UdpChaos);
     let is_transfer = matches!(case.qtype, RecordType::AXFR | RecordType::IXFR);
     match &*case.ours.rcode {
         // RFC 8914: Not Authoritative, Not Ready, Not Supported, No Reachable Authority.
-        "REFUSED" if is_query && !is_transfer => Some(20),
+        "REFUSED" => Some(if is_transfer { 21 } else { 20 }),
         "SERVFAIL" => Some(match case.subject.form {
             Form::Reverse => 14,
             Form::Virtual => 21,
