@@ -103,7 +103,7 @@ fn a_connection_is_told_how_long_it_may_be_idle() {
         let is_connection = matches!(transport, Transport::Tcp | Transport::Tls);
         let reply = read(core.ask(&asked, transport, 7));
         assert_eq!(zone_text(&reply), NODE, "{transport:?}");
-        // 30 s, which is the default of dns.tcp_idle, in units of 100 ms.
+        // 30 s, which is the default of dns.idle, in units of 100 ms.
         let told = is_connection.then(|| 300_u16.to_be_bytes().to_vec());
         assert_eq!(option(&reply, KEEPALIVE), told, "{transport:?}");
         assert_eq!(option(&read(core.ask(&bare, transport, 7)), KEEPALIVE), None);
