@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::checklist::table::{Carrier, check};
 use crate::support::authority::{Authority, SERVER};
 use crate::support::dns::{Tcp, ask, question, zone_text};
 use crate::support::metrics::{scrape, value};
@@ -50,6 +51,17 @@ async fn replies_are_those_of_tcp() {
     let requests = "fingerpost_dns_requests_total{protocol=\"tls\",type=\"A\"}";
     assert_eq!(value(&scrape(&server).await, requests), 2.0);
     assert_eq!(value(&scrape(&server).await, OPEN), 1.0);
+}
+
+#[tokio::test]
+async fn the_checklist_of_rfc_8906_holds() {
+    let (authority, server) = serve(|_| ()).await;
+    let mut tls = connect(&server, &authority).await;
+    let exchange = async |query: Vec<u8>| {
+        send(&mut tls, &query).await;
+        receive(&mut tls).await.expect("the server closed the connection")
+    };
+    check("TLS", Carrier::Stream, exchange).await;
 }
 
 #[tokio::test]

@@ -1,17 +1,15 @@
-//! The same, as the real `dig` reads it, which shares nothing with us.
+//! The same, as `dig` and `kdig` read it, which share nothing with us, nor with each other.
 
 use std::process::Command;
 
 use crate::checklist::server;
+use crate::support::authority::{Authority, SERVER};
+use crate::support::program;
 use crate::support::server::Server;
-use crate::support::{on_path, skip};
 
 /// What `dig` prints with `options`, in few words: the status, and the lines about EDNS and TSIG.
 fn dig(server: &Server, options: &str) -> Option<String> {
-    let Some(program) = on_path("dig") else {
-        skip("dig");
-        return None;
-    };
+    let program = program("dig")?;
     let address = server.dns();
     let mut command = Command::new(program);
     command.args([format!("@{}", address.ip()), "-p".to_owned(), address.port().to_string()]);
@@ -68,6 +66,39 @@ async fn dig_reads_why_there_is_no_answer() {
         let Some(said) = dig(&server, asked) else { return };
         assert!(said.contains(&format!("status: {status}")) && said.contains(error), "{said}");
     }
+}
+
+/// kdig pads what it asks over TLS.
+#[tokio::test]
+async fn kdig_is_padded_over_tls_and_takes_the_rest_too() {
+    let Some(kdig) = program("kdig") else { return };
+    let authority = Authority::new();
+    authority.issue("server", SERVER);
+    let server = server(|config| {
+        config.dns.tls_listen = vec!["127.0.0.1:853".parse().unwrap()];
+        config.dns.cert_file = Some(authority.path("server.pem"));
+        config.dns.key_file = Some(authority.path("server.key"));
+        config.dns.nsid = true;
+        config.dns.identity = Some("ns-7".to_owned());
+    })
+    .await;
+    let options = ["+tls", "+nsid", "+cookie=6d79436f6f6b6965", "+retry=0", "n1.node.consul", "A"];
+    let mut command = Command::new(kdig);
+    command.args(["@127.0.0.1", "-p", &server.tls().port().to_string()]).args(options);
+    command.arg(format!("+tls-ca={}", authority.path("ca.pem").display()));
+    command.arg(format!("+tls-host={SERVER}"));
+    let said = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    // RFC 8467 §4.1
+    for expected in [
+        "status: NOERROR",
+        ";; PADDING: ",
+        ";; Received 468 B",
+        r#";; NSID: 6E732D37 "ns-7""#,
+        ";; COOKIE: 6D79436F6F6B696501000000",
+    ] {
+        assert!(said.contains(expected), "{expected} of\n{said}");
+    }
+    assert!(!said.contains("WARNING"), "{said}");
 }
 
 /// RFC 8945 §5.2.1: NOTAUTH, and BADKEY in a record that is not signed.
