@@ -330,7 +330,8 @@ impl Keeper {
         let is_short = self.watches.is_growing()
             || view::hides_some(instances, |health| self.publisher.shows(health));
         let kept = if is_short { self.kept.min(KEPT_SHORT) } else { self.kept };
-        Held::OnDemand { fresh_until_ms: self.clock.after_ms(kept) }
+        let (fetched_ms, fresh_until_ms) = (self.clock.now_ms(), self.clock.after_ms(kept));
+        Held::OnDemand { fetched_ms, fresh_until_ms }
     }
 
     /// What a published change leads to: more watches, fewer, and answers for those who wait.

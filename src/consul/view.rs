@@ -109,7 +109,7 @@ pub fn due_queries(snapshot: &Snapshot, now_ms: u64) -> Vec<Wanted> {
     });
     let due = all.filter(|(_, form, service)| {
         let fresh_until_ms = match service.held {
-            Held::OnDemand { fresh_until_ms } => fresh_until_ms,
+            Held::OnDemand { fresh_until_ms, .. } => fresh_until_ms,
             Held::Due { .. } | Held::Failing { .. } | Held::Loaded { .. } | Held::Watched => {
                 return false;
             }

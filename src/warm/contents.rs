@@ -185,7 +185,7 @@ impl<'a> Entry<'a> {
             Held::Due { since_ms } | Held::Failing { since_ms } | Held::Loaded { since_ms } => {
                 Some(since_ms)
             }
-            Held::OnDemand { fresh_until_ms } => {
+            Held::OnDemand { fresh_until_ms, .. } => {
                 Some(i64::try_from(fresh_until_ms).unwrap_or(i64::MAX))
             }
             Held::Watched => None,

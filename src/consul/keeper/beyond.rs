@@ -35,7 +35,8 @@ impl Keeper {
             Some(secs) => Duration::from_secs(secs.into()).min(self.kept),
         };
         let kept = if instances.is_empty() { kept.min(KEPT_SHORT) } else { kept };
-        Held::OnDemand { fresh_until_ms: self.clock.after_ms(kept) }
+        let (fetched_ms, fresh_until_ms) = (self.clock.now_ms(), self.clock.after_ms(kept));
+        Held::OnDemand { fetched_ms, fresh_until_ms }
     }
 
     /// Decides how what was heard of is kept from now on.

@@ -52,7 +52,7 @@ fn catalogue() -> Builder {
     full.address = Address::from_text("www.example.com");
     full.ports = vec![NamedPort { name: "http".to_owned(), port: 81 }];
     full.tagged = Some(Box::new(Tagged { wan_port: 9, ..tagged }));
-    let held = Held::OnDemand { fresh_until_ms: 500 };
+    let held = Held::OnDemand { fetched_ms: 0, fresh_until_ms: 500 };
     let names = [("Web", vec!["v1", "gone"]), ("cold", vec![]), ("one", vec!["v1"])];
     let listing = names.map(|(name, tags)| {
         (name.to_owned(), tags.into_iter().map(str::to_owned).collect::<Vec<_>>())
