@@ -6,7 +6,8 @@
 //! ```
 //! A fetch that hangs takes a place until its deadline, and a datacenter that hangs all that it
 //! may have. So one that is far has half of the places at most, and all of them leave the local
-//! one a quarter.
+//! one a quarter. What nobody waits for takes no place in a queue, and has a quarter of the places that
+//! there are for its datacenter, but never the last one.
 //!
 //! **Invariant:** nobody waits for what another has given up, and where a datacenter has let a fetch
 //! hang, no more questions wait than there are places, until something comes from it. So those who
@@ -34,9 +35,18 @@ pub struct Waiting {
     wanted: BTreeMap<Wanted, State>,
     /// By datacenter, in the order in which they came. What has no place in `wanted` is over.
     queues: BTreeMap<String, VecDeque<Wanted>>,
-    in_flight: Vec<(Wanted, Instant)>,
+    in_flight: Vec<Flight>,
     /// Datacenters whose last fetch hung.
     suspects: BTreeSet<String>,
+}
+
+/// A fetch under way.
+#[derive(Debug)]
+struct Flight {
+    wanted: Wanted,
+    since: Instant,
+    /// Whether no question has waited for it yet.
+    is_behind: bool,
 }
 
 #[derive(Debug)]
@@ -75,7 +85,12 @@ impl Waiting {
         let is_late = is_suspect || self.is_late(&wanted, now);
         match self.wanted.get_mut(&wanted) {
             Some(State::Asked(_) | State::Queued(_)) if is_late => return,
-            Some(State::Asked(waiting) | State::Queued(waiting)) => return waiting.push(done),
+            Some(State::Asked(waiting) | State::Queued(waiting)) => {
+                waiting.push(done);
+                // From here on it is a question's, and not to be taken for one that may hang.
+                let flights = self.in_flight.iter_mut().filter(|flight| flight.wanted == wanted);
+                return flights.for_each(|flight| flight.is_behind = false);
+            }
             Some(State::Resting(until)) if *until > now => return,
             Some(State::Resting(_)) | None => (),
         }
@@ -89,6 +104,29 @@ impl Waiting {
             queue.push_back(wanted.clone());
             self.wanted.insert(wanted, State::Queued(vec![done]));
         }
+    }
+
+    /// Whether what nobody waits for may be fetched from `datacenter` now.
+    pub fn has_place_behind(&self, datacenter: &str) -> bool {
+        self.shares(datacenter).iter().all(|share| {
+            let places = self.places(*share);
+            let most = (places / 4).max(1).min(places - 1);
+            let behind = self.flights(*share, datacenter).filter(|flight| flight.is_behind);
+            self.has_free(*share, datacenter) && behind.count() < most
+        })
+    }
+
+    /// Has this fetched though nobody waits for it, unless it is fetched already, or is about to be,
+    /// or rests. It is in flight from here on, until [`Waiting::end`].
+    pub fn begin_behind(&mut self, wanted: &Wanted, now: Instant) -> bool {
+        match self.wanted.get(wanted) {
+            Some(State::Asked(_) | State::Queued(_)) => return false,
+            Some(State::Resting(until)) if *until > now => return false,
+            Some(State::Resting(_)) | None => (),
+        }
+        self.wanted.insert(wanted.clone(), State::Asked(Vec::new()));
+        self.in_flight.push(Flight { wanted: wanted.clone(), since: now, is_behind: true });
+        true
     }
 
     /// Whether this is wanted already.
@@ -107,7 +145,7 @@ impl Waiting {
             // Whoever has least goes first, so that one datacenter's many do not hold up another.
             let waiting = self.queues.iter().filter(|(_, queue)| !queue.is_empty());
             let free = waiting.map(|(name, _)| name).filter(|name| self.has_place(name));
-            let rank = |name: &&String| (self.held(Share::Own, name).count(), self.is_far(name));
+            let rank = |name: &&String| (self.flights(Share::Own, name).count(), self.is_far(name));
             let datacenter = free.min_by_key(rank)?.clone();
             let wanted = self.queues.get_mut(&datacenter)?.pop_front()?;
             let Some(State::Queued(waiting)) = self.wanted.get_mut(&wanted) else { continue };
@@ -118,7 +156,7 @@ impl Waiting {
             }
             let waiting = std::mem::take(waiting);
             self.wanted.insert(wanted.clone(), State::Asked(waiting));
-            self.in_flight.push((wanted.clone(), now));
+            self.in_flight.push(Flight { wanted: wanted.clone(), since: now, is_behind: false });
             return Some(wanted);
         }
     }
@@ -138,10 +176,10 @@ impl Waiting {
 
     /// A fetch is over. One that brought nothing is not repeated for a while.
     pub fn end(&mut self, wanted: &Wanted, outcome: Ended, now: Instant) {
-        let took = self.in_flight.iter().find(|(other, _)| other == wanted);
-        let took = took.map_or(Duration::ZERO, |(_, since)| now - *since);
+        let flight = self.in_flight.iter().find(|flight| flight.wanted == *wanted);
+        let has_hung = flight.is_some_and(|it| !it.is_behind && now - it.since >= self.patience);
         match outcome {
-            Ended::Failed if took >= self.patience => {
+            Ended::Failed if has_hung => {
                 self.suspects.insert(wanted.datacenter().to_owned());
             }
             // Refused at once: somebody is there.
@@ -150,7 +188,7 @@ impl Waiting {
                 self.suspects.remove(wanted.datacenter());
             }
         }
-        self.in_flight.retain(|(other, _)| other != wanted);
+        self.in_flight.retain(|flight| flight.wanted != *wanted);
         let Some(State::Asked(waiting)) = self.wanted.remove(wanted) else { return };
         match outcome {
             Ended::Again => {
@@ -185,19 +223,20 @@ impl Waiting {
 
     /// Whether somebody has waited for this as long as a question does, in vain.
     fn is_late(&self, wanted: &Wanted, now: Instant) -> bool {
-        let since = self.in_flight.iter().find(|(other, _)| other == wanted).map(|(_, at)| *at);
+        let flight = self.in_flight.iter().find(|flight| flight.wanted == *wanted);
         let has_left = match self.wanted.get(wanted) {
             Some(State::Asked(waiting)) => waiting.iter().any(oneshot::Sender::is_closed),
             Some(State::Queued(_) | State::Resting(_)) | None => false,
         };
-        has_left || since.is_some_and(|since| now - since >= self.patience)
+        has_left || flight.is_some_and(|flight| now - flight.since >= self.patience)
     }
 
     /// Whether every place that `datacenter` could get is held by something late.
     fn is_stuck(&self, datacenter: &str, now: Instant) -> bool {
         self.shares(datacenter).iter().any(|share| {
-            let mut held = self.held(*share, datacenter);
-            !self.has_free(*share, datacenter) && held.all(|wanted| self.is_late(wanted, now))
+            let mut flights = self.flights(*share, datacenter);
+            let is_late = |flight: &Flight| self.is_late(&flight.wanted, now);
+            !self.has_free(*share, datacenter) && flights.all(is_late)
         })
     }
 
@@ -214,22 +253,26 @@ impl Waiting {
     }
 
     fn has_free(&self, share: Share, datacenter: &str) -> bool {
+        self.flights(share, datacenter).count() < self.places(share)
+    }
+
+    /// How many there are, at least one.
+    fn places(&self, share: Share) -> usize {
         let places = match share {
             Share::All => self.places,
             Share::Far => self.places - (self.places / 4).max(1),
             Share::Own => self.places / 2,
         };
-        self.held(share, datacenter).count() < places.max(1)
+        places.max(1)
     }
 
-    fn held(&self, share: Share, datacenter: &str) -> impl Iterator<Item = &Wanted> {
+    fn flights(&self, share: Share, datacenter: &str) -> impl Iterator<Item = &Flight> {
         let is_in = move |name: &str| match share {
             Share::All => true,
             Share::Far => self.is_far(name),
             Share::Own => name == datacenter,
         };
-        let in_flight = self.in_flight.iter().map(|(wanted, _)| wanted);
-        in_flight.filter(move |wanted| is_in(wanted.datacenter()))
+        self.in_flight.iter().filter(move |flight| is_in(flight.wanted.datacenter()))
     }
 
     fn is_far(&self, datacenter: &str) -> bool {

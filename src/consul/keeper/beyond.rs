@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-use tokio::sync::oneshot::error::TryRecvError;
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -15,8 +13,7 @@ use crate::catalog::{Change, Form, Found, Held, Service, Snapshot};
 use crate::consul::Key;
 use crate::consul::keeper::{Batch, KEPT_SHORT, Keeper};
 use crate::consul::tasks::Swept;
-use crate::consul::view::{self, find, is_askable};
-use crate::demand::Demand;
+use crate::consul::view::{find, is_askable};
 
 impl Keeper {
     /// How the result of a query is held: as long as the query says, but no longer than anything that
@@ -35,8 +32,7 @@ impl Keeper {
             Some(secs) => Duration::from_secs(secs.into()).min(self.kept),
         };
         let kept = if instances.is_empty() { kept.min(KEPT_SHORT) } else { kept };
-        let (fetched_ms, fresh_until_ms) = (self.clock.now_ms(), self.clock.after_ms(kept));
-        Held::OnDemand { fetched_ms, fresh_until_ms }
+        self.fetched_for(kept)
     }
 
     /// Decides how what was heard of is kept from now on.
@@ -115,8 +111,7 @@ impl Keeper {
             && find(&self.publisher.snapshot(), &listed).is_some()
     }
 
-    /// Ends watches of names in no list that nobody asks for, lets go of what was denied, and
-    /// executes queries again that are asked for before their results are too old.
+    /// Ends watches of names in no list that nobody asks for, and lets go of what was denied.
     pub fn sweep_unlisted(&mut self) {
         let (snapshot, now_ms) = (self.publisher.snapshot(), self.clock.now_ms());
         let is_idle = |key: &&Key| {
@@ -134,26 +129,6 @@ impl Keeper {
         });
         let denied: Vec<_> = denied.collect();
         self.publisher.publish(denied);
-        self.ahead.clear();
-        for wanted in view::due_queries(&snapshot, now_ms) {
-            let (done, ahead) = oneshot::channel();
-            self.waiting.join(Demand { wanted, done }, Instant::now());
-            self.ahead.push(ahead);
-        }
-        self.refresh_behind(&snapshot, now_ms);
-        self.begin();
-    }
-
-    /// Fetches what is answered from memory while its datacenter is cut off; as it may be in vain,
-    /// a few at a time.
-    fn refresh_behind(&mut self, snapshot: &Snapshot, now_ms: u64) {
-        self.behind.retain_mut(|done| matches!(done.try_recv(), Err(TryRecvError::Empty)));
-        let most = BEHIND_MAX.saturating_sub(self.behind.len());
-        for wanted in view::due_behind(snapshot, now_ms, most) {
-            let (done, behind) = oneshot::channel();
-            self.waiting.join(Demand { wanted, done }, Instant::now());
-            self.behind.push(behind);
-        }
     }
 
     /// Sees whose addresses are to be read.
@@ -221,6 +196,3 @@ impl Keeper {
         batch.changes.push(change);
     }
 }
-
-/// Half of the places that fetches have by default.
-const BEHIND_MAX: usize = 4;

@@ -32,6 +32,12 @@ impl Desk {
         answered
     }
 
+    /// Whether what nobody waits for is fetched now.
+    fn refresh(&mut self, datacenter: &str, name: &str) -> bool {
+        self.waiting.has_place_behind(datacenter)
+            && self.waiting.begin_behind(&service(datacenter, name), self.now)
+    }
+
     /// `dc1/a dc2/b`: what begins now.
     fn begin(&mut self) -> String {
         let begun = std::iter::from_fn(|| self.waiting.next(self.now));
@@ -100,6 +106,58 @@ fn one_far_datacenter_has_half_of_the_places() {
     let mut desk = Desk::new(2);
     let _waiting: Vec<_> = names.iter().map(|name| desk.join("dc2", name)).collect();
     assert_eq!(desk.begin(), "dc2/0");
+}
+
+#[test]
+fn what_nobody_waits_for_has_a_quarter_of_the_places_and_never_the_last() {
+    for (places, near, far) in [(1, 0, 0), (2, 1, 0), (3, 1, 0), (4, 1, 1), (8, 2, 1), (32, 8, 4)] {
+        for (datacenter, expected) in [("dc1", near), ("dc2", far)] {
+            let mut desk = Desk::new(places);
+            let begun = (0..99).filter(|number| desk.refresh(datacenter, &number.to_string()));
+            assert_eq!(begun.count(), expected, "{places} places, {datacenter}");
+        }
+    }
+    // Where questions have taken all, there is none.
+    let mut desk = Desk::new(4);
+    let _waiting: Vec<_> = ["a", "b", "c", "d"].map(|name| desk.join("dc1", name)).into();
+    desk.begin();
+    assert!(!desk.refresh("dc1", "e"));
+    desk.end("dc1", "a", Ended::Came);
+    assert!(desk.refresh("dc1", "e"));
+}
+
+#[test]
+fn what_is_fetched_behind_the_answers_is_fetched_once() {
+    let mut desk = Desk::new(8);
+    let mut asked = desk.join("dc1", "a");
+    assert!(!desk.refresh("dc1", "a"), "it is about to be fetched");
+    assert_eq!(desk.begin(), "dc1/a");
+    assert!(!desk.refresh("dc1", "a"), "it is fetched");
+    assert!(desk.refresh("dc1", "b") && !desk.refresh("dc1", "b"));
+    let mut joined = desk.join("dc1", "b");
+    assert_eq!((state(&mut joined), &*desk.begin()), ("waits", ""));
+    // That one is a question's now.
+    assert!(desk.refresh("dc1", "c") && desk.refresh("dc1", "d") && !desk.refresh("dc1", "e"));
+    ["a", "b", "c"].into_iter().for_each(|name| desk.end("dc1", name, Ended::Came));
+    assert_eq!((state(&mut asked), state(&mut joined)), ("told", "told"));
+    desk.end("dc1", "d", Ended::Failed);
+    assert!(!desk.refresh("dc1", "d"), "it rests");
+    desk.pass(500);
+    assert!(desk.refresh("dc1", "d"));
+}
+
+#[test]
+fn what_hangs_behind_the_answers_is_no_questions_matter() {
+    let mut desk = Desk::new(2);
+    assert!(desk.refresh("dc1", "a"));
+    desk.pass(10_000);
+    let mut other = desk.join("dc1", "b");
+    assert_eq!((&*desk.begin(), state(&mut other)), ("dc1/b", "waits"));
+    assert_eq!(state(&mut desk.join("dc1", "a")), "sent away", "in vain so far");
+    desk.end("dc1", "a", Ended::Failed);
+    // Nothing is suspected of the datacenter: all wait.
+    let mut more = [desk.join("dc1", "b"), desk.join("dc1", "c"), desk.join("dc1", "d")];
+    assert_eq!(more.each_mut().map(state), ["waits"; 3]);
 }
 
 #[test]
