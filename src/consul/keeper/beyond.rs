@@ -161,9 +161,9 @@ impl Keeper {
     /// Takes in what came of reading the addresses of a service.
     pub fn take_swept(&mut self, swept: Swept, batch: &mut Batch) {
         self.sweep.end();
-        let (change, refusal) = match swept {
-            Swept::Came(change) => (change, None),
-            Swept::Refused { change, error } => (change, Some(error)),
+        let (change, has_instances, refusal) = match swept {
+            Swept::Came { change, has_instances } => (change, has_instances, None),
+            Swept::Refused { change, error } => (change, false, Some(error)),
             Swept::Nothing => return,
         };
         let Change::Owned { datacenter, service, addresses } = &change else { return };
@@ -187,9 +187,10 @@ impl Keeper {
             }
         }
         let is_told = self.watches.told(&key).is_some();
-        // At a time when that proves nothing; and the list is to say first that a service has none.
+        // At a time when that proves nothing; and where nothing is left of a service, the list is to
+        // say first that it has none. Instances that are there without their addresses gave them up.
         let lacks_some = had > addresses.len() && self.guard.is_uneasy(datacenter);
-        let lacks_all = had > 0 && addresses.is_empty();
+        let lacks_all = had > 0 && !has_instances;
         if is_told || lacks_some || lacks_all && self.is_in_doubt(&key, Instant::now()) {
             return;
         }
