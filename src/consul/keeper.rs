@@ -264,7 +264,7 @@ impl Keeper {
         }
         let service = service.clone();
         let is_denied = instances.is_empty();
-        if is_denied && (self.is_doubtful_denial(&key) || self.doubts(&change, Some(asked))) {
+        if self.doubts(&change, Some(asked)) || is_denied && self.is_doubtful_denial(&key) {
             self.end_fetch(&wanted, Ended::Failed);
             return;
         }

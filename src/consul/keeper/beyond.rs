@@ -189,6 +189,9 @@ impl Keeper {
         let is_told = self.watches.told(&key).is_some();
         // At a time when that proves nothing; and where nothing is left of a service, the list is to
         // say first that it has none. Instances that are there without their addresses gave them up.
+        if has_instances {
+            self.absence.forget(&key);
+        }
         let lacks_some = had > addresses.len() && self.guard.is_uneasy(datacenter);
         let lacks_all = had > 0 && !has_instances;
         if is_told || lacks_some || lacks_all && self.is_in_doubt(&key, Instant::now()) {
