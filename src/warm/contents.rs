@@ -73,7 +73,7 @@ struct Entry<'a> {
 /// What is known of a file beside its contents.
 #[derive(Clone, Copy, Debug)]
 pub struct Loading<'l> {
-    /// What the program's clock counts from.
+    /// What the program's clock counts from, by the clock that the file's times are of.
     pub start_unix_ms: i64,
     /// When the file was last known to be right, in milliseconds of the program's clock.
     pub right_ms: i64,
