@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 
 use crate::catalog::form::Form;
+use crate::catalog::missed::Missed;
 use crate::catalog::model::{Instance, Node};
 use crate::catalog::queries::Queries;
 
@@ -37,6 +38,13 @@ pub enum Change {
         datacenter: String,
         /// When it was last known to be right; as [`Held::Loaded`] has it.
         since_ms: i64,
+    },
+    /// All that is held back in a datacenter: the source shows it no more, and it is answered still.
+    Missed {
+        /// Which one.
+        datacenter: String,
+        /// By name.
+        missed: Missed,
     },
     /// The addresses of its own that a service's instances have, whose are not kept otherwise.
     Owned {

@@ -52,6 +52,7 @@ impl Heard {
             Change::Nodes { datacenter, .. } => Self::Nodes { datacenter: datacenter.clone() },
             Change::Hold { .. }
             | Change::Loaded { .. }
+            | Change::Missed { .. }
             | Change::Owned { .. }
             | Change::Queries { .. }
             | Change::Reach { .. }
