@@ -180,6 +180,7 @@ impl Keeper {
                 Said::Swept(swept) => self.take_swept(swept, &mut batch),
             }
         }
+        batch.changes.extend(self.guard.news());
         self.publish(batch);
         self.settle();
         self.begin();

@@ -26,6 +26,7 @@ impl Keeper {
         for change in due.changes {
             self.believe(change, &mut batch);
         }
+        batch.changes.extend(self.guard.news());
         if !batch.changes.is_empty() {
             self.publish(batch);
         }
