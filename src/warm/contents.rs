@@ -186,7 +186,8 @@ impl<'a> Entry<'a> {
                 Some(since_ms)
             }
             Held::OnDemand { fresh_until_ms, .. } => {
-                Some(i64::try_from(fresh_until_ms).unwrap_or(i64::MAX))
+                let whole_ms = fresh_until_ms - fresh_until_ms % STEP_MS;
+                Some(i64::try_from(whole_ms).unwrap_or(i64::MAX))
             }
             Held::Watched => None,
         };
@@ -262,6 +263,10 @@ impl Loading<'_> {
         since_ms.map_or(self.right_ms, |since_ms| since_ms.min(self.right_ms))
     }
 }
+
+/// What is asked for is fetched again all the time, mostly to be as it was. The file is not written
+/// anew for that more often than this; it says that such things are older by as much.
+const STEP_MS: u64 = 60_000;
 
 #[cfg(test)]
 mod tests;
