@@ -40,7 +40,8 @@
 //! # The life of a change
 //!
 //! ```text
-//!  consul   a blocking query returns --> api --> catalog::Change
+//!  consul   a blocking query returns, or a fetch for a question or behind the answers
+//!             --> api --> catalog::Change
 //!  publisher  Builder::apply: records are encoded, what did not change is shared
 //!  store      one pointer is replaced; the next query sees it
 //!  warm       what changed is written to a file, every few seconds; the next start publishes it

@@ -153,7 +153,7 @@ impl<'s> Search<'s, '_> {
             }),
         };
         let list = matches!(lookup.subject, Subject::Node { .. }).then_some(List::Nodes);
-        let basis = Basis { scope, list, service: hit };
+        let basis = Basis { scope, list, service: hit, node: None };
         Trace { is_by_client, ..self.trace(finding, basis) }
     }
 
@@ -450,14 +450,20 @@ impl<'s> Search<'s, '_> {
             Finding::Address(_) => (false, service.is_some()),
             _ => (false, false),
         };
+        let node = match finding {
+            Finding::Node(node) => Some(node),
+            _ => None,
+        };
         let age = match is_negative || has_data {
-            true => basis.age(self.snapshot, self.asked),
+            true => Basis { node, ..basis }.age(self.snapshot, self.asked),
             false => Age::default(),
         };
         let is_expired = age.is_expired(self.policy, self.asked.now_ms);
+        // What is held back adds records and denies nothing.
+        let is_old = age.is_old || has_data && age.is_missed;
         let result = match finding {
             _ if is_expired => Some(CacheResult::Expired),
-            _ if age.is_old => Some(CacheResult::Stale),
+            _ if is_old => Some(CacheResult::Stale),
             Finding::Unreachable => Some(CacheResult::Miss),
             _ if is_negative => Some(CacheResult::Negative),
             _ if has_data => Some(CacheResult::Hit),
@@ -467,7 +473,7 @@ impl<'s> Search<'s, '_> {
             finding: if is_expired { Finding::Expired } else { finding },
             cache: result.map(|result| (result, service.map(|service| &*service.usage))),
             is_by_client: false,
-            is_stale: age.is_old && !is_expired,
+            is_stale: is_old && !is_expired,
         }
     }
 }

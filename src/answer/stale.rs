@@ -4,6 +4,7 @@
 //! **Hot.** Whether an answer is old is asked once for each.
 
 use crate::answer::{Asked, Policy, Turn};
+use crate::catalog::nodes::NodeRecord;
 use crate::catalog::{Datacenter, Found, List, Service, Snapshot};
 use crate::name::Labels;
 use crate::wire::{ede, rcode, ttl};
@@ -17,6 +18,8 @@ pub struct Basis<'s, 'q> {
     pub list: Option<List>,
     /// The service that it is about.
     pub service: Option<&'s Service>,
+    /// The node that it is about.
+    pub node: Option<&'s NodeRecord>,
 }
 
 /// How old something may be.
@@ -24,6 +27,8 @@ pub struct Basis<'s, 'q> {
 pub struct Age {
     /// Whether it may be.
     pub is_old: bool,
+    /// Whether records of it may be gone: Consul is heard, and shows something of it no more.
+    pub is_missed: bool,
     /// Since when nothing bears it out, in milliseconds of the program's clock.
     since_ms: Option<i64>,
 }
@@ -31,7 +36,7 @@ pub struct Age {
 impl Basis<'_, '_> {
     /// What is known of the age of what is in memory.
     pub fn age(self, snapshot: &Snapshot, asked: &Asked<'_>) -> Age {
-        let Self { scope, list, service } = self;
+        let Self { scope, list, service, node } = self;
         // Which datacenters there are, the local one's Consul says.
         let datacenter =
             here(snapshot, scope).or_else(|| here(snapshot, None).filter(|_| scope.is_some()));
@@ -41,8 +46,13 @@ impl Basis<'_, '_> {
         let held = service.map(|service| service.held);
         let held = held.filter(|held| asked.turn != Turn::Again || held.is_unsure());
         let of_service = held.and_then(|held| held.old_since(asked.now_ms));
+        let is_missed = |datacenter: &Datacenter| {
+            service.is_some_and(|service| datacenter.misses_service(service))
+                || node.is_some_and(|node| datacenter.misses_node(node))
+        };
         Age {
             is_old: of_list.is_some() || of_service.is_some(),
+            is_missed: datacenter.is_some_and(is_missed),
             // A service's own query may be heard while its list cannot be had.
             since_ms: if service.is_some() { of_service } else { of_list },
         }
@@ -76,8 +86,8 @@ fn here<'s>(snapshot: &'s Snapshot, scope: Option<&[u8]>) -> Option<&'s Datacent
 /// What the client is told of an old answer with this rcode (RFC 8914 §4.4, §4.20).
 pub fn error(rcode: u16) -> (u16, &'static str) {
     match rcode {
-        rcode::NXDOMAIN => (ede::STALE_NXDOMAIN, "Consul is not heard at present"),
-        _ => (ede::STALE_ANSWER, "Consul is not heard at present"),
+        rcode::NXDOMAIN => (ede::STALE_NXDOMAIN, NOT_BORNE_OUT),
+        _ => (ede::STALE_ANSWER, NOT_BORNE_OUT),
     }
 }
 
@@ -90,6 +100,9 @@ pub fn limit_ttls(reply: &mut [u8], policy: &Policy) {
         labels.as_ref().is_some_and(is_in)
     });
 }
+
+/// Consul is not heard, or shows it no more and is not believed yet.
+const NOT_BORNE_OUT: &str = "Consul does not bear it out at present";
 
 /// A client that keeps nothing would ask again at once, and there is nothing new to be had.
 const TTL_SECS_MIN: u32 = 1;

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use crate::catalog::addressing::View;
 use crate::catalog::change::Change;
 use crate::catalog::form::Form;
+use crate::catalog::missed::Missed;
 use crate::catalog::model::{Address, Health, Node};
 use crate::catalog::nodes::NodeRecord;
 use crate::catalog::reverse::{self, Owned, Owner, Pointer};
@@ -68,6 +69,9 @@ impl Builder {
             }
             Change::Loaded { datacenter, since_ms } => {
                 self.datacenter_mut(&datacenter).is_some_and(|it| it.set_loaded(since_ms))
+            }
+            Change::Missed { datacenter, missed } => {
+                self.datacenter_mut(&datacenter).is_some_and(|it| it.set_missed(missed))
             }
             Change::Nodes { datacenter, nodes } => self.set_nodes(&datacenter, &nodes),
             Change::Owned { datacenter, service, addresses } => {
@@ -205,6 +209,17 @@ impl Datacenter {
         std::mem::replace(&mut self.cut_off_ms, next) != next
     }
 
+    fn set_missed(&mut self, missed: Missed) -> bool {
+        let is_same = match &self.missed {
+            Some(before) => **before == missed,
+            None => missed.is_empty(),
+        };
+        if !is_same {
+            self.missed = Some(missed).filter(|missed| !missed.is_empty()).map(Arc::new);
+        }
+        !is_same
+    }
+
     fn set_loaded(&mut self, since_ms: i64) -> bool {
         self.services_loaded_ms = self.services.as_ref().map(|_| since_ms);
         self.nodes_loaded_ms = self.nodes.as_ref().map(|_| since_ms);
@@ -278,6 +293,7 @@ fn unheard(name: &str) -> Datacenter {
         queries: None,
         query_parents: Shards::default(),
         is_whole: false,
+        missed: None,
         pointers: Shards::default(),
         pointer_parents: Shards::default(),
         node_owners: Arc::default(),

@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 
 use crate::catalog::form::Form;
+use crate::catalog::missed::Missed;
 use crate::catalog::model::{Instance, Node};
 use crate::catalog::queries::Queries;
 
@@ -37,6 +38,13 @@ pub enum Change {
         datacenter: String,
         /// When it was last known to be right; as [`Held::Loaded`] has it.
         since_ms: i64,
+    },
+    /// All that is held back in a datacenter: the source shows it no more, and it is answered still.
+    Missed {
+        /// Which one.
+        datacenter: String,
+        /// By name.
+        missed: Missed,
     },
     /// The addresses of its own that a service's instances have, whose are not kept otherwise.
     Owned {
@@ -150,6 +158,8 @@ pub enum Held {
     },
     /// Fetched on demand: fetched again when asked for after this time of the program's clock.
     OnDemand {
+        /// When that was, in milliseconds of the program's clock.
+        fetched_ms: u64,
         /// In milliseconds of the program's clock.
         fresh_until_ms: u64,
     },
@@ -158,11 +168,14 @@ pub enum Held {
 }
 
 impl Held {
+    /// Not in memory, and to be fetched when it is asked for.
+    pub const NEVER: Self = Self::OnDemand { fetched_ms: 0, fresh_until_ms: 0 };
+
     /// Whether the instances are to be fetched again before they are answered with.
     pub fn is_due(self, now_ms: u64) -> bool {
         match self {
             Self::Due { .. } | Self::Loaded { .. } => true,
-            Self::OnDemand { fresh_until_ms } => fresh_until_ms <= now_ms,
+            Self::OnDemand { fresh_until_ms, .. } => fresh_until_ms <= now_ms,
             Self::Failing { .. } | Self::Watched => false,
         }
     }
@@ -178,7 +191,7 @@ impl Held {
             Self::Due { since_ms } | Self::Failing { since_ms } | Self::Loaded { since_ms } => {
                 Some(since_ms)
             }
-            Self::OnDemand { fresh_until_ms } => {
+            Self::OnDemand { fresh_until_ms, .. } => {
                 self.is_due(now_ms).then(|| i64::try_from(fresh_until_ms).unwrap_or(i64::MAX))
             }
             Self::Watched => None,

@@ -8,11 +8,13 @@
 //!
 //! **Hot.** Look-ups hash once and allocate nothing.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::catalog::change::{Executed, Held};
 use crate::catalog::form::Form;
+use crate::catalog::missed::Missed;
 use crate::catalog::model::{Instance, Node};
 use crate::catalog::nodes::NodeRecord;
 use crate::catalog::queries::Queries;
@@ -63,6 +65,8 @@ pub struct Datacenter {
     pub(in crate::catalog) query_parents: Shards<Counted>,
     /// Whether what was not heard of in `unlisted` does not exist.
     pub(in crate::catalog) is_whole: bool,
+    /// What is held back; `None` is nothing.
+    pub(in crate::catalog) missed: Option<Arc<Missed>>,
     /// Whose each address is, by its reverse name.
     pub(in crate::catalog) pointers: Shards<Pointer>,
     /// Each name that such a name ends with, and how many do.
@@ -278,6 +282,16 @@ impl Datacenter {
         earlier(self.cut_off_ms, loaded_ms)
     }
 
+    /// Whether some of what is in memory of `service` is held back: the source shows it no more.
+    pub fn misses_service(&self, service: &Service) -> bool {
+        self.missed.as_ref().is_some_and(|missed| contains(&missed.services, &service.key))
+    }
+
+    /// Whether this node is.
+    pub fn misses_node(&self, node: &NodeRecord) -> bool {
+        self.missed.as_ref().is_some_and(|missed| contains(&missed.nodes, node.key()))
+    }
+
     /// Whether the list of services is in.
     pub fn has_services(&self) -> bool {
         self.services.is_some()
@@ -360,6 +374,10 @@ impl Keyed for Counted {
     fn key(&self) -> &[u8] {
         &self.key
     }
+}
+
+fn contains(names: &BTreeSet<String>, key: &[u8]) -> bool {
+    str::from_utf8(key).is_ok_and(|key| names.contains(key))
 }
 
 /// The earlier of two times, or the one that there is.

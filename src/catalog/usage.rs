@@ -19,7 +19,7 @@ pub enum CacheResult {
     Miss,
     /// Answered that there is nothing.
     Negative,
-    /// Answered from memory while Consul cannot be heard.
+    /// Answered from memory while Consul cannot be heard, or what it shows no more is held back.
     Stale,
 }
 

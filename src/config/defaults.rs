@@ -166,6 +166,8 @@ impl Default for CacheConfig {
     fn default() -> Self {
         Self {
             kept: Duration::from_secs(30),
+            refresh: Duration::from_secs(1),
+            refresh_per_second: 100,
             idle: Duration::from_secs(600),
             services_max: 10_000,
             bytes_max: 268_435_456,

@@ -104,6 +104,27 @@ static KEYS: &[Key] = &[
         },
     ),
     Key::new(
+        "cache.refresh",
+        r#""1s""#,
+        "How old such a service may be when it is asked for before it is fetched again behind the \
+         answer, for the next one; 0 is any age. Looked at once a second.",
+        Kind::Duration {
+            min: Duration::from_secs(0),
+            max: Duration::from_secs(DAY),
+            put: |config, value| config.cache.refresh = value,
+        },
+    ),
+    Key::new(
+        "cache.refresh_per_second",
+        "100",
+        "Such services a second that are fetched behind the answers, at most; the oldest go first.",
+        Kind::Whole {
+            min: 1,
+            max: 1_000_000,
+            put: |config, value| config.cache.refresh_per_second = value,
+        },
+    ),
+    Key::new(
         "cache.idle",
         r#""10m""#,
         "How long such a service stays in memory without being asked for, and how long one is watched \

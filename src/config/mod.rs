@@ -284,6 +284,10 @@ pub enum ConsulAddress {
 pub struct CacheConfig {
     /// How long a service fetched on demand is answered without asking again.
     pub kept: Duration,
+    /// How old such a service may be before it is fetched again behind the answers; zero is any age.
+    pub refresh: Duration,
+    /// Such services a second that are fetched so, at most. At least 1.
+    pub refresh_per_second: usize,
     /// How long such a service stays in memory without being asked for.
     pub idle: Duration,
     /// Such services in memory at most.

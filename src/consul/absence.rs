@@ -59,6 +59,12 @@ impl Absence {
         }
         Found::InDoubt { reads_list }
     }
+
+    /// Notes that `key` was found with instances: a list that was heard since its doubt says nothing
+    /// of the next one.
+    pub fn forget(&mut self, key: &Key) {
+        self.since.remove(key);
+    }
 }
 
 /// The list usually follows within milliseconds.
@@ -93,6 +99,20 @@ mod tests {
         assert_eq!(note("b", 11_100, 1_101), Found::Empty);
         assert_eq!(note("b", 11_100, 1_101), in_doubt(false), "it begins anew");
         assert_eq!(note("b", 12_100, 1_101), in_doubt(true));
+    }
+
+    #[test]
+    fn a_doubt_that_was_none_begins_anew() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let key = Key::new("dc1", Form::Service, "a");
+        let mut absence = Absence::default();
+        let in_doubt = Found::InDoubt { reads_list: false };
+        assert_eq!(absence.note(&key, at(100), Some(at(0))), in_doubt);
+        absence.forget(&key);
+        // The list was heard before it was found empty again.
+        assert_eq!(absence.note(&key, at(9_000), Some(at(200))), in_doubt);
+        assert_eq!(absence.note(&key, at(9_500), Some(at(9_001))), Found::Empty);
     }
 
     #[test]

@@ -64,8 +64,8 @@ pub fn nodes(datacenter: Option<&str>) -> Ask<NodeList> {
     ask("catalog/nodes", &["v1", "catalog", "nodes"], datacenter, node_list)
 }
 
-/// Each address of its own that a service's instances have, with node and ID, sorted.
-pub fn addresses(datacenter: Option<&str>, name: &str) -> Ask<Vec<(IpAddr, String, String)>> {
+/// The addresses of their own that a service's instances have.
+pub fn addresses(datacenter: Option<&str>, name: &str) -> Ask<OwnAddresses> {
     ask("catalog/service", &["v1", "catalog", "service", name], datacenter, own_addresses)
 }
 
@@ -75,6 +75,15 @@ pub fn addresses(datacenter: Option<&str>, name: &str) -> Ask<Vec<(IpAddr, Strin
 pub fn datacenters() -> Ask<Vec<String>> {
     let path = ["v1", "catalog", "datacenters"];
     Ask { scope: Scope::Agent, ..ask("catalog/datacenters", &path, None, datacenter_names) }
+}
+
+/// What the instances of a service have of addresses.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub struct OwnAddresses {
+    /// Each with the node and the ID of the instance, sorted.
+    pub addresses: Vec<(IpAddr, String, String)>,
+    /// Whether there are instances, be it without an address of their own.
+    pub has_instances: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -314,15 +323,16 @@ fn node_list(body: &[u8]) -> Result<NodeList, serde_json::Error> {
     Ok(NodeList { datacenter, nodes })
 }
 
-fn own_addresses(body: &[u8]) -> Result<Vec<(IpAddr, String, String)>, serde_json::Error> {
+fn own_addresses(body: &[u8]) -> Result<OwnAddresses, serde_json::Error> {
     let entries: Vec<CatalogEntry> = or_null(body)?;
+    let has_instances = !entries.is_empty();
     let own = entries.into_iter().filter_map(|entry| {
         let address = entry.service_address?.parse().ok()?;
         Some((address, entry.node, entry.id))
     });
-    let mut own: Vec<_> = own.collect();
-    own.sort();
-    Ok(own)
+    let mut addresses: Vec<_> = own.collect();
+    addresses.sort();
+    Ok(OwnAddresses { addresses, has_instances })
 }
 
 /// In Consul's order, the nearest first.

@@ -15,6 +15,7 @@
 
 pub mod missing;
 mod place;
+mod told;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -23,7 +24,7 @@ use tokio::time::Instant;
 use tracing::error;
 
 use crate::catalog::queries::Queries;
-use crate::catalog::{Change, Datacenter, Form, Found, Snapshot};
+use crate::catalog::{Change, Datacenter, Form, Found, Missed, Snapshot};
 use crate::config::GuardConfig;
 use crate::consul::Watched;
 use crate::consul::guard::missing::Kind;
@@ -35,6 +36,8 @@ pub struct Guard {
     config: GuardConfig,
     metrics: GuardMetrics,
     places: BTreeMap<String, Place>,
+    /// What was told to be held back, by datacenter.
+    told: BTreeMap<String, Missed>,
 }
 
 /// What is to be done now.
@@ -91,7 +94,7 @@ struct Alarm {
 impl Guard {
     /// Nothing is held back yet.
     pub fn new(config: GuardConfig, metrics: GuardMetrics) -> Self {
-        Self { config, metrics, places: BTreeMap::new() }
+        Self { config, metrics, places: BTreeMap::new(), told: BTreeMap::new() }
     }
 
     /// Puts back into `change` what it lacks and `snapshot` has, as long as that is not believed.

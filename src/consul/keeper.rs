@@ -15,10 +15,11 @@ mod beyond;
 mod check;
 mod guarding;
 mod leaving;
+mod refreshing;
 
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::{self, Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -31,16 +32,17 @@ use crate::consul::absence::Absence;
 use crate::consul::check::Check;
 use crate::consul::growth::Room;
 use crate::consul::guard::Guard;
+use crate::consul::refresh::Refresh;
 use crate::consul::shelf::Shelf;
 use crate::consul::sweep::Sweep;
 use crate::consul::tasks::{Fetched, Report, Said, Tasks};
 use crate::consul::unlisted::Unlisted;
-use crate::consul::view::{self, Heard, find, is_askable, warn_of_nothing};
+use crate::consul::view::{self, Heard, is_askable, warn_of_nothing};
 use crate::consul::waiting::{Ended, Waiting};
 use crate::consul::watch::Read;
 use crate::consul::watches::Watches;
 use crate::consul::{Key, Watched};
-use crate::demand::{Demand, Supply, Wanted};
+use crate::demand::{Demand, Wanted};
 use crate::metrics::{Metrics, OTHER, Operation};
 use crate::publisher::Publisher;
 
@@ -53,6 +55,7 @@ pub struct Keeper {
     watches: Watches,
     waiting: Waiting,
     shelf: Shelf,
+    refresh: Refresh,
     unlisted: Unlisted,
     sweep: Sweep,
     guard: Guard,
@@ -62,10 +65,6 @@ pub struct Keeper {
     idle: Duration,
     /// How long the result of a query without a TTL is answered.
     query_kept: Duration,
-    /// Those who wait for what is fetched before anybody asks.
-    ahead: Vec<oneshot::Receiver<Supply>>,
-    /// Those who wait for what is answered from memory meanwhile.
-    behind: Vec<oneshot::Receiver<Supply>>,
     /// How long a fetched service is answered without asking again.
     kept: Duration,
     /// When watches may make room for others again, by the program's clock.
@@ -99,6 +98,7 @@ impl Keeper {
         Self {
             publisher,
             clock,
+            refresh: Refresh::new(cache, metrics.consul.refreshes_deferred.clone()),
             unlisted: Unlisted::new(cache, metrics.consul.unlisted_refused.clone(), now),
             sweep: Sweep::new(cache.sweep_within, cache.sweep_every, now),
             guard,
@@ -106,8 +106,6 @@ impl Keeper {
             check: Check::new(cache.check_every, now),
             idle: cache.idle,
             query_kept: cache.query_kept,
-            ahead: Vec::new(),
-            behind: Vec::new(),
             watches: Watches::new(tasks.clone(), room, metrics.consul.watches_failing.clone()),
             metrics,
             tasks,
@@ -148,6 +146,8 @@ impl Keeper {
                     self.rotate();
                     self.sweep();
                     self.sweep_unlisted();
+                    self.begin();
+                    self.look_behind();
                     self.sweep_addresses();
                     self.begin_check();
                 }
@@ -170,7 +170,7 @@ impl Keeper {
                 Said::Fetched(fetched) => self.take_fetched(fetched, arrived, &mut batch),
                 Said::Hidden { datacenter } => self.guard.alarm(&datacenter, Instant::now()),
                 Said::Nothing(wanted) => {
-                    self.waiting.end(&wanted, Ended::Failed, Instant::now());
+                    self.end_fetch(&wanted, Ended::Failed);
                 }
                 Said::Open { datacenter } => {
                     let ended = self.watches.use_queries(&datacenter);
@@ -180,9 +180,11 @@ impl Keeper {
                 Said::Swept(swept) => self.take_swept(swept, &mut batch),
             }
         }
+        batch.changes.extend(self.guard.news());
         self.publish(batch);
         self.settle();
         self.begin();
+        self.begin_behind();
         self.begin_sweep();
         self.begin_check();
         self.tell_pending();
@@ -200,7 +202,7 @@ impl Keeper {
             self.follow(heard, arrived, asked, &snapshot);
         }
         for wanted in fetched {
-            self.waiting.end(&wanted, Ended::Came, Instant::now());
+            self.end_fetch(&wanted, Ended::Came);
         }
     }
 
@@ -258,13 +260,13 @@ impl Keeper {
         if instances.is_empty() && !is_list_older {
             // The list has the name, and what the list does not know is no reason to deny it.
             let outcome = if is_vouched { Ended::Again } else { Ended::Failed };
-            self.waiting.end(&wanted, outcome, Instant::now());
+            self.end_fetch(&wanted, outcome);
             return;
         }
         let service = service.clone();
         let is_denied = instances.is_empty();
-        if is_denied && (self.is_doubtful_denial(&key) || self.doubts(&change, Some(asked))) {
-            self.waiting.end(&wanted, Ended::Failed, Instant::now());
+        if self.doubts(&change, Some(asked)) || is_denied && self.is_doubtful_denial(&key) {
+            self.end_fetch(&wanted, Ended::Failed);
             return;
         }
         let Change::Service { instances, held, executed, .. } = &mut change else { return };
@@ -330,7 +332,12 @@ impl Keeper {
         let is_short = self.watches.is_growing()
             || view::hides_some(instances, |health| self.publisher.shows(health));
         let kept = if is_short { self.kept.min(KEPT_SHORT) } else { self.kept };
-        Held::OnDemand { fresh_until_ms: self.clock.after_ms(kept) }
+        self.fetched_for(kept)
+    }
+
+    fn fetched_for(&self, kept: Duration) -> Held {
+        let (fetched_ms, fresh_until_ms) = (self.clock.now_ms(), self.clock.after_ms(kept));
+        Held::OnDemand { fetched_ms, fresh_until_ms }
     }
 
     /// What a published change leads to: more watches, fewer, and answers for those who wait.
@@ -425,24 +432,6 @@ impl Keeper {
             }
             // The forwarder's.
             Wanted::Foreign { .. } | Wanted::Host { .. } => (),
-        }
-    }
-
-    /// Fetches what is wanted, as far as there are places.
-    fn begin(&mut self) {
-        while let Some(wanted) = self.waiting.next(Instant::now()) {
-            match &wanted {
-                // Its lists are watched, and never fetched; and what is the forwarder's comes not.
-                Wanted::Datacenter { .. } | Wanted::Foreign { .. } | Wanted::Host { .. } => {
-                    self.waiting.end(&wanted, Ended::Failed, Instant::now());
-                }
-                Wanted::Service { datacenter, form, service } => {
-                    let key = Key::new(datacenter, *form, service);
-                    let known = find(&self.publisher.snapshot(), &key)
-                        .is_some_and(|service| service.rrsets.is_some());
-                    self.tasks.fetch_service(datacenter, *form, service, known);
-                }
-            }
         }
     }
 

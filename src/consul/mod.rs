@@ -6,7 +6,8 @@
 //!   api                                         what is asked, and what the JSON means
 //!   index, backoff, watch                       one blocking query, for ever
 //!   roster, lists, failing -> watches           who is watched; whose watch hears nothing
-//!   waiting, shelf                              what is fetched on demand, and what is held so
+//!   waiting, refresh, shelf                     what is fetched on demand or behind the answers,
+//!                                               and what is held so
 //!   guard                                       what vanishes, until it is believed to be gone
 //!   sweep, check                                what is read besides, a little at a time
 //!   tasks -> keeper                             what is heard, and what follows from it
@@ -34,6 +35,7 @@ pub mod keeper;
 pub mod lane;
 pub mod lists;
 pub mod quorum;
+pub mod refresh;
 pub mod roster;
 #[cfg(test)]
 mod samples;

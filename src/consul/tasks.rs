@@ -79,7 +79,12 @@ pub enum Said {
 #[derive(Debug)]
 pub enum Swept {
     /// These are they.
-    Came(Change),
+    Came {
+        /// Which.
+        change: Change,
+        /// Whether Consul shows instances, be it without an address of their own.
+        has_instances: bool,
+    },
     /// Nothing, this time.
     Nothing,
     /// Consul does not tell them.
@@ -191,7 +196,10 @@ impl Tasks {
             let change =
                 |addresses| Change::Owned { datacenter: dc, service: name.clone(), addresses };
             let swept = match source.fetch(None).await {
-                Ok(reply) => Swept::Came(change(reply.value)),
+                Ok(reply) => {
+                    let api::OwnAddresses { addresses, has_instances } = reply.value;
+                    Swept::Came { change: change(addresses), has_instances }
+                }
                 Err(error) if error.is_of_name() => {
                     Swept::Refused { change: change(Vec::new()), error: error.chain() }
                 }

@@ -6,10 +6,9 @@ use tracing::warn;
 
 use crate::catalog::model::{Health, Instance};
 use crate::catalog::queries;
-use crate::catalog::{Change, Form, Found, Held, List, Service, Snapshot};
+use crate::catalog::{Change, Form, Found, List, Service, Snapshot};
 use crate::consul::Key;
 use crate::consul::tasks::{Report, Said};
-use crate::demand::Wanted;
 
 /// What a change was about, once it is published.
 #[derive(Debug)]
@@ -53,6 +52,7 @@ impl Heard {
             Change::Nodes { datacenter, .. } => Self::Nodes { datacenter: datacenter.clone() },
             Change::Hold { .. }
             | Change::Loaded { .. }
+            | Change::Missed { .. }
             | Change::Owned { .. }
             | Change::Queries { .. }
             | Change::Reach { .. }
@@ -100,55 +100,6 @@ pub fn pending<'k>(snapshot: &Snapshot, starting: impl Iterator<Item = &'k Key>)
     }
     pending.extend(starting.map(|key| format!("the instances of {key} are not in")));
     pending
-}
-
-/// The queries whose results are too old within a second, and that were asked for since they came.
-pub fn due_queries(snapshot: &Snapshot, now_ms: u64) -> Vec<Wanted> {
-    let all = snapshot.datacenters().flat_map(|datacenter| {
-        datacenter.all_unlisted().map(move |(form, service)| (datacenter, form, service))
-    });
-    let due = all.filter(|(_, form, service)| {
-        let fresh_until_ms = match service.held {
-            Held::OnDemand { fresh_until_ms } => fresh_until_ms,
-            Held::Due { .. } | Held::Failing { .. } | Held::Loaded { .. } | Held::Watched => {
-                return false;
-            }
-        };
-        let is_ending = (now_ms..now_ms + 1000).contains(&fresh_until_ms);
-        let is_wanted = service.usage.asked_ms() + ASKED_LATELY_MS > now_ms;
-        *form == Form::Query && !service.instances.is_empty() && is_ending && is_wanted
-    });
-    due.map(|(datacenter, form, service)| Wanted::Service {
-        datacenter: datacenter.name.to_string(),
-        form,
-        service: service.name.to_string(),
-    })
-    .collect()
-}
-
-/// Some of what is old, was asked for lately, and is answered from memory as its datacenter is cut
-/// off: nobody's question has it fetched, and the lists may be all that cannot be had.
-pub fn due_behind(snapshot: &Snapshot, now_ms: u64, most: usize) -> Vec<Wanted> {
-    let cut_off = snapshot.datacenters().filter(|datacenter| datacenter.is_cut_off());
-    let due = cut_off.flat_map(|datacenter| {
-        let listed = datacenter.services().map(|service| (Form::Service, service));
-        let all = listed.chain(datacenter.all_unlisted());
-        let due = all.filter(|(form, service)| {
-            let is_wanted = service.usage.asked_ms() + ASKED_LATELY_MS > now_ms;
-            let is_due = service.rrsets.is_some() && service.held.is_due(now_ms);
-            is_due && is_wanted && is_askable(*form, &service.name)
-        });
-        due.map(|(form, service)| (&*datacenter.name, form, &*service.name))
-    });
-    // Which ones is left to chance, so that one that cannot be had is in no other's way.
-    let chosen = fastrand::choose_multiple(due, most).into_iter();
-    chosen
-        .map(|(datacenter, form, service)| Wanted::Service {
-            datacenter: datacenter.to_owned(),
-            form,
-            service: service.to_owned(),
-        })
-        .collect()
 }
 
 /// Leaves out every list of names that a later one of `reports` replaces.
@@ -213,9 +164,6 @@ pub fn warn_of_nothing(datacenter: &str, snapshot: &Snapshot) {
         );
     }
 }
-
-/// A query that was asked for within this time is executed again before anybody has to wait.
-const ASKED_LATELY_MS: u64 = 5_000;
 
 #[cfg(test)]
 mod tests {

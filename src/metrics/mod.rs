@@ -79,6 +79,10 @@ pub struct ConsulMetrics {
     pub evictions: IntCounter,
     /// Watches that make room for services which are asked for.
     pub relieved: IntCounter,
+    /// Fetches that nobody waits for.
+    pub refreshes: IntCounter,
+    /// Services that were due for one and had none within the second.
+    pub refreshes_deferred: IntCounter,
     /// Questions for names in no list that were not put to Consul.
     pub unlisted_refused: IntCounter,
     /// A change arrives from Consul, and the answers show it.
@@ -193,6 +197,16 @@ impl ConsulMetrics {
                 registry,
                 "fingerpost_consul_watches_relieved_total",
                 "Watches that nobody has asked for and that make room for others.",
+            )?,
+            refreshes: counter(
+                registry,
+                "fingerpost_consul_refreshes_total",
+                "Fetches behind the answers, of what is asked for and in memory.",
+            )?,
+            refreshes_deferred: counter(
+                registry,
+                "fingerpost_consul_refreshes_deferred_total",
+                "Services that were due for a fetch behind the answers and had none in a second.",
             )?,
             unlisted_refused: counter(
                 registry,

@@ -73,7 +73,7 @@ struct Entry<'a> {
 /// What is known of a file beside its contents.
 #[derive(Clone, Copy, Debug)]
 pub struct Loading<'l> {
-    /// What the program's clock counts from.
+    /// What the program's clock counts from, by the clock that the file's times are of.
     pub start_unix_ms: i64,
     /// When the file was last known to be right, in milliseconds of the program's clock.
     pub right_ms: i64,
@@ -185,8 +185,9 @@ impl<'a> Entry<'a> {
             Held::Due { since_ms } | Held::Failing { since_ms } | Held::Loaded { since_ms } => {
                 Some(since_ms)
             }
-            Held::OnDemand { fresh_until_ms } => {
-                Some(i64::try_from(fresh_until_ms).unwrap_or(i64::MAX))
+            Held::OnDemand { fresh_until_ms, .. } => {
+                let whole_ms = fresh_until_ms - fresh_until_ms % STEP_MS;
+                Some(i64::try_from(whole_ms).unwrap_or(i64::MAX))
             }
             Held::Watched => None,
         };
@@ -262,6 +263,10 @@ impl Loading<'_> {
         since_ms.map_or(self.right_ms, |since_ms| since_ms.min(self.right_ms))
     }
 }
+
+/// What is asked for is fetched again all the time, mostly to be as it was. The file is not written
+/// anew for that more often than this; it says that such things are older by as much.
+const STEP_MS: u64 = 60_000;
 
 #[cfg(test)]
 mod tests;

@@ -107,6 +107,15 @@ struct Last {
     failures: u32,
 }
 
+/// What a file says of the time when it was written, by the clock that people read. That may have
+/// been set since, or not yet then.
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    saved_unix_ms: i64,
+    /// The file is touched while it stays right.
+    modified_unix_ms: i64,
+}
+
 /// What came of writing.
 enum Written {
     /// A new file of so many bytes, and the digest of what is in it.
@@ -174,12 +183,9 @@ impl Warm {
         };
         let sealed = seal::open(&bytes)?;
         let contents = Contents::read(sealed.payload)?;
-        // The file is touched while it stays right. Neither time may be in the future, should the
-        // clock have been set.
-        let now_ms = self.clock.signed_ms();
-        let right_unix_ms = sealed.saved_unix_ms.max(modified_unix_ms);
-        let right_ms = right_unix_ms.saturating_sub(*start_unix_ms).min(now_ms);
-        let loading = Loading { start_unix_ms: *start_unix_ms, right_ms, local };
+        let times = Times { saved_unix_ms: sealed.saved_unix_ms, modified_unix_ms };
+        let loading = times.loading(*start_unix_ms, self.clock.signed_ms(), local);
+        let right_ms = loading.right_ms;
         let changes = contents.changes(&loading)?;
         self.metrics.set_file(bytes.len() as u64, right_ms);
         Ok(Some(changes))
@@ -268,6 +274,26 @@ impl FilePlace {
     }
 }
 
+impl Times {
+    /// How old the file is, for a program whose clock counts from `start_unix_ms` and says `now_ms`.
+    /// A time in the future is now, and so is one when nothing could have been written: how old such a
+    /// file is, nobody knows.
+    fn loading(self, start_unix_ms: i64, now_ms: i64, local: Option<&str>) -> Loading<'_> {
+        let Self { saved_unix_ms, modified_unix_ms } = self;
+        let is_clock_set = |unix_ms: &i64| *unix_ms >= FIRST_UNIX_MS;
+        let right_unix_ms =
+            [saved_unix_ms, modified_unix_ms].into_iter().filter(is_clock_set).max();
+        let right_ms = right_unix_ms.map(|unix_ms| unix_ms.saturating_sub(start_unix_ms));
+        let right_ms = right_ms.map_or(now_ms, |right_ms| right_ms.min(now_ms));
+        let start_unix_ms = match is_clock_set(&saved_unix_ms) {
+            true => start_unix_ms,
+            // The times in it are of the same clock: they tell how much older each thing was.
+            false => saved_unix_ms.saturating_sub(right_ms),
+        };
+        Loading { start_unix_ms, right_ms, local }
+    }
+}
+
 impl Refusal {
     /// What is to be done about it.
     fn advice(&self) -> &'static str {
@@ -277,6 +303,37 @@ impl Refusal {
             Self::Future { .. } => "run the version that wrote it, with it put back, to use it",
             Self::TooLarge { .. } => "raise snapshot.bytes_max and put it back",
             Self::Unreadable(_) => "let the program read it, and put it back",
+        }
+    }
+}
+
+/// When 2025 began, which is before any file was written. A machine that keeps no time when it is off
+/// is in 1970 until it is told.
+const FIRST_UNIX_MS: i64 = 1_735_689_600_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_old_a_file_is_by_clocks_that_were_set() {
+        let start = FIRST_UNIX_MS + 1_000_000;
+        for (saved, modified, start, expected) in [
+            (start - 9_000, start - 9_000, start, (start, -9_000)),
+            (start - 9_000, start - 4_000, start, (start, -4_000)),
+            // The clock was set back since, or is not set yet: as right as can be.
+            (start + 9_000, start - 9_000, start, (start, 50)),
+            (start - 9_000, start + 9_000, start, (start, 50)),
+            (start, start, 7_000, (7_000, 50)),
+            // It was not set when the file was written: its times say nothing but how far apart
+            // they are.
+            (60_000, start - 4_000, start, (64_000, -4_000)),
+            (60_000, 61_000, start, (59_950, 50)),
+            (60_000, 61_000, 7_000, (59_950, 50)),
+        ] {
+            let times = Times { saved_unix_ms: saved, modified_unix_ms: modified };
+            let Loading { start_unix_ms, right_ms, .. } = times.loading(start, 50, None);
+            assert_eq!((start_unix_ms, right_ms), expected, "{saved} {modified} {start}");
         }
     }
 }

@@ -282,6 +282,7 @@ async fn a_service_that_is_asked_for_is_watched_before_long() {
         config.consul.wait = Duration::from_secs(1);
         config.cache.idle = Duration::from_secs(2);
         config.cache.kept = Duration::from_secs(3600);
+        config.cache.refresh = Duration::ZERO;
     })
     .await;
     let asked = async || addresses(server.dns(), "s19.service.consul").await;
@@ -292,10 +293,32 @@ async fn a_service_that_is_asked_for_is_watched_before_long() {
     };
     eventually("a watch makes room", is_relieved).await;
     consul.register(named("s19", 99)).await;
-    // What is fetched on demand would be kept for an hour.
+    // What is fetched on demand would be answered for an hour.
     eventually("s19 is watched", async || asked().await.len() == 2).await;
     let watches = value(&scrape(&server).await, "fingerpost_consul_watches");
     assert_eq!(watches, 3.0, "as many as before");
+}
+
+#[tokio::test]
+async fn a_change_of_what_is_on_demand_shows_while_it_is_asked_for() {
+    let Some(consul) = Consul::start().await else { return };
+    for number in 0..20 {
+        consul.register(named(&format!("s{number:02}"), number)).await;
+    }
+    let server = serve(&consul, |config| {
+        config.consul.connections_max = 8;
+        config.consul.connections_spare = 2;
+        config.cache.kept = Duration::from_secs(3600);
+    })
+    .await;
+    let asked = async || addresses(server.dns(), "s19.service.consul").await;
+    assert_eq!(asked().await.len(), 1);
+    consul.register(named("s19", 99)).await;
+    eventually("another instance shows", async || asked().await.len() == 2).await;
+    consul.set_check("m99", None, "down", "critical").await;
+    eventually("it is left out again", async || asked().await == ["10.1.0.19"]).await;
+    let misses = "fingerpost_cache_total{result=\"miss\",service=\"s19\"}";
+    assert_eq!(value(&scrape(&server).await, misses), 1.0, "nobody but the first one waited");
 }
 
 #[tokio::test]

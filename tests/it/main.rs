@@ -8,6 +8,7 @@
 mod support;
 
 mod access;
+mod behind;
 mod chaos;
 mod checking;
 mod checklist;

@@ -1,5 +1,5 @@
-//! Services that Consul does not tell of: reverse names are denied all the same, but not for a token
-//! that it does not know.
+//! Addresses of services: where Consul does not tell of one, reverse names are denied all the same, but
+//! not for a token that it does not know; and those that are given up are.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::support::consul::Consul;
 use crate::support::dns::{ask, zone_text};
 use crate::support::fake_consul::Reply;
 use crate::support::server::Server;
-use crate::support::stage::{self, list};
+use crate::support::stage::{self, SERVICES, list};
 use crate::support::wait::eventually;
 
 const ADDRESSES: &str = "/v1/catalog/service/odd";
@@ -65,6 +65,34 @@ async fn where_nothing_is_said_of_a_service_nothing_is_denied() {
         let denied = async || pointer(server.dns(), UNKNOWN).await.starts_with("NXDOMAIN");
         eventually(format!("{status} is over"), denied).await;
     }
+}
+
+#[tokio::test]
+async fn an_address_that_is_given_up_goes_with_the_next_read() {
+    let consul = stage::consul(&["a", "b", "c", "d", "e"]).await;
+    let mut config = sweeping(stage::config(&consul));
+    // Room for four watches, so that the addresses of e are read.
+    (config.consul.connections_max, config.consul.connections_spare) = (8, 2);
+    config.cache.sweep_every = Duration::from_secs(1);
+    let own = |address| json!([{ "Node": "n1", "ServiceID": "e", "ServiceAddress": address }]);
+    let read = "/v1/catalog/service/e";
+    consul.set(read, 10, &own("10.9.0.9"));
+    let server = stage::serve(config).await;
+    let pointer = async || pointer(server.dns(), "9.0.9.10.in-addr.arpa").await;
+    let is_there = async || pointer().await.contains("IN PTR e.service.dc1.consul.");
+    eventually("the address is known", is_there).await;
+    // Nothing of it is shown, and the list has it: that may be a Consul that knows nothing yet.
+    let (lists, before) = (consul.requests_for(SERVICES).len(), consul.requests_for(read).len());
+    consul.script(read, Reply::ok(11, &json!([])));
+    let is_read = async || {
+        assert!(is_there().await, "{}", pointer().await);
+        consul.requests_for(read).len() > before + 1
+    };
+    eventually("it is read, and once more", is_read).await;
+    consul.set(read, 12, &own(""));
+    let is_denied = async || pointer().await.starts_with("NXDOMAIN");
+    eventually("it is denied", is_denied).await;
+    assert_eq!(consul.requests_for(SERVICES).len(), lists, "no list had to say so");
 }
 
 /// A name that Consul takes, and lists, and is asked for in vain: its HTTP refuses what cannot be

@@ -1,12 +1,17 @@
-//! Consul is emptied, and a fetch finds out before any watch does.
+//! Consul is emptied: a fetch finds out before any watch does, and what is held back says so.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use hickory_proto::rr::RecordType;
 use serde_json::json;
 
-use crate::support::dns::{ask, zone_text};
-use crate::support::stage::{self, SERVICES, health, list};
+use crate::support::dns::{
+    addresses, ask, exchange, extended_error, question, with_edns, zone_text,
+};
+use crate::support::metrics::{scrape, value};
+use crate::support::server::Server;
+use crate::support::stage::{self, SERVICES, health, list, nodes};
 use crate::support::wait::eventually;
 
 #[tokio::test]
@@ -45,4 +50,75 @@ async fn a_service_that_goes_is_denied_by_the_list() {
 async fn code(server: SocketAddr, name: &str) -> String {
     let text = zone_text(&ask(server, name, RecordType::A).await);
     text.split(' ').next().unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn what_is_held_back_says_that_it_may_be_gone() {
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+    let consul = stage::consul(&names).await;
+    nodes(&consul, 11, &[("n1", "10.0.0.1"), ("n2", "10.0.0.2")]);
+    let server = stage::serve(stage::config(&consul)).await;
+    let is_heard = async || addresses(server.dns(), "n2.node.consul").await == ["10.0.0.2"];
+    eventually("the nodes are heard", is_heard).await;
+    let fresh = |name: &str, address: &str| said(name, 0, address, None);
+    let old = |name: &str, address: &str| said(name, 1, address, Some("3"));
+    for name in ["a.service.consul", "b.service.consul", "n1.node.consul"] {
+        assert_eq!(told(&server, name).await, fresh(name, "10.0.0.1"));
+    }
+
+    // Eleven of twelve services, and one of two nodes.
+    list(&consul, 12, &["a"]);
+    let b = "b.service.consul";
+    let is_old = async || told(&server, b).await == old(b, "10.0.0.1");
+    eventually("b is held back, and says so", is_old).await;
+    nodes(&consul, 12, &[("n2", "10.0.0.2")]);
+    let n1 = "n1.node.consul";
+    let is_old = async || told(&server, n1).await == old(n1, "10.0.0.1");
+    eventually("so does n1", is_old).await;
+    for (name, address) in [("a.service.consul", "10.0.0.1"), ("n2.node.consul", "10.0.0.2")] {
+        assert_eq!(told(&server, name).await, fresh(name, address), "it is there");
+    }
+    let (text, code) = told(&server, "nope.service.consul").await;
+    assert!(text.starts_with("NXDOMAIN") && code.is_none(), "it never was: {text} {code:?}");
+    let series = "fingerpost_cache_total{result=\"stale\",service=\"b\"}";
+    assert!(value(&scrape(&server).await, series) >= 1.0);
+
+    list(&consul, 13, &names);
+    nodes(&consul, 13, &[("n1", "10.0.0.1"), ("n2", "10.0.0.2")]);
+    for name in [b, n1] {
+        let is_fresh = async || told(&server, name).await == fresh(name, "10.0.0.1");
+        eventually("it is back", is_fresh).await;
+    }
+}
+
+#[tokio::test]
+async fn a_hold_is_longer_than_answers_may_be_old() {
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+    let consul = stage::consul(&names).await;
+    let mut config = stage::config(&consul);
+    config.answers.max_stale = Duration::ZERO;
+    let server = stage::serve(config).await;
+    let b = "b.service.consul";
+    assert_eq!(told(&server, b).await, said(b, 0, "10.0.0.1", None));
+    list(&consul, 12, &["a"]);
+    let is_old = async || {
+        let told = told(&server, b).await;
+        assert!(told.0.starts_with("NOERROR"), "Consul is heard: {told:?}");
+        told == said(b, 1, "10.0.0.1", Some("3"))
+    };
+    eventually("b is held back", is_old).await;
+}
+
+/// An answer of one address, and the extended error in it.
+fn said(name: &str, ttl: u32, address: &str, code: Option<&str>) -> (String, Option<String>) {
+    let text = format!("NOERROR aa rd\nanswer {name}. {ttl} IN A {address}");
+    (text, code.map(str::to_owned))
+}
+
+/// The reply to a question with EDNS, and the extended error in it.
+async fn told(server: &Server, name: &str) -> (String, Option<String>) {
+    let query = with_edns(question(name, RecordType::A), 1232, false);
+    let reply = exchange(server.dns(), &query).await;
+    let code = extended_error(&reply);
+    (zone_text(&reply), code.map(|said| said.split(' ').next().unwrap_or_default().to_owned()))
 }

@@ -1,6 +1,8 @@
 //! The snapshot file: a restart while Consul is away loses nothing, whatever ended the last run.
 
+mod clocks;
 mod ground;
+mod moved;
 
 use std::fs;
 use std::path::Path;

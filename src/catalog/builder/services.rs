@@ -75,7 +75,7 @@ impl Builder {
                     Service {
                         name: name.into(),
                         usage: self.usage(),
-                        held: Held::OnDemand { fresh_until_ms: 0 },
+                        held: Held::NEVER,
                         instances: Arc::default(),
                         rrsets: None,
                         key: key.clone().into_bytes().into(),
@@ -380,7 +380,7 @@ impl Builder {
             return false;
         }
         let next = Service {
-            held: Held::OnDemand { fresh_until_ms: 0 },
+            held: Held::NEVER,
             awaited_tags: Arc::default(),
             instances: Arc::default(),
             rrsets: None,
@@ -474,7 +474,7 @@ fn owned(instance: &Instance, service: &str) -> Option<Owned> {
 /// How what was fetched is held once a newer list contradicts it; what is watched will be told of.
 fn due(held: Held) -> Held {
     match held {
-        Held::OnDemand { fresh_until_ms } => {
+        Held::OnDemand { fresh_until_ms, .. } => {
             Held::Due { since_ms: i64::try_from(fresh_until_ms).unwrap_or(i64::MAX) }
         }
         Held::Due { .. } | Held::Failing { .. } | Held::Loaded { .. } | Held::Watched => held,

@@ -69,7 +69,7 @@ fn a_service_is_there_while_it_is_listed() {
 
     assert!(list(&mut builder, &[("Web", &[])]));
     assert!(!list(&mut builder, &[("Web", &[])]), "nothing is different");
-    assert_eq!(render(&builder, "web"), "Web OnDemand { fresh_until_ms: 0 } None");
+    assert_eq!(render(&builder, "web"), "Web OnDemand { fetched_ms: 0, fresh_until_ms: 0 } None");
     assert!(fill(&mut builder, "WEB", &["v1"], Held::Watched));
     assert!(!fill(&mut builder, "WEB", &["v1"], Held::Watched), "nothing is different");
     assert_eq!(render(&builder, "web"), "Web Watched Some(\"v1\")");
@@ -83,7 +83,7 @@ fn a_service_is_there_while_it_is_listed() {
 fn other_tags_make_what_was_fetched_due_again() {
     let mut builder = builder(9);
     list(&mut builder, &[("web", &["v1"]), ("db", &["v1"])]);
-    fill(&mut builder, "web", &["v1"], Held::OnDemand { fresh_until_ms: 30_000 });
+    fill(&mut builder, "web", &["v1"], Held::OnDemand { fetched_ms: 0, fresh_until_ms: 30_000 });
     fill(&mut builder, "db", &["v1"], Held::Watched);
     list(&mut builder, &[("web", &["v1", "v2"]), ("db", &["v1", "v2"])]);
     assert_eq!(render(&builder, "web"), "web Due { since_ms: 30000 } Some(\"v1\")");
@@ -126,7 +126,7 @@ fn a_listed_tag_that_no_instance_has_is_awaited_until_it_is_settled() {
 fn a_released_service_keeps_its_name() {
     let mut builder = builder(9);
     list(&mut builder, &[("web", &[])]);
-    fill(&mut builder, "web", &[], Held::OnDemand { fresh_until_ms: 30_000 });
+    fill(&mut builder, "web", &[], Held::OnDemand { fetched_ms: 0, fresh_until_ms: 30_000 });
     let change = Change::Release {
         datacenter: "dc1".to_owned(),
         form: Form::Service,
@@ -134,7 +134,7 @@ fn a_released_service_keeps_its_name() {
     };
     assert!(builder.apply(change.clone()));
     assert!(!builder.apply(change));
-    assert_eq!(render(&builder, "web"), "web OnDemand { fresh_until_ms: 0 } None");
+    assert_eq!(render(&builder, "web"), "web OnDemand { fetched_ms: 0, fresh_until_ms: 0 } None");
 }
 
 #[test]

@@ -4,6 +4,8 @@
 mod raised;
 #[cfg(test)]
 mod schedules;
+#[cfg(test)]
+mod told;
 
 use prometheus::Registry;
 

@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-use tokio::sync::oneshot::error::TryRecvError;
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -15,8 +13,7 @@ use crate::catalog::{Change, Form, Found, Held, Service, Snapshot};
 use crate::consul::Key;
 use crate::consul::keeper::{Batch, KEPT_SHORT, Keeper};
 use crate::consul::tasks::Swept;
-use crate::consul::view::{self, find, is_askable};
-use crate::demand::Demand;
+use crate::consul::view::{find, is_askable};
 
 impl Keeper {
     /// How the result of a query is held: as long as the query says, but no longer than anything that
@@ -35,7 +32,7 @@ impl Keeper {
             Some(secs) => Duration::from_secs(secs.into()).min(self.kept),
         };
         let kept = if instances.is_empty() { kept.min(KEPT_SHORT) } else { kept };
-        Held::OnDemand { fresh_until_ms: self.clock.after_ms(kept) }
+        self.fetched_for(kept)
     }
 
     /// Decides how what was heard of is kept from now on.
@@ -114,8 +111,7 @@ impl Keeper {
             && find(&self.publisher.snapshot(), &listed).is_some()
     }
 
-    /// Ends watches of names in no list that nobody asks for, lets go of what was denied, and
-    /// executes queries again that are asked for before their results are too old.
+    /// Ends watches of names in no list that nobody asks for, and lets go of what was denied.
     pub fn sweep_unlisted(&mut self) {
         let (snapshot, now_ms) = (self.publisher.snapshot(), self.clock.now_ms());
         let is_idle = |key: &&Key| {
@@ -133,26 +129,6 @@ impl Keeper {
         });
         let denied: Vec<_> = denied.collect();
         self.publisher.publish(denied);
-        self.ahead.clear();
-        for wanted in view::due_queries(&snapshot, now_ms) {
-            let (done, ahead) = oneshot::channel();
-            self.waiting.join(Demand { wanted, done }, Instant::now());
-            self.ahead.push(ahead);
-        }
-        self.refresh_behind(&snapshot, now_ms);
-        self.begin();
-    }
-
-    /// Fetches what is answered from memory while its datacenter is cut off; as it may be in vain,
-    /// a few at a time.
-    fn refresh_behind(&mut self, snapshot: &Snapshot, now_ms: u64) {
-        self.behind.retain_mut(|done| matches!(done.try_recv(), Err(TryRecvError::Empty)));
-        let most = BEHIND_MAX.saturating_sub(self.behind.len());
-        for wanted in view::due_behind(snapshot, now_ms, most) {
-            let (done, behind) = oneshot::channel();
-            self.waiting.join(Demand { wanted, done }, Instant::now());
-            self.behind.push(behind);
-        }
     }
 
     /// Sees whose addresses are to be read.
@@ -185,9 +161,9 @@ impl Keeper {
     /// Takes in what came of reading the addresses of a service.
     pub fn take_swept(&mut self, swept: Swept, batch: &mut Batch) {
         self.sweep.end();
-        let (change, refusal) = match swept {
-            Swept::Came(change) => (change, None),
-            Swept::Refused { change, error } => (change, Some(error)),
+        let (change, has_instances, refusal) = match swept {
+            Swept::Came { change, has_instances } => (change, has_instances, None),
+            Swept::Refused { change, error } => (change, false, Some(error)),
             Swept::Nothing => return,
         };
         let Change::Owned { datacenter, service, addresses } = &change else { return };
@@ -211,15 +187,16 @@ impl Keeper {
             }
         }
         let is_told = self.watches.told(&key).is_some();
-        // At a time when that proves nothing; and the list is to say first that a service has none.
+        // At a time when that proves nothing; and where nothing is left of a service, the list is to
+        // say first that it has none. Instances that are there without their addresses gave them up.
+        if has_instances {
+            self.absence.forget(&key);
+        }
         let lacks_some = had > addresses.len() && self.guard.is_uneasy(datacenter);
-        let lacks_all = had > 0 && addresses.is_empty();
+        let lacks_all = had > 0 && !has_instances;
         if is_told || lacks_some || lacks_all && self.is_in_doubt(&key, Instant::now()) {
             return;
         }
         batch.changes.push(change);
     }
 }
-
-/// Half of the places that fetches have by default.
-const BEHIND_MAX: usize = 4;

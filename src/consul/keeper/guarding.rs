@@ -26,6 +26,7 @@ impl Keeper {
         for change in due.changes {
             self.believe(change, &mut batch);
         }
+        batch.changes.extend(self.guard.news());
         if !batch.changes.is_empty() {
             self.publish(batch);
         }
@@ -56,9 +57,12 @@ impl Keeper {
             return false;
         };
         let key = Key::new(datacenter, Form::Service, service);
+        if !instances.is_empty() {
+            self.absence.forget(&key);
+            return false;
+        }
         let snapshot = self.publisher.snapshot();
-        let is_unknown = find(&snapshot, &key).is_some_and(|it| it.rrsets.is_none());
-        if !instances.is_empty() || !is_unknown {
+        if find(&snapshot, &key).is_none_or(|it| it.rrsets.is_some()) {
             return false;
         }
         // Nobody waits for it to be told.

@@ -52,7 +52,7 @@ fn catalogue() -> Builder {
     full.address = Address::from_text("www.example.com");
     full.ports = vec![NamedPort { name: "http".to_owned(), port: 81 }];
     full.tagged = Some(Box::new(Tagged { wan_port: 9, ..tagged }));
-    let held = Held::OnDemand { fresh_until_ms: 500 };
+    let held = Held::OnDemand { fetched_ms: 0, fresh_until_ms: 500 };
     let names = [("Web", vec!["v1", "gone"]), ("cold", vec![]), ("one", vec!["v1"])];
     let listing = names.map(|(name, tags)| {
         (name.to_owned(), tags.into_iter().map(str::to_owned).collect::<Vec<_>>())
@@ -80,7 +80,7 @@ fn catalogue() -> Builder {
 const TEXT: &str = r#"{"datacenters":[{"name":"dc1","nodes":[{"name":"n1","address":"10.0.0.1"}],"services":[
 {"name":"Web","tags":["gone","v1"],"instances":[{"id":"web","node":{"name":"n1","address":"10.0.0.1","meta":[["k","v"]]},"address":"www.example.com","port":80,"ports":[["http",81]],"tagged":{"addresses":{"wan":"198.51.100.1"},"wan_port":9},"tags":["v1"],"weights":[3,1],"health":"warning"}],"settled":false},
 {"name":"cold","settled":true,"addresses":[["10.1.0.1","n1","c"]]},
-{"name":"one","tags":["v1"],"instances":[{"id":"web","on":"n1","port":80,"tags":["v1"],"weights":[3,1],"health":"warning"}],"settled":true,"since_unix_ms":1500}],"unlisted":[
+{"name":"one","tags":["v1"],"instances":[{"id":"web","on":"n1","port":80,"tags":["v1"],"weights":[3,1],"health":"warning"}],"settled":true,"since_unix_ms":1000}],"unlisted":[
 {"name":"geo","form":"query","instances":[{"id":"web","on":"n1","port":80,"tags":["v1"],"weights":[3,1],"health":"warning"}],"settled":true,"executed":{"datacenter":"dc2","service":"web","ttl_secs":7,"sorted":true}}]},
 {"name":"dc2"}]}"#;
 
@@ -89,6 +89,22 @@ const TEXT: &str = r#"{"datacenters":[{"name":"dc1","nodes":[{"name":"n1","addre
 fn a_catalogue_and_its_text() {
     let payload = Contents::of(&catalogue().snapshot(), 1_000).to_payload();
     assert_eq!(String::from_utf8(payload).unwrap(), TEXT.replace('\n', ""));
+}
+
+#[test]
+fn what_is_fetched_again_and_is_as_it_was_is_written_once_a_minute() {
+    let mut builder = catalogue();
+    let mut text_at = |fetched_ms| {
+        let (datacenter, service) = (DC1.to_owned(), "one".to_owned());
+        let held = Held::OnDemand { fetched_ms, fresh_until_ms: fetched_ms + 30_000 };
+        assert!(builder.apply(Change::Hold { datacenter, form: Form::Service, service, held }));
+        String::from_utf8(Contents::of(&builder.snapshot(), 1_000).to_payload()).unwrap()
+    };
+    let first = text_at(30_000);
+    assert!(first.contains(r#""since_unix_ms":61000"#), "{first}");
+    assert_eq!(text_at(31_000), first);
+    assert_eq!(text_at(89_999), first);
+    assert!(text_at(90_000).contains(r#""since_unix_ms":121000"#));
 }
 
 #[test]
@@ -106,7 +122,7 @@ fn what_is_read_is_as_old_as_it_says() {
     assert_eq!(local.old_since(List::Services), Some(-8_000));
     for (name, held, awaits) in [
         ("web", Held::Loaded { since_ms: -8_000 }, true),
-        ("one", Held::Loaded { since_ms: -8_500 }, false),
+        ("one", Held::Loaded { since_ms: -9_000 }, false),
     ] {
         let Found::Here(service) = local.service(name.as_bytes()) else { panic!("no {name}") };
         assert_eq!((service.held, service.awaits(b"gone")), (held, awaits), "{name}");

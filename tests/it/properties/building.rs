@@ -177,6 +177,7 @@ impl Known {
             Change::Datacenters { .. }
             | Change::Hold { .. }
             | Change::Loaded { .. }
+            | Change::Missed { .. }
             | Change::Settle { .. }
             | Change::Whole { .. } => (),
         }
@@ -267,6 +268,7 @@ fn place(change: &Change) -> Option<&String> {
         Change::Datacenters { .. } => None,
         Change::Hold { datacenter, .. }
         | Change::Loaded { datacenter, .. }
+        | Change::Missed { datacenter, .. }
         | Change::Nodes { datacenter, .. }
         | Change::Owned { datacenter, .. }
         | Change::Queries { datacenter, .. }
