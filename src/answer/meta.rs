@@ -5,7 +5,8 @@
 //!   MAILA, MAILB                     NOTIMP     what they ask for is obsolete (RFC 1035 §3.2.3)
 //!   0, and the rest of 128 to 250    FORMERR    reserved, and meta-types (RFC 6895 §3.1)
 //! ```
-//! As in BIND. ANY is a question like any other, and OPT is the parser's to refuse.
+//! BIND says so of MAILA, MAILB, TKEY and TSIG. ANY is a question like any other, and OPT is the
+//! parser's to refuse.
 
 use crate::wire::{ede, rcode, rtype};
 
