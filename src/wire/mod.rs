@@ -8,8 +8,10 @@
 //!   additional   addresses of SRV targets, then the OPT record (RFC 6891)
 //! ```
 //! [`Query`] reads what came in, [`Reply`] writes what goes out, and [`record`] encodes the
-//! records that are copied in between. [`ttl`] limits the TTLs of what was written.
+//! records that are copied in between. [`ttl`] limits the TTLs of what was written, and
+//! [`lifetime`] tells how long a cache may keep it.
 
+pub mod lifetime;
 pub mod query;
 pub mod record;
 pub mod reply;
