@@ -95,6 +95,9 @@ pub enum Turn {
 pub struct Draft {
     /// The reply. Empty where nothing is to be sent.
     pub reply: Vec<u8>,
+    /// Whether clients at other addresses may be answered otherwise, of which the query says
+    /// nothing.
+    pub is_by_address: bool,
     picks: Picks,
     placed: service::Placed,
 }
@@ -172,6 +175,7 @@ pub fn respond<'s>(
     draft: &mut Draft,
 ) -> Outcome<'s> {
     draft.reply.clear();
+    draft.is_by_address = false;
     let query = match Query::parse(asked.bytes) {
         Ok(query) => query,
         Err(Refusal::Silence) => return Outcome::Silence,
@@ -306,7 +310,8 @@ fn write<'s>(
             *scope = subnet.scope();
         }
     }
-    let Draft { reply: buffer, picks, placed } = draft;
+    draft.is_by_address = found.is_by_client && question.asked.near.is_none();
+    let Draft { reply: buffer, picks, placed, .. } = draft;
     let mut reply = Reply::start(buffer, &query.head, limit, opt);
     reply.set_authoritative();
     if question.policy.recursion.enabled {
@@ -358,6 +363,7 @@ fn write<'s>(
 /// Nothing is written where nothing may be answered.
 pub fn fail<'s>(policy: &Policy, asked: &Asked<'_>, draft: &mut Draft) -> Outcome<'s> {
     draft.reply.clear();
+    draft.is_by_address = false;
     let (head, edns) = match Query::parse(asked.bytes) {
         Ok(query) => (query.head, query.edns),
         Err(Refusal::Reply { head, edns, .. }) => (head, edns),
