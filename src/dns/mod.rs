@@ -9,6 +9,7 @@ pub mod batch;
 pub mod certificate;
 pub mod datagram;
 pub mod descriptors;
+pub mod exchange;
 pub mod front;
 pub mod places;
 pub mod stream;
