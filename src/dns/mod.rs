@@ -11,6 +11,7 @@ pub mod datagram;
 pub mod descriptors;
 pub mod exchange;
 pub mod front;
+pub mod https;
 pub mod places;
 pub mod stream;
 pub mod udp;
