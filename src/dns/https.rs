@@ -98,18 +98,17 @@ where
                 let ending = ending.or_else(|| traffic.end().filter(|_| ended.is_ok()));
                 return Poll::Ready(ending.unwrap_or_else(|| reason(ended)));
             }
-            let (deadline, telling) = match ending {
+            let ((due, late), telling) = match ending {
                 None => (traffic.deadline(), told.as_mut().poll(cx)),
                 Some(ending) => (traffic.last_deadline(ending), Poll::Pending),
             };
-            let end = match (telling, deadline) {
-                (Poll::Ready(end), _) => end,
-                (Poll::Pending, None) => return Poll::Pending,
-                (Poll::Pending, Some((due, end))) if due <= Instant::now() => end,
-                (Poll::Pending, Some((due, end))) => {
+            let end = match telling {
+                Poll::Ready(end) => end,
+                Poll::Pending if due <= Instant::now() => late,
+                Poll::Pending => {
                     timer.as_mut().reset(due);
                     ready!(timer.as_mut().poll(cx));
-                    end
+                    late
                 }
             };
             // Nothing can be said to one that does not read.

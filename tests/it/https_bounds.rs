@@ -189,6 +189,19 @@ async fn a_stream_that_is_reset_waits_for_nothing() {
 }
 
 #[tokio::test]
+async fn a_connection_whose_only_stream_was_reset_is_idle() {
+    let (_consul, site) =
+        slow(|config| config.dns.connections.idle = Duration::from_millis(500)).await;
+    let mut http = begin(&site).await;
+    http.send(HEADERS, WHOLE, 1, &http2::get(&path("slow.service.consul"))).await;
+    waiting(&site, 1.0).await;
+    http.send(RST_STREAM, 0, 1, &[0, 0, 0, 8]).await;
+    assert!(http.receive_kind(GOAWAY).await.is_some());
+    let closed = async || site.ended("idle").await == 1.0;
+    eventually("it is gone", closed).await;
+}
+
+#[tokio::test]
 async fn who_opens_no_window_is_asked_nothing_more_and_given_up() {
     let site = Site::demo(|config| {
         config.dns.connections.idle = Duration::from_millis(500);

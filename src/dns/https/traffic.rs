@@ -198,27 +198,32 @@ impl Traffic {
         self.state().end(&self.limits)
     }
 
-    /// Until when it may stay as it is, and what ends it then. `None` while we are to act.
-    pub(in crate::dns::https) fn deadline(&self) -> Option<(Instant, End)> {
-        let state = self.state();
+    /// Until when it may stay as it is, and what ends it then.
+    ///
+    /// While we are to act that is some time from now: it is asked again by then, since a request
+    /// that is taken back wakes nobody.
+    pub(in crate::dns::https) fn deadline(&self) -> (Instant, End) {
+        let (state, now) = (self.state(), Instant::now());
         if let Some(end) = state.end(&self.limits) {
-            return Some((Instant::now(), end));
+            return (now, end);
         }
         let begun = state.begun.filter(|_| state.stalled.is_none());
         let message = begun.map(|begun| (begun + self.limits.message_timeout, End::Message));
-        let idle = (state.open == 0).then(|| (state.used + self.limits.idle, End::Idle));
         let unread = state.unread_since().map(|since| (since + self.limits.idle, End::Unread));
-        // Whoever does not read is told from one that asks nothing, as it may do neither.
-        let first = [unread, message, idle].into_iter().flatten();
-        first.min_by_key(|(due, _)| *due)
+        let used = if state.open == 0 { state.used } else { now };
+        let idle = (used + self.limits.idle, End::Idle);
+        [unread, message].into_iter().flatten().fold(idle, |first, other| match other.0 < first.0 {
+            true => other,
+            false => first,
+        })
     }
 
     /// The same, of one that `ending` ends: when all has been said, and heard.
-    pub(in crate::dns::https) fn last_deadline(&self, ending: End) -> Option<(Instant, End)> {
-        let mut state = self.state();
+    pub(in crate::dns::https) fn last_deadline(&self, ending: End) -> (Instant, End) {
+        let (mut state, now) = (self.state(), Instant::now());
         let unread = state.unread_since();
         state.rested = match unread.is_none() && state.open == 0 {
-            true => Some(state.rested.unwrap_or_else(Instant::now)),
+            true => Some(state.rested.unwrap_or(now)),
             false => None,
         };
         let (unread_max, linger) = match ending {
@@ -226,8 +231,11 @@ impl Traffic {
             End::Crowded => (LINGER, Duration::ZERO),
             _ => (self.limits.idle, LINGER),
         };
-        let rested = state.rested.map(|rested| (rested + linger, ending));
-        unread.map(|since| (since + unread_max, End::Unread)).or(rested)
+        match (unread, state.rested) {
+            (Some(since), _) => (since + unread_max, End::Unread),
+            (None, Some(rested)) => (rested + linger, ending),
+            (None, None) => (now + LINGER, ending),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
