@@ -167,6 +167,10 @@ impl Desk {
             Ok(draft) => exchange::respond(&method, draft),
             Err(status) => exchange::refuse(status),
         };
+        if !response.status().is_success() {
+            let connections = &self.resource.front.metrics.dns.connections;
+            connections.count_refused(self.resource.peer.transport, response.status().as_u16());
+        }
         if version < Version::HTTP_2 && self.traffic.end().is_some() {
             // It has no other way to say that the next request goes elsewhere.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

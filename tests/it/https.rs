@@ -108,6 +108,11 @@ async fn what_is_no_query_has_a_status_that_says_why() {
             }
         }
     }
+    for (status, expected) in [(400, 14.0), (404, 4.0), (405, 4.0), (413, 2.0), (415, 4.0)] {
+        let labels = format!("protocol=\"https\",status=\"{status}\"");
+        let refused = site.metric(&format!("fingerpost_dns_http_refused_total{{{labels}}}")).await;
+        assert_eq!(refused, expected, "{status}");
+    }
 }
 
 #[tokio::test]
