@@ -201,7 +201,7 @@ impl Traffic {
     /// Until when it may stay as it is, and what ends it then.
     ///
     /// While we are to act that is some time from now: it is asked again by then, since a request
-    /// that is taken back wakes nobody.
+    /// that is taken back ends in a task of its own, maybe when nobody is woken any more.
     pub(in crate::dns::https) fn deadline(&self) -> (Instant, End) {
         let (state, now) = (self.state(), Instant::now());
         if let Some(end) = state.end(&self.limits) {
