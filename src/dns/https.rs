@@ -132,6 +132,8 @@ where
 struct Desk {
     resource: Resource,
     traffic: Arc<Traffic>,
+    /// As many queries as are answered at once.
+    turns: Semaphore,
     /// Turns of those that are no usual queries.
     long_bodies: Semaphore,
 }
@@ -139,13 +141,14 @@ struct Desk {
 /// A query that was received whole.
 struct Collected<'d> {
     query: Vec<u8>,
-    _turn: Option<SemaphorePermit<'d>>,
+    _long: Option<SemaphorePermit<'d>>,
 }
 
 impl Desk {
     fn new(resource: Resource, traffic: &Arc<Traffic>) -> Self {
+        let turns = Semaphore::new(resource.limits.pipeline_max);
         let long_bodies = Semaphore::new(LONG_BODIES_MAX);
-        Self { resource, traffic: Arc::clone(traffic), long_bodies }
+        Self { resource, traffic: Arc::clone(traffic), turns, long_bodies }
     }
 
     async fn respond(&self, request: Request<Incoming>, open: Open) -> Response<Full<Bytes>> {
@@ -154,14 +157,9 @@ impl Desk {
         let (method, version) = (head.method.clone(), head.version);
         // A URL and headers may be many times what is in them.
         drop(head);
-        let collected = match carried {
-            Ok(Carried::InBody(query)) => self.collect(query, body, open.since).await,
-            Ok(Carried::InUrl(query)) => Ok(Collected { query, _turn: None }),
+        let answered = match carried {
+            Ok(carried) => self.answer(carried, body, open.since).await,
             Err(status) => Err(status),
-        };
-        let answered = match &collected {
-            Ok(collected) => self.answer(&collected.query).await,
-            Err(status) => Err(*status),
         };
         let mut response = match answered {
             Ok(draft) => exchange::respond(&method, draft),
@@ -178,11 +176,35 @@ impl Desk {
         response.map(|body| Full::new(self.traffic.send(body)))
     }
 
-    /// Reads the rest of a request that began to come at `since`.
+    /// Answers the query of a request that began to come at `since`.
     ///
     /// # Errors
     ///
-    /// Gives the status that says why there is no query in it.
+    /// Gives the status that says why there is none to answer.
+    async fn answer(
+        &self,
+        carried: Carried,
+        body: Incoming,
+        mut since: Instant,
+    ) -> Result<Draft, StatusCode> {
+        let mut turn = self.turns.try_acquire().ok();
+        if turn.is_none() {
+            self.resource.front.metrics.dns.connections.pipeline_full.inc();
+            turn = self.turns.acquire().await.ok();
+            // Its body was not asked for until now.
+            since = Instant::now();
+        }
+        let collected = match carried {
+            Carried::InBody(query) => self.collect(query, body, since).await?,
+            Carried::InUrl(query) => Collected { query, _long: None },
+        };
+        self.traffic.room().await?;
+        let draft = self.reply(&collected.query).await;
+        drop(turn);
+        Ok(draft)
+    }
+
+    /// Reads a body that is whole in time.
     async fn collect(
         &self,
         mut query: Body,
@@ -190,15 +212,15 @@ impl Desk {
         since: Instant,
     ) -> Result<Collected<'_>, StatusCode> {
         let collecting = async {
-            let mut turn = None;
+            let mut long = None;
             while let Some(frame) = body.frame().await {
                 let frame = frame.map_err(|_| StatusCode::BAD_REQUEST)?;
                 query.push(frame.data_ref().map_or(&[][..], |bytes| bytes))?;
-                if query.len() > BODY_SHORT && turn.is_none() {
-                    turn = self.long_bodies.acquire().await.ok();
+                if query.len() > BODY_SHORT && long.is_none() {
+                    long = self.long_bodies.acquire().await.ok();
                 }
             }
-            Ok(Collected { query: query.finish(), _turn: turn })
+            Ok(Collected { query: query.finish(), _long: long })
         };
         let deadline = since + self.resource.limits.message_timeout;
         timeout_at(deadline, collecting).await.unwrap_or_else(|_| {
@@ -207,13 +229,7 @@ impl Desk {
         })
     }
 
-    /// Answers once there is room for a reply.
-    ///
-    /// # Errors
-    ///
-    /// Fails where nobody waits for it any more.
-    async fn answer(&self, query: &[u8]) -> Result<Draft, StatusCode> {
-        self.traffic.room().await?;
+    async fn reply(&self, query: &[u8]) -> Draft {
         let Resource { front, tally, peer, .. } = &self.resource;
         let (since, mut draft) = (Instant::now(), Draft::default());
         if let Begun::Waits { waiting, now_ms } = front.begin(query, peer, tally, since, &mut draft)
@@ -225,7 +241,7 @@ impl Desk {
         if !draft.reply.is_empty() {
             self.traffic.note_use();
         }
-        Ok(draft)
+        draft
     }
 }
 
@@ -248,8 +264,9 @@ fn http(has_frames: bool, limits: &ConnectionsConfig, front: &Front) -> Builder<
     let http = Builder::new(Tasks(front.tasks.clone()));
     let mut http = if has_frames { http.http2_only() } else { http.http1_only() };
     http.http1().half_close(true).header_read_timeout(None).max_buf_size(HEAD_MAX);
+    let streams = limits.pipeline_max.max(STREAMS_MIN);
     http.http2()
-        .max_concurrent_streams(u32::try_from(limits.pipeline_max).unwrap_or(u32::MAX))
+        .max_concurrent_streams(u32::try_from(streams).unwrap_or(u32::MAX))
         .max_header_list_size(HEAD_MAX as u32)
         .initial_stream_window_size(BODY_WINDOW)
         .initial_connection_window_size(BODY_WINDOW)
@@ -274,6 +291,10 @@ const LINGER: Duration = Duration::from_millis(200);
 
 /// A request's URL and headers, in bytes: a query of 12 KB in base64.
 const HEAD_MAX: usize = 16_384;
+
+/// Streams that may be open: RFC 9113 §6.5.2 advises no fewer, and clients begin with as many before
+/// they are told. Those past `pipeline_max` take turns.
+const STREAMS_MIN: usize = 100;
 
 /// What a client may send of bodies before some of it is taken: as RFC 9113 §6.9.2 has it.
 const BODY_WINDOW: u32 = 65_535;

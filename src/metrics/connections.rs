@@ -11,7 +11,7 @@ pub struct ConnectionMetrics {
     open: [IntGauge; CONNECTED.len()],
     ended: [[IntCounter; ENDS.len()]; CONNECTED.len()],
     refused: [[IntCounter; STATUSES.len()]; HTTP.len()],
-    /// Times a connection was not read, since enough of its queries are being answered.
+    /// Times a query had to wait, since enough others of its connection were being answered.
     pub pipeline_full: IntCounter,
 }
 
@@ -61,7 +61,7 @@ impl ConnectionMetrics {
         let refused = add(registry, IntCounterVec::new(refused, &["protocol", "status"])?)?;
         let full = IntCounter::new(
             "fingerpost_dns_pipeline_full_total",
-            "Times a connection was not read because too many of its queries were open.",
+            "Times a query had to wait because too many others of its connection were open.",
         )?;
         Ok(Self {
             open: CONNECTED.map(|protocol| open.with_label_values(&[protocol])),

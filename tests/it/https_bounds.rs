@@ -12,6 +12,7 @@ use crate::support::dns::{ask, zone_text};
 use crate::support::fake_consul::{FakeConsul, Reply};
 use crate::support::http2::{
     self, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, Http2, PING, RST_STREAM,
+    SETTINGS,
 };
 use crate::support::https::{Site, base64url, query, read_all, read_head, send};
 use crate::support::stage::{self, health};
@@ -176,6 +177,51 @@ async fn a_shutdown_answers_what_was_read_and_then_closes() {
     assert!(second.receive_kind(DATA).await.is_none());
     assert_eq!(read_all(&mut idle).await, "");
     assert_eq!(read_all(&mut half).await, "");
+}
+
+#[tokio::test]
+async fn queries_of_a_connection_take_turns() {
+    let (_consul, site) = slow(|config| {
+        config.dns.connections.pipeline_max = 2;
+        config.cache.patience = Duration::from_millis(200);
+        // Waiting for a turn is not the client's fault.
+        config.dns.connections.message_timeout = Duration::from_millis(100);
+    })
+    .await;
+    let mut http = begin(&site).await;
+    let head = http2::get(&path("slow.service.consul"));
+    http.send(HEADERS, WHOLE, 1, &head).await;
+    http.send(HEADERS, WHOLE, 3, &head).await;
+    waiting(&site, 2.0).await;
+    http.send(HEADERS, END_HEADERS, 5, &http2::post()).await;
+    http.send(DATA, END_STREAM, 5, &node()).await;
+    let mut replies = Vec::new();
+    for _ in 0..3 {
+        let reply = http.receive_kind(DATA).await.unwrap();
+        replies.push((reply.stream, text(&reply.payload)));
+    }
+    assert!(replies[0].0 < 5, "the first two have their turns first: {replies:?}");
+    replies.sort();
+    assert_eq!(replies[2], (5, NODE.to_owned()));
+    assert_eq!(site.metric("fingerpost_dns_pipeline_full_total").await, 1.0);
+}
+
+/// Clients take it for granted that there may be so many (RFC 9113 §6.5.2).
+#[tokio::test]
+async fn a_hundred_streams_that_come_with_the_preface_are_all_answered() {
+    let site = Site::demo(|config| config.dns.connections.pipeline_max = 1).await;
+    let mut stream = site.connect("h2").await;
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    bytes.extend(http2::frame(SETTINGS, 0, 0, &[]));
+    for number in 0..100 {
+        let head = http2::get(&path("n1.node.consul"));
+        bytes.extend(http2::frame(HEADERS, WHOLE, 2 * number + 1, &head));
+    }
+    send(&mut stream, &bytes).await;
+    let mut http = Http2(stream);
+    for _ in 0..100 {
+        assert_eq!(text(&http.receive_kind(DATA).await.unwrap().payload), NODE);
+    }
 }
 
 #[tokio::test]
