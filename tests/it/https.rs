@@ -3,17 +3,22 @@
 use std::process::Command;
 use std::time::Duration;
 
+use fingerpost::app::Origin;
+use fingerpost::config::Config;
+use fingerpost::file;
 use futures_util::future::join_all;
 use hickory_proto::op::Message;
 use hickory_proto::rr::RecordType;
 use reqwest::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use reqwest::{Client, Method, Response, Version};
+use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
 use crate::support::authority::SERVER;
 use crate::support::dns::{Tcp, question, with_edns, zone_text};
 use crate::support::fake_consul::Reply;
 use crate::support::https::{Site, base64url, query, read_all, read_head, send};
+use crate::support::server::Server;
 use crate::support::stage::{self, health};
 use crate::support::wait::{eventually, within};
 use crate::support::{dnspython, program};
@@ -140,7 +145,7 @@ async fn a_body_without_a_length_is_read_as_far_as_a_message_goes() {
 
 #[tokio::test]
 async fn a_reply_may_be_kept_as_long_as_its_records() {
-    let mut config = fingerpost::config::Config::default();
+    let mut config = Config::default();
     config.answers.node_ttl_secs = 30;
     config.answers.service_ttl_secs = vec![("web".to_owned(), 7)];
     config.answers.soa.min_ttl_secs = 20;
@@ -191,6 +196,29 @@ async fn a_hundred_queries_at_once_share_a_connection() {
     });
     within("all are answered", join_all(asking)).await;
     assert_eq!(site.open().await, 1.0);
+}
+
+#[tokio::test]
+async fn a_large_reply_comes_whole() {
+    let nodes: Vec<_> = (0..3_000_u32)
+        .map(|number| {
+            let [_, _, high, low] = number.to_be_bytes();
+            let services = json!([{ "name": "big", "port": 80 }]);
+            json!({ "name": format!("n{number}"), "address": format!("10.3.{high}.{low}"), "services": services })
+        })
+        .collect();
+    let changes = file::parse(&json!({ "nodes": nodes }).to_string()).unwrap().changes();
+    let start = |config| Server::start(config, Origin::Fixed(changes));
+    let site = Site::start(Config::default(), start).await;
+    let query = query("big.service.consul", RecordType::A);
+    for client in [site.client(1), site.client(2)] {
+        // Many at once, so that more than a window is on its way.
+        let asking = (0..20).map(async |_: u32| {
+            let bytes = get(&site, &client, &query).await.bytes().await.unwrap();
+            assert_eq!(Message::from_vec(&bytes).unwrap().answers.len(), 3_000);
+        });
+        within("all are answered", join_all(asking)).await;
+    }
 }
 
 #[tokio::test]

@@ -138,6 +138,24 @@ async fn an_idle_connection_makes_room_for_another() {
 }
 
 #[tokio::test]
+async fn one_that_makes_room_is_not_waited_for() {
+    let site = Site::demo(|config| {
+        config.dns.connections.connections_max = 1;
+        config.dns.connections.message_timeout = Duration::from_secs(3600);
+    })
+    .await;
+    let mut first = begin(&site).await;
+    first.send(HEADERS, END_HEADERS, 1, &http2::post()).await;
+    first.send(DATA, 0, 1, &[0; 20]).await;
+    let newcomer = async || site.try_connect("h2").await;
+    assert!(poll(Duration::from_secs(10), newcomer).await.is_some());
+    assert!(first.receive_kind(GOAWAY).await.is_some());
+    assert!(first.receive_kind(HEADERS).await.is_none());
+    let counted = async || site.ended("crowded").await == 1.0;
+    eventually("it is counted", counted).await;
+}
+
+#[tokio::test]
 async fn a_connection_for_which_something_is_fetched_is_left_alone() {
     let (consul, site) = slow(|config| {
         config.dns.connections.connections_max = 1;
@@ -304,6 +322,20 @@ async fn a_connection_has_its_share_of_queries() {
     }
     let counted = async || site.ended("queries").await == 4.0;
     eventually("four had their share", counted).await;
+}
+
+#[tokio::test]
+async fn who_speaks_no_http_is_refused_in_the_handshake() {
+    let site = Site::demo(|_| ()).await;
+    assert!(site.try_connect("dot").await.is_none());
+    let counted = async || site.ended("handshake").await == 1.0;
+    eventually("it is counted", counted).await;
+    // What is no HTTP/2 after all breaks the connection.
+    let mut stream = site.connect("h2").await;
+    send(&mut stream, request("n1.node.consul").as_bytes()).await;
+    read_all(&mut stream).await;
+    let counted = async || site.ended("failed").await == 1.0;
+    eventually("it is counted", counted).await;
 }
 
 #[tokio::test]

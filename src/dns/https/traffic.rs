@@ -221,15 +221,15 @@ impl Traffic {
     /// The same, of one that `ending` ends: when all has been said, and heard.
     pub(in crate::dns::https) fn last_deadline(&self, ending: End) -> (Instant, End) {
         let (mut state, now) = (self.state(), Instant::now());
+        let (unread_max, linger, busy) = match ending {
+            // It was idle, and its place is another's.
+            End::Crowded => (LINGER, Duration::ZERO, state.waiting),
+            _ => (self.limits.idle, LINGER, state.open),
+        };
         let unread = state.unread_since();
-        state.rested = match unread.is_none() && state.open == 0 {
+        state.rested = match unread.is_none() && busy == 0 {
             true => Some(state.rested.unwrap_or(now)),
             false => None,
-        };
-        let (unread_max, linger) = match ending {
-            // It was idle, and its place is another's.
-            End::Crowded => (LINGER, Duration::ZERO),
-            _ => (self.limits.idle, LINGER),
         };
         match (unread, state.rested) {
             (Some(since), _) => (since + unread_max, End::Unread),
