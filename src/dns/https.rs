@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::rt::Executor;
 use hyper::service::service_fn;
@@ -155,12 +155,15 @@ impl Desk {
         let (head, body) = request.into_parts();
         let carried = Carried::find(&head, &self.resource.path);
         let (method, version) = (head.method.clone(), head.version);
+        let has_body = !body.is_end_stream();
         // A URL and headers may be many times what is in them.
         drop(head);
         let answered = match carried {
             Ok(carried) => self.answer(carried, body, open.since).await,
             Err(status) => Err(status),
         };
+        // Where a body is not read to its end, nothing can be read behind it.
+        let is_last = self.traffic.end().is_some() || has_body && answered.is_err();
         let mut response = match answered {
             Ok(draft) => exchange::respond(&method, draft),
             Err(status) => exchange::refuse(status),
@@ -169,7 +172,7 @@ impl Desk {
             let connections = &self.resource.front.metrics.dns.connections;
             connections.count_refused(self.resource.peer.transport, response.status().as_u16());
         }
-        if version < Version::HTTP_2 && self.traffic.end().is_some() {
+        if version < Version::HTTP_2 && is_last {
             // It has no other way to say that the next request goes elsewhere.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }

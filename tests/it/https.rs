@@ -268,6 +268,24 @@ async fn pipelined_requests_are_answered_in_their_order() {
     assert_eq!(statuses, ["200", "200", "404"]);
 }
 
+/// A client that is not told would send its next request into a connection that closes.
+#[tokio::test]
+async fn a_body_that_is_not_read_is_the_last_on_its_connection() {
+    let site = Site::demo(|_| ()).await;
+    for (head, body, is_last) in [
+        ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", "", false),
+        ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n", "abc", true),
+        ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n", "", true),
+        ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", "", false),
+    ] {
+        let mut stream = site.connect("http/1.1").await;
+        send(&mut stream, format!("{head}{body}").as_bytes()).await;
+        let response = read_head(&mut stream).await;
+        assert!(response.starts_with("HTTP/1.1 404 "), "{response}");
+        assert_eq!(response.contains("connection: close\r\n"), is_last, "{head}: {response}");
+    }
+}
+
 #[tokio::test]
 async fn a_new_certificate_is_shown_to_new_clients_and_open_connections_stay() {
     let mut site = Site::demo(|_| ()).await;
