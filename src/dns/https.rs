@@ -275,7 +275,7 @@ fn http(has_frames: bool, limits: &ConnectionsConfig, front: &Front) -> Builder<
         .initial_connection_window_size(BODY_WINDOW)
         .max_send_buf_size(limits.send_bytes_max)
         .max_pending_accept_reset_streams(RESETS_MAX)
-        .max_local_error_reset_streams(RESETS_MAX);
+        .max_local_error_reset_streams(ERRORS_MAX);
     http
 }
 
@@ -308,6 +308,10 @@ const BODY_SHORT: usize = 4096;
 /// Longer ones that are read at once.
 const LONG_BODIES_MAX: usize = 1;
 
-/// Streams that a client may reset before they are accepted, or that it made us reset, until the
-/// connection is ended (CVE-2023-44487, CVE-2025-8671).
+/// Streams that a client may reset before they are looked at, until the connection is ended
+/// (CVE-2023-44487).
 const RESETS_MAX: usize = 20;
+
+/// Streams that it may make us reset (CVE-2025-8671): more than it may have opened before it is
+/// told how many.
+const ERRORS_MAX: usize = 2 * STREAMS_MIN;
