@@ -102,6 +102,9 @@ pub enum Turn {
 pub struct Draft {
     /// The reply. Empty where nothing is to be sent.
     pub reply: Vec<u8>,
+    /// Whether clients at other addresses may be answered otherwise, of which the query says
+    /// nothing.
+    pub is_by_address: bool,
     picks: Picks,
     placed: service::Placed,
 }
@@ -181,6 +184,7 @@ pub fn respond<'s>(
     draft: &mut Draft,
 ) -> Outcome<'s> {
     draft.reply.clear();
+    draft.is_by_address = false;
     let query = match Query::parse(asked.bytes) {
         Ok(query) => query,
         Err(Refusal::Silence) => return Outcome::Silence,
@@ -322,7 +326,8 @@ fn write<'s>(
             *scope = subnet.scope();
         }
     }
-    let Draft { reply: buffer, picks, placed } = draft;
+    draft.is_by_address = found.is_by_client && question.asked.near.is_none();
+    let Draft { reply: buffer, picks, placed, .. } = draft;
     let mut reply = Reply::start(buffer, &query.head, limit, opt.as_mut());
     reply.set_authoritative();
     if question.policy.recursion.enabled {

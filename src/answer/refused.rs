@@ -73,6 +73,7 @@ impl<'q> Refused<'q> {
 /// Nothing is written where nothing may be answered.
 pub fn fail<'s>(policy: &Policy, asked: &Asked<'_>, draft: &mut Draft) -> Outcome<'s> {
     draft.reply.clear();
+    draft.is_by_address = false;
     let (head, edns) = match Query::parse(asked.bytes) {
         Ok(query) => (query.head, query.edns),
         Err(Refusal::Reply { head, edns, .. }) => (head, edns),

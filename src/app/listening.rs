@@ -3,6 +3,7 @@
 //! ```text
 //!   dns.listen     UDP: a thread for each core, a socket each      TCP: a task
 //!   dns.tls_listen                                                 TCP: a task
+//!   dns.https_listen                                               TCP: a task
 //! ```
 //! All connections share their places, whatever they carry.
 
@@ -27,6 +28,7 @@ use crate::dns::{Certificate, Front, udp};
 pub struct Listening {
     plain: Vec<Plain>,
     tls: Vec<TcpListener>,
+    https: Vec<TcpListener>,
     /// Given where something is encrypted.
     certificate: Option<Arc<Certificate>>,
 }
@@ -45,6 +47,8 @@ pub struct Addresses {
     pub dns: Vec<SocketAddr>,
     /// Over TLS.
     pub tls: Vec<SocketAddr>,
+    /// Over HTTPS.
+    pub https: Vec<SocketAddr>,
 }
 
 impl Listening {
@@ -59,19 +63,19 @@ impl Listening {
             (Some(cert), Some(key)) => Some(Certificate::read(cert, key)?),
             _ => None,
         };
-        for (key, listen) in [
-            ("https_listen", &config.https_listen),
-            ("https3_listen", &config.https3_listen),
-            ("quic_listen", &config.quic_listen),
-        ] {
+        for (key, listen) in
+            [("https3_listen", &config.https3_listen), ("quic_listen", &config.quic_listen)]
+        {
             anyhow::ensure!(listen.is_empty(), "dns.{key} is not served yet, leave it out");
         }
         let workers = workers(config);
         let plain = config.listen.iter().map(|address| Plain::bind(*address, workers));
         let tls = config.tls_listen.iter().map(|address| tcp(*address, "TLS"));
+        let https = config.https_listen.iter().map(|address| tcp(*address, "HTTPS"));
         Ok(Self {
             plain: plain.collect::<Result<_, _>>()?,
             tls: tls.collect::<Result<_, _>>()?,
+            https: https.collect::<Result<_, _>>()?,
             certificate,
         })
     }
@@ -84,7 +88,12 @@ impl Listening {
     pub fn addresses(&self) -> io::Result<Addresses> {
         let plain = self.plain.iter().map(|plain| plain.tcp.local_addr());
         let tls = self.tls.iter().map(TcpListener::local_addr);
-        Ok(Addresses { dns: plain.collect::<Result<_, _>>()?, tls: tls.collect::<Result<_, _>>()? })
+        let https = self.https.iter().map(TcpListener::local_addr);
+        Ok(Addresses {
+            dns: plain.collect::<Result<_, _>>()?,
+            tls: tls.collect::<Result<_, _>>()?,
+            https: https.collect::<Result<_, _>>()?,
+        })
     }
 
     /// Starts a thread for each UDP socket and a task for each other one.
@@ -119,6 +128,13 @@ impl Listening {
             for socket in self.tls {
                 let tcp = tokio::net::TcpListener::from_std(socket)?;
                 front.tasks.spawn(door(Speech::Tls(Arc::clone(&tls))).serve(tcp));
+            }
+            let tls = Arc::new(certificate.server(&[b"h2", b"http/1.1"])?);
+            let path: Arc<str> = config.https_path.as_str().into();
+            for socket in self.https {
+                let tcp = tokio::net::TcpListener::from_std(socket)?;
+                let (tls, path) = (Arc::clone(&tls), Arc::clone(&path));
+                front.tasks.spawn(door(Speech::Https { tls, path }).serve(tcp));
             }
             let counts = metrics.certificate.clone();
             let cancel = front.cancel.clone();

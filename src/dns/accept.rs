@@ -22,6 +22,7 @@ use tracing::{debug, warn};
 use crate::answer::Transport;
 use crate::config::ConnectionsConfig;
 use crate::dns::front::{Front, Peer};
+use crate::dns::https::{self, Resource};
 use crate::dns::places::{Place, Places};
 use crate::dns::stream;
 use crate::metrics::{End, Tally};
@@ -47,6 +48,13 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 /// What is spoken on the connections of a listener.
 #[derive(Clone, Debug)]
 pub enum Speech {
+    /// DNS over HTTPS.
+    Https {
+        /// Offers the versions of HTTP.
+        tls: Arc<ServerConfig>,
+        /// Where in the URL.
+        path: Arc<str>,
+    },
     /// DNS, as it is.
     Plain,
     /// DNS over TLS.
@@ -111,6 +119,15 @@ impl Door {
         let local = stream.local_addr().ok().map(|address| address.ip());
         let peer = Peer { transport: self.speech.transport(), client: client.ip(), local };
         match &self.speech {
+            Speech::Https { tls, path } => match self.shake_hands(stream, tls, place).await {
+                Ok(stream) => {
+                    let (front, tally) = (self.front.clone(), self.tally.clone());
+                    let (path, limits) = (Arc::clone(path), self.limits);
+                    let resource = Resource { path, front, tally, peer, limits };
+                    https::serve(stream, resource, place).await
+                }
+                Err(end) => end,
+            },
             Speech::Plain => {
                 stream::serve(stream, &self.front, &self.tally, peer, self.limits, place).await
             }
@@ -153,6 +170,7 @@ impl Door {
 impl Speech {
     fn transport(&self) -> Transport {
         match self {
+            Self::Https { .. } => Transport::Https,
             Self::Plain => Transport::Tcp,
             Self::Tls(_) => Transport::Tls,
         }

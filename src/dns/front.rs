@@ -12,6 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus::IntGauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -234,10 +235,10 @@ impl Front {
 
     /// Waits, then gives `query` its last turn. The reply is in the draft that is returned.
     async fn finish(&self, waiting: Waiting, query: &Late<'_>, tally: &Tally) -> Draft {
-        self.metrics.dns.waiting.inc();
         let mut hosts = Vec::new();
+        let counted = Counted::new(&self.metrics.dns.waiting);
         let supplied = self.fulfill(waiting, query, &mut hosts).await;
-        self.metrics.dns.waiting.dec();
+        drop(counted);
         let mut draft = Draft::default();
         let (snapshot, policy) = (self.store.snapshot.load(), self.store.policy.load());
         let turn = if let Supplied::Nothing = supplied { Turn::Last } else { Turn::Again };
@@ -303,6 +304,22 @@ impl Front {
 
     fn turn<'q>(&self, query: &Late<'q>, turn: Turn) -> Asked<'q> {
         Asked { seed: fastrand::u64(..), now_ms: self.clock.now_ms(), turn, ..query.asked }
+    }
+}
+
+/// One of those that wait, until it is dropped: also where its client gives it up.
+struct Counted<'m>(&'m IntGauge);
+
+impl<'m> Counted<'m> {
+    fn new(gauge: &'m IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

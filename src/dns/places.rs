@@ -38,6 +38,13 @@ pub struct Place {
     seat: Arc<Seat>,
 }
 
+/// Notes use of a place without having it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Marker {
+    seat: Arc<Seat>,
+    clock: Clock,
+}
+
 /// What is known of a connection while it has its place.
 #[derive(Debug)]
 struct Seat {
@@ -97,14 +104,19 @@ impl Places {
 }
 
 impl Place {
+    /// What notes use of it, for those that serve the connection and do not own it.
+    pub fn marker(&self) -> Marker {
+        Marker { seat: Arc::clone(&self.seat), clock: self.places.clock }
+    }
+
     /// Notes that the connection was of use.
     pub fn touch(&self) {
-        self.seat.used_ms.store(self.places.clock.now_ms(), Ordering::Relaxed);
+        self.seat.touch(&self.places.clock);
     }
 
     /// Notes that something is being fetched for it, so that it is left alone until the next touch.
     pub fn hold(&self) {
-        self.seat.used_ms.store(BUSY, Ordering::Relaxed);
+        self.seat.hold();
     }
 
     /// Resolves when the connection has to make room for another.
@@ -115,6 +127,28 @@ impl Place {
     /// Gives the place back and counts what ended the connection.
     pub fn end(self, end: End) {
         self.places.metrics.count_end(self.seat.transport, end);
+    }
+}
+
+impl Marker {
+    /// As [`Place::touch`].
+    pub fn touch(&self) {
+        self.seat.touch(&self.clock);
+    }
+
+    /// As [`Place::hold`].
+    pub fn hold(&self) {
+        self.seat.hold();
+    }
+}
+
+impl Seat {
+    fn touch(&self, clock: &Clock) {
+        self.used_ms.store(clock.now_ms(), Ordering::Relaxed);
+    }
+
+    fn hold(&self) {
+        self.used_ms.store(BUSY, Ordering::Relaxed);
     }
 }
 

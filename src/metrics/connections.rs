@@ -10,7 +10,8 @@ use crate::metrics::add;
 pub struct ConnectionMetrics {
     open: [IntGauge; CONNECTED.len()],
     ended: [[IntCounter; ENDS.len()]; CONNECTED.len()],
-    /// Times a connection was not read, since enough of its queries are being answered.
+    refused: [[IntCounter; STATUSES.len()]; HTTP.len()],
+    /// Times a query had to wait, since enough others of its connection were being answered.
     pub pipeline_full: IntCounter,
 }
 
@@ -53,14 +54,22 @@ impl ConnectionMetrics {
             "Connections that ended, by what ended them.",
         );
         let ended = add(registry, IntCounterVec::new(ended, &["protocol", "reason"])?)?;
+        let refused = Opts::new(
+            "fingerpost_dns_http_refused_total",
+            "Requests over HTTPS without a query that could be answered, by the status they got.",
+        );
+        let refused = add(registry, IntCounterVec::new(refused, &["protocol", "status"])?)?;
         let full = IntCounter::new(
             "fingerpost_dns_pipeline_full_total",
-            "Times a connection was not read because too many of its queries were open.",
+            "Times a query had to wait because too many others of its connection were open.",
         )?;
         Ok(Self {
             open: CONNECTED.map(|protocol| open.with_label_values(&[protocol])),
             ended: CONNECTED
                 .map(|protocol| ENDS.map(|end| ended.with_label_values(&[protocol, end]))),
+            refused: HTTP.map(|protocol| {
+                STATUSES.map(|status| refused.with_label_values(&[protocol, &status.to_string()]))
+            }),
             pipeline_full: add(registry, full)?,
         })
     }
@@ -75,10 +84,24 @@ impl ConnectionMetrics {
         let counter = self.ended.get(transport as usize).and_then(|row| row.get(end as usize));
         counter.map(IntCounter::inc);
     }
+
+    /// Counts a request that was answered with `status` and without DNS.
+    pub fn count_refused(&self, transport: Transport, status: u16) {
+        let row = self.refused.get(transport as usize);
+        let at = STATUSES.iter().position(|known| *known == status);
+        let counter = row.zip(at).and_then(|(row, at)| row.get(at));
+        counter.map(IntCounter::inc);
+    }
 }
 
 /// One for each [`Transport`] that has connections, in its order.
 const CONNECTED: [&str; 5] = ["https", "https3", "quic", "tcp", "tls"];
+
+/// Those that are HTTP, which come first.
+const HTTP: [&str; 2] = ["https", "https3"];
+
+/// What a request may get instead of DNS.
+const STATUSES: [u16; 6] = [400, 404, 405, 408, 413, 415];
 
 /// One for each [`End`], in its order.
 const ENDS: [&str; 10] = [

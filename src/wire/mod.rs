@@ -8,9 +8,11 @@
 //!   additional   addresses of SRV targets, then the OPT record (RFC 6891)
 //! ```
 //! [`Query`] reads what came in, [`Reply`] writes what goes out, and [`record`] encodes the
-//! records that are copied in between. [`ttl`] limits the TTLs of what was written.
+//! records that are copied in between. [`ttl`] limits the TTLs of what was written, and
+//! [`lifetime`] tells how long a cache may keep it.
 
 pub mod edns;
+pub mod lifetime;
 pub mod opt;
 pub mod query;
 pub mod reader;

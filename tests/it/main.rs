@@ -24,6 +24,8 @@ mod forwarding;
 mod frames;
 mod garbage;
 mod hosts;
+mod https;
+mod https_bounds;
 mod image;
 mod kept;
 mod large;

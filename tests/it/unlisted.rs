@@ -11,6 +11,7 @@ use crate::support::dns::{
     addresses, ask, exchange, extended_error, question, with_edns, zone_text,
 };
 use crate::support::fake_consul::{FakeConsul, Reply};
+use crate::support::https::{Site, base64url};
 use crate::support::metrics::{scrape, value};
 use crate::support::stage;
 use crate::support::wait::eventually;
@@ -271,6 +272,33 @@ async fn a_query_that_sorts_by_the_client_is_kept_by_its_network() {
         panic!("no subnet: {edns:?}")
     };
     assert_eq!(subnet.scope_prefix(), 0);
+}
+
+/// A cache that several share keeps it where the query says for whom it is, and not where only the
+/// client's address does.
+#[tokio::test]
+async fn what_is_for_one_client_is_kept_by_that_client_alone() {
+    let consul = consul(&["geo"], "_ip").await;
+    consul.set(&execute("geo"), 1, &found("10.0.0.7", "600s"));
+    for (subnet_is_believed, expected) in [
+        (true, ["private, max-age=600", "max-age=600", "max-age=0"]),
+        (false, ["private, max-age=600", "private, max-age=600", "max-age=0"]),
+    ] {
+        let mut config = stage::config(&consul);
+        config.dns.client_subnet = subnet_is_believed;
+        let site = Site::start(config, stage::start).await;
+        let dns = site.server.dns();
+        let denied = async || text(dns, "nope.query.consul").await.starts_with("NXDOMAIN");
+        eventually("the list is in", denied).await;
+        let client = site.client(2);
+        let plain = question("geo.query.consul", RecordType::A);
+        let web = question("web.service.consul", RecordType::A);
+        for (query, expected) in [plain, from("192.0.2.0", 24), web].iter().zip(expected) {
+            let query = base64url(&query.to_vec().unwrap());
+            let response = client.get(format!("{}?dns={query}", site.url())).send().await.unwrap();
+            assert_eq!(response.headers()["cache-control"], expected, "{subnet_is_believed}");
+        }
+    }
 }
 
 /// RFC 7871 §7.2.1: a server that does not use the option leaves it out.

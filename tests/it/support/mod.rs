@@ -14,6 +14,8 @@ pub mod dns;
 pub mod expectation;
 pub mod fake_consul;
 pub mod generate;
+pub mod http2;
+pub mod https;
 pub mod metrics;
 pub mod process;
 pub mod program;

@@ -33,7 +33,9 @@ impl Server {
     pub fn start(mut config: Config, origin: Origin) -> Self {
         choose_crypto();
         config.dns.listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
-        config.dns.tls_listen.iter_mut().for_each(|address| address.set_port(0));
+        for listen in [&mut config.dns.tls_listen, &mut config.dns.https_listen] {
+            listen.iter_mut().for_each(|address| address.set_port(0));
+        }
         config.dns.workers = 1;
         config.admin.listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let app = App::bind(config, origin).unwrap();
@@ -69,6 +71,11 @@ impl Server {
     /// Where it is answered over TLS, if it is.
     pub fn tls(&self) -> SocketAddr {
         self.addresses.tls[0]
+    }
+
+    /// Where it is answered over HTTPS, if it is.
+    pub fn https(&self) -> SocketAddr {
+        self.addresses.https[0]
     }
 
     /// Where the operator's port is.
