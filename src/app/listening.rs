@@ -4,11 +4,12 @@
 //!   dns.listen     UDP: a thread for each core, a socket each      TCP: a task
 //!   dns.tls_listen                                                 TCP: a task
 //!   dns.https_listen                                               TCP: a task
+//!   dns.quic_listen    UDP: a task, and one for each connection
 //! ```
 //! All connections share their places, whatever they carry.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -20,6 +21,7 @@ use tracing::error;
 use crate::config::DnsConfig;
 use crate::dns::accept::{self, Door, Speech};
 use crate::dns::datagram::Datagrams;
+use crate::dns::endpoint::{self, Dialect, Entrance};
 use crate::dns::places::Places;
 use crate::dns::{Certificate, Front, udp};
 
@@ -29,6 +31,7 @@ pub struct Listening {
     plain: Vec<Plain>,
     tls: Vec<TcpListener>,
     https: Vec<TcpListener>,
+    quic: Vec<UdpSocket>,
     /// Given where something is encrypted.
     certificate: Option<Arc<Certificate>>,
 }
@@ -49,6 +52,8 @@ pub struct Addresses {
     pub tls: Vec<SocketAddr>,
     /// Over HTTPS.
     pub https: Vec<SocketAddr>,
+    /// Over QUIC.
+    pub quic: Vec<SocketAddr>,
 }
 
 impl Listening {
@@ -63,19 +68,20 @@ impl Listening {
             (Some(cert), Some(key)) => Some(Certificate::read(cert, key)?),
             _ => None,
         };
-        for (key, listen) in
-            [("https3_listen", &config.https3_listen), ("quic_listen", &config.quic_listen)]
-        {
-            anyhow::ensure!(listen.is_empty(), "dns.{key} is not served yet, leave it out");
-        }
+        anyhow::ensure!(
+            config.https3_listen.is_empty(),
+            "dns.https3_listen is not served yet, leave it out"
+        );
         let workers = workers(config);
         let plain = config.listen.iter().map(|address| Plain::bind(*address, workers));
         let tls = config.tls_listen.iter().map(|address| tcp(*address, "TLS"));
         let https = config.https_listen.iter().map(|address| tcp(*address, "HTTPS"));
+        let quic = config.quic_listen.iter().map(|address| quic(*address, "QUIC"));
         Ok(Self {
             plain: plain.collect::<Result<_, _>>()?,
             tls: tls.collect::<Result<_, _>>()?,
             https: https.collect::<Result<_, _>>()?,
+            quic: quic.collect::<Result<_, _>>()?,
             certificate,
         })
     }
@@ -89,10 +95,12 @@ impl Listening {
         let plain = self.plain.iter().map(|plain| plain.tcp.local_addr());
         let tls = self.tls.iter().map(TcpListener::local_addr);
         let https = self.https.iter().map(TcpListener::local_addr);
+        let quic = self.quic.iter().map(UdpSocket::local_addr);
         Ok(Addresses {
             dns: plain.collect::<Result<_, _>>()?,
             tls: tls.collect::<Result<_, _>>()?,
             https: https.collect::<Result<_, _>>()?,
+            quic: quic.collect::<Result<_, _>>()?,
         })
     }
 
@@ -111,6 +119,13 @@ impl Listening {
             limits: config.connections,
             places: places.clone(),
             speech,
+        };
+        let entrance = |dialect| Entrance {
+            front: front.clone(),
+            tally: front.tally(threads),
+            limits: config.connections,
+            places: places.clone(),
+            dialect,
         };
         let mut workers = Vec::with_capacity(threads);
         for plain in self.plain {
@@ -135,6 +150,11 @@ impl Listening {
                 let tcp = tokio::net::TcpListener::from_std(socket)?;
                 let (tls, path) = (Arc::clone(&tls), Arc::clone(&path));
                 front.tasks.spawn(door(Speech::Https { tls, path }).serve(tcp));
+            }
+            for socket in self.quic {
+                let entrance = entrance(Dialect::Doq);
+                let config = entrance.configure(certificate.server(&[b"doq"])?)?;
+                front.tasks.spawn(entrance.serve(endpoint::open(socket, config)?));
             }
             let counts = metrics.certificate.clone();
             let cancel = front.cancel.clone();
@@ -169,6 +189,10 @@ impl Plain {
 
 fn tcp(address: SocketAddr, carrier: &str) -> anyhow::Result<TcpListener> {
     accept::bind(address).with_context(|| format!("cannot listen on {address} over {carrier}"))
+}
+
+fn quic(address: SocketAddr, carrier: &str) -> anyhow::Result<UdpSocket> {
+    endpoint::bind(address).with_context(|| format!("cannot listen on {address} over {carrier}"))
 }
 
 /// UDP threads for each address.

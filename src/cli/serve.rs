@@ -55,7 +55,8 @@ pub fn start(config: Config, origin: Origin, listening: impl FnOnce(&App)) -> an
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         let app = App::bind(config, origin)?;
-        let (Addresses { dns, tls, https }, admin) = (app.addresses()?, app.admin_address()?);
+        let Addresses { dns, tls, https, quic } = app.addresses()?;
+        let admin = app.admin_address()?;
         let (version, source) = (env!("CARGO_PKG_VERSION"), app.source());
         info!(version, source, ?dns, %admin, "listening");
         if !tls.is_empty() {
@@ -63,6 +64,9 @@ pub fn start(config: Config, origin: Origin, listening: impl FnOnce(&App)) -> an
         }
         if !https.is_empty() {
             info!(?https, "listening over HTTPS");
+        }
+        if !quic.is_empty() {
+            info!(?quic, "listening over QUIC");
         }
         listening(&app);
 

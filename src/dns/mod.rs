@@ -9,11 +9,14 @@ pub mod batch;
 pub mod certificate;
 pub mod datagram;
 pub mod descriptors;
+pub mod endpoint;
 pub mod exchange;
 pub mod front;
 pub mod https;
 pub mod places;
+pub mod quic;
 pub mod stream;
+pub mod streams;
 pub mod udp;
 
 pub use certificate::Certificate;
