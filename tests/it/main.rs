@@ -29,6 +29,7 @@ mod kept;
 mod large;
 mod living;
 mod properties;
+mod quic;
 mod readme;
 mod real_consul;
 mod recursors;
