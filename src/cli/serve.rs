@@ -55,7 +55,7 @@ pub fn start(config: Config, origin: Origin, listening: impl FnOnce(&App)) -> an
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         let app = App::bind(config, origin)?;
-        let Addresses { dns, tls, https, quic } = app.addresses()?;
+        let Addresses { dns, tls, https, https3, quic } = app.addresses()?;
         let admin = app.admin_address()?;
         let (version, source) = (env!("CARGO_PKG_VERSION"), app.source());
         info!(version, source, ?dns, %admin, "listening");
@@ -64,6 +64,9 @@ pub fn start(config: Config, origin: Origin, listening: impl FnOnce(&App)) -> an
         }
         if !https.is_empty() {
             info!(?https, "listening over HTTPS");
+        }
+        if !https3.is_empty() {
+            info!(?https3, "listening over HTTP/3");
         }
         if !quic.is_empty() {
             info!(?quic, "listening over QUIC");

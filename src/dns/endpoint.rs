@@ -5,13 +5,14 @@
 //!                                          else sent back for a token (RFC 9000 §8.1.2)
 //!   with such a token  ------------------> a place --> handshake --> served
 //! ```
-//! What is said on a connection is told in `quic`. There is no 0-RTT: what comes in it may be a
+//! What is said on a connection is told in `quic` and `https3`. There is no 0-RTT: what comes in it may be a
 //! copy that somebody else sends (RFC 9250 §4.5), and a handshake is as quick without it where
 //! servers are near. Nor may a connection move to another address: its place, and what the client
 //! may ask, are those of the address that it came from.
 //!
 //! **Invariant:** an address that is not proved costs no place, and pushes nobody out.
 
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use tracing::{debug, error};
 use crate::answer::Transport;
 use crate::config::ConnectionsConfig;
 use crate::dns::front::{Front, Peer};
+use crate::dns::https3;
 use crate::dns::places::{Place, Places};
 use crate::dns::quic;
 use crate::dns::streams::{LINGER, Streams};
@@ -62,10 +64,15 @@ pub fn open(socket: UdpSocket, config: ServerConfig) -> io::Result<Endpoint> {
 }
 
 /// What is spoken on the connections of a socket.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Dialect {
     /// DNS over QUIC.
     Doq,
+    /// DNS over HTTPS by HTTP/3.
+    Http3 {
+        /// Where DNS is served, as in a URL.
+        path: Arc<str>,
+    },
 }
 
 /// A socket's way in, and what its connections share.
@@ -95,7 +102,7 @@ impl Entrance {
     ) -> Result<ServerConfig, NoInitialCipherSuite> {
         let mut config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
         config
-            .transport_config(Arc::new(transport(&self.limits, self.dialect)))
+            .transport_config(Arc::new(transport(&self.limits, &self.dialect)))
             .migration(false)
             .max_incoming(INCOMING_MAX)
             .incoming_buffer_size(INCOMING_BYTES_MAX)
@@ -169,8 +176,9 @@ impl Entrance {
         };
         let peer = Peer { transport, client: address.ip(), local: connection.local_ip() };
         let streams = Streams::new(&self.front, &self.tally, peer, self.limits, &place);
-        let end = match self.dialect {
+        let end = match &self.dialect {
             Dialect::Doq => quic::serve(&connection, &streams).await,
+            Dialect::Http3 { path } => https3::serve(&connection, &streams, path).await,
         };
         debug!(client = %address, ?end, "connection ended");
         place.end(end);
@@ -202,25 +210,47 @@ impl Entrance {
 }
 
 impl Dialect {
-    fn transport(self) -> Transport {
+    /// What clients call it (ALPN).
+    pub fn protocol(&self) -> &'static [u8] {
+        match self {
+            Self::Doq => b"doq",
+            Self::Http3 { .. } => b"h3",
+        }
+    }
+
+    /// How queries come that are spoken so.
+    pub fn transport(&self) -> Transport {
         match self {
             Self::Doq => Transport::Quic,
+            Self::Http3 { .. } => Transport::Https3,
         }
     }
 
     /// The code that tells a client that we have too much to do.
-    fn excess(self) -> VarInt {
+    fn excess(&self) -> VarInt {
         match self {
             Self::Doq => quic::EXCESSIVE_LOAD,
+            Self::Http3 { .. } => https3::EXCESSIVE_LOAD,
         }
     }
 
     /// Streams of one direction that a client may have open.
-    fn one_way_max(self) -> VarInt {
+    fn one_way_max(&self) -> VarInt {
         match self {
             // RFC 9250 §4.2: there are none. QUIC itself then ends whoever opens one.
             Self::Doq => VarInt::from_u32(0),
+            // RFC 9114 §6.2: the three that it needs, and one that means nothing.
+            Self::Http3 { .. } => VarInt::from_u32(4),
         }
+    }
+}
+
+impl fmt::Display for Dialect {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Doq => "QUIC",
+            Self::Http3 { .. } => "HTTP/3",
+        })
     }
 }
 
@@ -242,7 +272,7 @@ impl Pass {
 }
 
 /// Bounds on one connection. What it may hold of memory is told in `streams`.
-fn transport(limits: &ConnectionsConfig, dialect: Dialect) -> TransportConfig {
+fn transport(limits: &ConnectionsConfig, dialect: &Dialect) -> TransportConfig {
     let mut transport = TransportConfig::default();
     let streams_max = u32::try_from(limits.pipeline_max).unwrap_or(u32::MAX);
     transport

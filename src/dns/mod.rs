@@ -7,12 +7,14 @@
 pub mod accept;
 pub mod batch;
 pub mod certificate;
+pub mod conduit;
 pub mod datagram;
 pub mod descriptors;
 pub mod endpoint;
 pub mod exchange;
 pub mod front;
 pub mod https;
+pub mod https3;
 pub mod places;
 pub mod quic;
 pub mod stream;

@@ -25,17 +25,12 @@ use crate::metrics::End;
 pub async fn serve(connection: &Connection, streams: &Streams<'_>) -> End {
     let mut open = FuturesUnordered::new();
     let mut ending = None;
-    let mut was_full = false;
     let mut closed = std::pin::pin!(connection.closed());
     loop {
         if streams.is_used_up() {
             ending.get_or_insert(End::Queries);
         }
-        let is_full = open.len() >= streams.limits.pipeline_max;
-        if is_full && !was_full {
-            streams.front.metrics.dns.connections.pipeline_full.inc();
-        }
-        was_full = is_full;
+        let is_full = streams.is_full(open.len());
         if let Some(end) = ending {
             streams.closing.cancel();
             if open.is_empty() {
@@ -108,13 +103,13 @@ async fn exchange(
     };
     let Some(message) = read? else {
         send.reset(REQUEST_CANCELLED).ok();
-        return Ok(());
+        return streams.drop_query();
     };
     let reply = streams.answer(query(message)?).await.reply;
     let Some(len) = u16::try_from(reply.len()).ok().filter(|len| *len > 0) else {
         // What a server does not answer over UDP has no answer here either, and no code (§4.3).
         send.reset(UNSPECIFIED_ERROR).ok();
-        return Ok(());
+        return streams.drop_query();
     };
     drop(held);
     let sending = async {
@@ -129,7 +124,7 @@ async fn exchange(
         Ok(Some(_)) | Err(WriteError::Stopped(_)) => {
             // §4.3.1: the client wants it no more.
             send.reset(REQUEST_CANCELLED).ok();
-            Ok(())
+            streams.drop_query()
         }
         Err(_) => Err(Fault::Lost),
     }

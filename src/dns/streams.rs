@@ -10,7 +10,8 @@
 //! Besides, there may be a reply for each query that had to wait. That is a few hundred KiB at
 //! the worst; one that is idle holds what QUIC and TLS need of it.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -39,9 +40,11 @@ pub struct Streams<'c> {
     /// Queries that wait for what is not in memory.
     waiting: AtomicUsize,
     queries: AtomicUsize,
+    dropped: AtomicUsize,
+    was_full: AtomicBool,
     /// When the last query came, by the program's clock.
     used_ms: AtomicU64,
-    received_bytes: AtomicUsize,
+    received_bytes: Arc<AtomicUsize>,
     unsent_bytes: AtomicUsize,
     /// Told when a reply has arrived.
     sent: Notify,
@@ -52,7 +55,7 @@ pub struct Streams<'c> {
 pub enum Fault {
     /// The client does not keep to the protocol.
     Broken,
-    /// Unfinished queries hold too much.
+    /// Unfinished queries hold too much, or too many were given up.
     Excess,
     /// The connection is no more; it knows why.
     Lost,
@@ -75,8 +78,8 @@ impl Fault {
 
 /// Bytes of a query that count until it is answered.
 #[derive(Debug)]
-pub struct Held<'c> {
-    all: &'c AtomicUsize,
+pub struct Held {
+    all: Arc<AtomicUsize>,
     bytes: usize,
 }
 
@@ -98,16 +101,23 @@ impl<'c> Streams<'c> {
             peer,
             waiting: AtomicUsize::new(0),
             queries: AtomicUsize::new(0),
+            dropped: AtomicUsize::new(0),
+            was_full: AtomicBool::new(false),
             used_ms: AtomicU64::new(front.clock.now_ms()),
-            received_bytes: AtomicUsize::new(0),
+            received_bytes: Arc::default(),
             unsent_bytes: AtomicUsize::new(0),
             sent: Notify::new(),
         }
     }
 
     /// Nothing of a query yet.
-    pub fn hold(&self) -> Held<'_> {
-        Held { all: &self.received_bytes, bytes: 0 }
+    pub fn hold(&self) -> Held {
+        Held::new(self.received())
+    }
+
+    /// What is counted of queries that are not answered, in bytes.
+    pub fn received(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.received_bytes)
     }
 
     /// Answers `query`, once enough of the replies before it have arrived.
@@ -166,6 +176,27 @@ impl<'c> Streams<'c> {
         sent.inspect_err(|_| self.front.metrics.dns.send_failures.inc())
     }
 
+    /// Notes a query that the client has given up, or that never was one.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it does little else (RFC 9250 §4.3.1).
+    pub fn drop_query(&self) -> Result<(), Fault> {
+        match self.dropped.fetch_add(1, Ordering::Relaxed) >= DROPPED_MAX {
+            true => Err(Fault::Excess),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether no more streams are taken while `open` are. Each time that begins is counted.
+    pub fn is_full(&self, open: usize) -> bool {
+        let is_full = open >= self.limits.pipeline_max;
+        if !self.was_full.swap(is_full, Ordering::Relaxed) && is_full {
+            self.front.metrics.dns.connections.pipeline_full.inc();
+        }
+        is_full
+    }
+
     /// Whether the connection has had its share.
     pub fn is_used_up(&self) -> bool {
         self.queries.load(Ordering::Relaxed) >= self.limits.connection_queries_max
@@ -197,7 +228,12 @@ impl<'c> Streams<'c> {
     }
 }
 
-impl Held<'_> {
+impl Held {
+    /// Nothing, to be counted in `all`.
+    pub fn new(all: Arc<AtomicUsize>) -> Self {
+        Self { all, bytes: 0 }
+    }
+
     /// Counts what came.
     ///
     /// # Errors
@@ -210,7 +246,7 @@ impl Held<'_> {
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for Held {
     fn drop(&mut self) {
         self.all.fetch_sub(self.bytes, Ordering::Relaxed);
     }
@@ -218,6 +254,9 @@ impl Drop for Held<'_> {
 
 /// How long a client may take to hear the last of what we have to say, when we close.
 pub const LINGER: Duration = Duration::from_millis(500);
+
+/// Queries of one connection that come to nothing.
+const DROPPED_MAX: usize = 10_000;
 
 /// The longest query there can be, and others beside it.
 const RECEIVED_BYTES_MAX: usize = 128 * 1024;
