@@ -22,6 +22,7 @@ mod forwarding;
 mod frames;
 mod garbage;
 mod hosts;
+mod https3;
 mod https;
 mod https_bounds;
 mod image;

@@ -34,7 +34,12 @@ impl Server {
         choose_crypto();
         config.dns.listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
         let dns = &mut config.dns;
-        for listen in [&mut dns.tls_listen, &mut dns.https_listen, &mut dns.quic_listen] {
+        for listen in [
+            &mut dns.tls_listen,
+            &mut dns.https_listen,
+            &mut dns.https3_listen,
+            &mut dns.quic_listen,
+        ] {
             listen.iter_mut().for_each(|address| address.set_port(0));
         }
         config.dns.workers = 1;
@@ -77,6 +82,11 @@ impl Server {
     /// Where it is answered over HTTPS, if it is.
     pub fn https(&self) -> SocketAddr {
         self.addresses.https[0]
+    }
+
+    /// Where it is answered over HTTP/3, if it is.
+    pub fn https3(&self) -> SocketAddr {
+        self.addresses.https3[0]
     }
 
     /// Where it is answered over QUIC, if it is.
