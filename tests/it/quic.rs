@@ -2,7 +2,8 @@
 
 mod limits;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::process::Command;
 use std::time::Duration;
 
 use fingerpost::app::Origin;
@@ -14,7 +15,6 @@ use quinn::{Connection, ConnectionError, VarInt};
 use rustls::pki_types::CertificateDer;
 
 use crate::support::authority::Authority;
-use crate::support::choose_crypto;
 use crate::support::dns::{Udp, pipeline, question, with_edns, zone_text};
 use crate::support::fake_consul::Reply;
 use crate::support::metrics::{scrape, value};
@@ -22,6 +22,7 @@ use crate::support::quic::{NAME, Quic, closed_with, exchange, framed, open, rece
 use crate::support::server::Server;
 use crate::support::stage::{self, health};
 use crate::support::wait::{eventually, within};
+use crate::support::{choose_crypto, on_path, skip};
 
 pub const NODE: &str = "NOERROR aa rd\nanswer n1.node.consul. 0 IN A 10.0.0.1";
 
@@ -67,6 +68,30 @@ async fn a_reply_may_have_64_kib() {
     let connection = client.connect(server.quic()).await;
     let reply = exchange(&connection, &query("big.service.consul")).await;
     assert_eq!((reply.answers.len(), reply.metadata.truncation), (4_000, false));
+}
+
+#[tokio::test]
+async fn kdig_asks_over_one_connection_and_checks_the_name() {
+    let Some(kdig) = on_path("kdig") else {
+        skip("kdig (knot-dnsutils)");
+        return;
+    };
+    let (server, client) = demo(|_| ()).await;
+    let port = server.quic().port();
+    let ca = client.authority.path("ca.pem");
+    let ask = |name: &str, queries: &[&str]| {
+        let mut command = Command::new(&kdig);
+        command.args(["@127.0.0.1", &format!("-p{port}"), "+short", "+retry=0", "+keepopen"]);
+        command.arg(format!("+tls-ca={}", ca.display()));
+        command.args([&format!("+tls-hostname={name}"), "+quic"]).args(queries);
+        let output = command.output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let queries = ["n1.node.consul", "A", "n2.node.consul", "A", "n3.node.consul", "A"];
+    assert_eq!(ask(NAME, &queries), "10.0.0.1\n10.0.0.2\n10.0.0.3\n");
+    let counted = async || ended(&server, "finished").await == 1.0;
+    eventually("it was one connection, and was closed by the client", counted).await;
+    assert_eq!(ask("other.example", &queries[..2]), "");
 }
 
 #[tokio::test]
@@ -193,7 +218,7 @@ async fn a_shutdown_answers_what_was_read_and_then_closes() {
     assert_eq!(zone_text(&reply), "SERVFAIL aa rd");
     assert_eq!(closed_with(&connection).await, NO_ERROR);
     assert_eq!(closed_with(&idle).await, NO_ERROR);
-    std::net::UdpSocket::bind(address).expect("the port is free again");
+    UdpSocket::bind(address).expect("the port is free again");
 }
 
 #[tokio::test]
@@ -225,15 +250,25 @@ async fn only_clients_of_this_protocol_are_let_in() {
 
 #[tokio::test]
 async fn a_wildcard_answers_from_the_address_asked() {
-    let wildcard = SocketAddr::from(([0, 0, 0, 0], 0));
-    let (server, client) = demo(|config| config.dns.quic_listen = vec![wildcard]).await;
-    let address = SocketAddr::from(([127, 0, 0, 9], server.quic().port()));
-    let connection = client.connect(address).await;
-    assert_eq!(zone_text(&exchange(&connection, &query("n1.node.consul")).await), NODE);
-    // A bare client sees whom a datagram is from only by the kernel's filter: it takes no other's.
-    let udp = Udp::connect(address).await;
-    udp.send(&client.first_packets(1).await[0]).await;
-    assert!(!udp.receive().await.is_empty());
+    // The system itself would reply to the second from 127.0.0.1. A client drops what is of others.
+    for (wildcard, asked) in
+        [("0.0.0.0:0", "127.0.0.1"), ("0.0.0.0:0", "127.0.0.9"), ("[::]:0", "::1")]
+    {
+        let asked: IpAddr = asked.parse().unwrap();
+        if UdpSocket::bind((asked, 0)).is_err() {
+            // A machine without IPv6 cannot be asked over it.
+            continue;
+        }
+        let wildcard = wildcard.parse().unwrap();
+        let (server, client) = demo(|config| config.dns.quic_listen = vec![wildcard]).await;
+        let client = Quic::from_address(client.authority, b"doq", asked);
+        let address = SocketAddr::from((asked, server.quic().port()));
+        let connection = client.connect(address).await;
+        assert_eq!(zone_text(&exchange(&connection, &query("n1.node.consul")).await), NODE);
+        let udp = Udp::connect(address).await;
+        udp.send(&client.first_packets(1).await[0]).await;
+        assert!(!udp.receive().await.is_empty(), "{asked}");
+    }
 }
 
 /// The certificate that the server has shown.

@@ -1,5 +1,6 @@
 //! What one connection over QUIC may take, what all may, and what those do who are none.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use fingerpost::config::Config;
@@ -10,7 +11,7 @@ use crate::quic::{bytes, demo, ended, query, slow};
 use crate::support::dns::{Udp, zone_text};
 use crate::support::metrics::{scrape, value};
 use crate::support::quic::{Quic, closed_with, exchange, open, receive};
-use crate::support::wait::eventually;
+use crate::support::wait::{eventually, within};
 
 #[tokio::test]
 async fn no_more_streams_are_open_than_a_pipeline_has() {
@@ -78,6 +79,22 @@ async fn unfinished_queries_hold_a_bounded_room() {
     // It may be closed while this is sent.
     let _ = send.write_all(&half).await;
     assert_eq!(closed_with(&connection).await, EXCESSIVE_LOAD);
+}
+
+#[tokio::test]
+async fn a_client_that_gives_up_all_it_asks_is_closed() {
+    let (server, client) = demo(|_| ()).await;
+    let connection = client.connect(server.quic()).await;
+    let giving_up = async {
+        while let Ok((mut send, _)) = connection.open_bi().await {
+            let _ = send.write_all(&[0]).await;
+            let _ = send.reset(VarInt::from_u32(3));
+        }
+    };
+    within("the end of a QUIC connection", giving_up).await;
+    assert_eq!(closed_with(&connection).await, EXCESSIVE_LOAD);
+    let counted = async || ended(&server, "failed").await == 1.0;
+    eventually("it is counted", counted).await;
 }
 
 #[tokio::test]
@@ -153,7 +170,7 @@ async fn one_client_does_not_take_all_places() {
     let second = client.connect(server.quic()).await;
     assert_eq!(closed_with(&second).await, EXCESSIVE_LOAD);
     // Another network, and the same places: those of TCP.
-    let other = Quic::from_address(client.authority, b"doq", [127, 0, 0, 2]);
+    let other = Quic::from_address(client.authority, b"doq", IpAddr::from([127, 0, 0, 2]));
     let third = other.connect(server.quic()).await;
     assert_eq!(zone_text(&exchange(&third, &query("n1.node.consul")).await), NODE);
 }

@@ -1,6 +1,6 @@
 //! A client of DNS over QUIC: a connection that trusts one authority, and streams to misuse.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -29,12 +29,12 @@ pub struct Quic {
 impl Quic {
     /// Trusts `authority`, and speaks `protocol` (ALPN).
     pub fn new(authority: Authority, protocol: &[u8]) -> Self {
-        Self::from_address(authority, protocol, [0, 0, 0, 0])
+        Self::from_address(authority, protocol, Ipv4Addr::UNSPECIFIED.into())
     }
 
     /// The same from an address of this machine.
-    pub fn from_address(authority: Authority, protocol: &[u8], address: [u8; 4]) -> Self {
-        let endpoint = Endpoint::client((Ipv4Addr::from(address), 0).into()).unwrap();
+    pub fn from_address(authority: Authority, protocol: &[u8], address: IpAddr) -> Self {
+        let endpoint = Endpoint::client((address, 0).into()).unwrap();
         Self { endpoint, config: client_config(&authority.path("ca.pem"), protocol), authority }
     }
 
@@ -61,7 +61,9 @@ impl Quic {
         let mut packets = Vec::new();
         for _ in 0..count {
             // Of its own, as one that is given up says so.
-            let trap = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+            let own = self.endpoint.local_addr().unwrap();
+            let loopback = if own.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { own.ip() };
+            let trap = UdpSocket::bind((loopback, 0)).await.unwrap();
             let target = trap.local_addr().unwrap();
             let connecting = self.endpoint.connect_with(self.config.clone(), target, NAME).unwrap();
             let mut packet = vec![0; 2_048];
