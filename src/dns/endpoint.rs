@@ -59,8 +59,10 @@ pub fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
 ///
 /// Fails when the runtime does not take the socket.
 pub fn open(socket: UdpSocket, config: ServerConfig) -> io::Result<Endpoint> {
-    let runtime = Arc::new(TokioRuntime);
-    Endpoint::new(EndpointConfig::default(), Some(config), socket, runtime)
+    let mut endpoint = EndpointConfig::default();
+    // Its drafts are nobody's any more.
+    endpoint.supported_versions(vec![QUIC_V1]);
+    Endpoint::new(endpoint, Some(config), socket, Arc::new(TokioRuntime))
 }
 
 /// What is spoken on the connections of a socket.
@@ -294,6 +296,9 @@ fn transport(limits: &ConnectionsConfig, dialect: &Dialect) -> TransportConfig {
 /// for as much, so that longer queries get through too.
 const STREAM_WINDOW_BYTES: u32 = 16 * 1024;
 const WINDOW_BYTES: u32 = 64 * 1024;
+
+/// RFC 9000 §15.
+const QUIC_V1: u32 = 1;
 
 /// Handshakes at once with addresses that may be forged. Each costs a signature.
 const UNPROVED_MAX: usize = 64;

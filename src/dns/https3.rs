@@ -17,6 +17,7 @@ use h3::server::{RequestResolver, RequestStream};
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 use quinn::{Connection, VarInt};
+use tokio::task::consume_budget;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::debug;
 
@@ -39,6 +40,8 @@ pub async fn serve(connection: &Connection, streams: &Streams<'_>, path: &str) -
     let mut ending = None;
     let mut closed = pin!(connection.closed());
     loop {
+        // A client that sends without end must not keep the thread from all others.
+        consume_budget().await;
         if streams.is_used_up() {
             ending.get_or_insert(End::Queries);
         }

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use quinn::{Connection, ConnectionError, ReadError, RecvStream, SendStream, VarInt, WriteError};
+use tokio::task::consume_budget;
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
@@ -27,6 +28,8 @@ pub async fn serve(connection: &Connection, streams: &Streams<'_>) -> End {
     let mut ending = None;
     let mut closed = std::pin::pin!(connection.closed());
     loop {
+        // A client that sends without end must not keep the thread from all others.
+        consume_budget().await;
         if streams.is_used_up() {
             ending.get_or_insert(End::Queries);
         }
@@ -34,6 +37,7 @@ pub async fn serve(connection: &Connection, streams: &Streams<'_>) -> End {
         if let Some(end) = ending {
             streams.closing.cancel();
             if open.is_empty() {
+                // Half a query, or one without an end, is a breach (§4.3.3).
                 connection.close(if end == End::Message { PROTOCOL_ERROR } else { NO_ERROR }, b"");
                 return end;
             }

@@ -22,7 +22,7 @@ use crate::support::quic::{NAME, Quic, closed_with, exchange, framed, open, rece
 use crate::support::server::Server;
 use crate::support::stage::{self, health};
 use crate::support::wait::{eventually, within};
-use crate::support::{choose_crypto, on_path, skip};
+use crate::support::{choose_crypto, program};
 
 pub const NODE: &str = "NOERROR aa rd\nanswer n1.node.consul. 0 IN A 10.0.0.1";
 
@@ -72,10 +72,7 @@ async fn a_reply_may_have_64_kib() {
 
 #[tokio::test]
 async fn kdig_asks_over_one_connection_and_checks_the_name() {
-    let Some(kdig) = on_path("kdig") else {
-        skip("kdig (knot-dnsutils)");
-        return;
-    };
+    let Some(kdig) = program("kdig") else { return };
     let (server, client) = demo(|_| ()).await;
     let port = server.quic().port();
     let ca = client.authority.path("ca.pem");
