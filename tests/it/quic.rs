@@ -243,6 +243,9 @@ async fn only_clients_of_this_protocol_are_let_in() {
     }
     let counted = async || ended(&server, "handshake").await == 1.0;
     eventually("it is counted", counted).await;
+    // A draft of QUIC (RFC 9250 is about that of RFC 9000).
+    let drafted = other.of_version(0xff00_001d).try_connect(server.quic()).await;
+    assert!(matches!(drafted, Err(ConnectionError::VersionMismatch)), "{drafted:?}");
 }
 
 #[tokio::test]

@@ -176,6 +176,23 @@ async fn one_client_does_not_take_all_places() {
 }
 
 #[tokio::test]
+async fn a_connection_does_not_move_to_another_address() {
+    let idle = Duration::from_millis(500);
+    let (server, client) = demo(|config| config.dns.connections.idle = idle).await;
+    let connection = client.connect(server.quic()).await;
+    assert_eq!(zone_text(&exchange(&connection, &query("n1.node.consul")).await), NODE);
+    client.move_away();
+    let _unanswered = open(&connection, &bytes("n1.node.consul"), true).await;
+    // That the first reply had arrived may have come from the other address already.
+    let ended = async || ended(&server, "idle").await + ended(&server, "unread").await == 1.0;
+    eventually("it ends where it came from", ended).await;
+    let requests = "fingerpost_dns_requests_total{protocol=\"quic\",type=\"A\"}";
+    assert_eq!(value(&scrape(&server).await, requests), 1.0);
+    let connection = client.connect(server.quic()).await;
+    assert_eq!(zone_text(&exchange(&connection, &query("n1.node.consul")).await), NODE);
+}
+
+#[tokio::test]
 async fn a_handshake_has_its_time() {
     let patience = Duration::from_millis(100);
     let (server, client) = demo(|config| config.dns.connections.handshake_timeout = patience).await;

@@ -46,6 +46,18 @@ impl Quic {
         self
     }
 
+    /// Speaks another version of QUIC.
+    pub fn of_version(mut self, version: u32) -> Self {
+        self.config.version(version);
+        self
+    }
+
+    /// Goes on from another port, without a word.
+    pub fn move_away(&self) {
+        let ip = self.endpoint.local_addr().unwrap().ip();
+        self.endpoint.rebind(std::net::UdpSocket::bind((ip, 0)).unwrap()).unwrap();
+    }
+
     /// Connects to `server`, which is to be called [`NAME`].
     ///
     /// # Errors
