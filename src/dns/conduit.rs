@@ -200,6 +200,7 @@ enum Counted {
 
 impl Counted {
     fn is_too_much(&mut self, bytes: usize) -> bool {
+        let bytes = bytes + CHUNK_BYTES;
         match self {
             Self::Control(bounds) => {
                 let before = bounds.control_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -339,6 +340,9 @@ fn id_of(id: quinn::StreamId) -> Result<StreamId, ConnectionErrorIncoming> {
     StreamId::try_from(u64::from(id))
         .map_err(|error| ConnectionErrorIncoming::InternalError(error.to_string()))
 }
+
+/// What it costs to keep what was read at once, however little that is.
+const CHUNK_BYTES: usize = 64;
 
 /// What is read at once.
 const READ_BYTES: usize = 2048;

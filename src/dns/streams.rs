@@ -7,8 +7,8 @@
 //!   what came of queries that are not answered     RECEIVED_BYTES_MAX, and QUIC's own window
 //!   replies that did not arrive                    `send_bytes_max`, and one more
 //! ```
-//! Besides, there may be a reply for each query that had to wait. That is a few hundred KiB at
-//! the worst; one that is idle holds what QUIC and TLS need of it.
+//! That is a few hundred KiB at the worst, and a reply for each query that had to wait. One that is
+//! idle holds what QUIC and TLS need of it, some 40 KiB.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
