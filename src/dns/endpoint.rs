@@ -236,6 +236,16 @@ impl Dialect {
         }
     }
 
+    /// Streams of queries that a client may have open.
+    fn streams_max(&self, pipeline_max: usize) -> VarInt {
+        let streams = match self {
+            Self::Doq => pipeline_max,
+            // RFC 9114 §6.1 advises no fewer. Those past the pipeline's are not read yet.
+            Self::Http3 { .. } => pipeline_max.max(REQUESTS_MIN),
+        };
+        VarInt::from_u32(u32::try_from(streams).unwrap_or(u32::MAX))
+    }
+
     /// Streams of one direction that a client may have open.
     fn one_way_max(&self) -> VarInt {
         match self {
@@ -276,9 +286,8 @@ impl Pass {
 /// Bounds on one connection. What it may hold of memory is told in `streams`.
 fn transport(limits: &ConnectionsConfig, dialect: &Dialect) -> TransportConfig {
     let mut transport = TransportConfig::default();
-    let streams_max = u32::try_from(limits.pipeline_max).unwrap_or(u32::MAX);
     transport
-        .max_concurrent_bidi_streams(VarInt::from_u32(streams_max))
+        .max_concurrent_bidi_streams(dialect.streams_max(limits.pipeline_max))
         .max_concurrent_uni_streams(dialect.one_way_max())
         .max_idle_timeout(limits.idle.try_into().ok())
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
@@ -291,6 +300,9 @@ fn transport(limits: &ConnectionsConfig, dialect: &Dialect) -> TransportConfig {
         .mtu_discovery_config(None);
     transport
 }
+
+/// Streams of requests over HTTP/3 that there may be at least.
+const REQUESTS_MIN: usize = 100;
 
 /// What may come on a stream before it is read, and on all streams. Whatever is read makes room
 /// for as much, so that longer queries get through too.

@@ -21,6 +21,7 @@ use tokio::task::consume_budget;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::debug;
 
+use crate::answer::Transport;
 use crate::dns::conduit::{Both, Conduit};
 use crate::dns::exchange::{self, Carried};
 use crate::dns::quic::end_of;
@@ -153,6 +154,10 @@ async fn converse(
         Ok(Err(Missing::Stream(error))) => return drop_request(streams, &error),
         Err(_) => exchange::refuse(StatusCode::REQUEST_TIMEOUT),
     };
+    if !response.status().is_success() {
+        let connections = &streams.front.metrics.dns.connections;
+        connections.count_refused(Transport::Https3, response.status().as_u16());
+    }
     let bytes = response.body().len();
     let sent = streams.send(bytes, send(&mut stream, response)).await?;
     // What may still come of a request is not read (RFC 9114 §4.1).

@@ -77,6 +77,11 @@ async fn what_is_no_query_has_a_status() {
         let response = http.exchange((request, body)).await;
         assert_eq!(response.status, expected, "{shown}");
     }
+    for (status, count) in [(400, 2.0), (404, 1.0), (405, 1.0), (413, 1.0), (415, 1.0)] {
+        let labels = format!("protocol=\"https3\",status=\"{status}\"");
+        let counted = format!("fingerpost_dns_http_refused_total{{{labels}}}");
+        assert_eq!(value(&scrape(&server).await, &counted), count, "{status}");
+    }
     let mut head = get(&query);
     *head.0.method_mut() = Method::HEAD;
     let response = http.exchange(head).await;
@@ -130,6 +135,26 @@ async fn a_request_that_waits_holds_up_no_other() {
     assert_eq!(http.ask("n1.node.consul").await, NODE);
     let late = Response::of(waiting).await;
     assert_eq!(zone_text(&Message::from_vec(&late.body).unwrap()), "SERVFAIL aa rd");
+}
+
+#[tokio::test]
+async fn no_more_are_answered_at_once_than_a_pipeline_has() {
+    let (server, client, _consul) = slow(|config| config.dns.connections.pipeline_max = 2).await;
+    let mut http = Http::connect(&client, server.https3()).await;
+    let mut waiting = Vec::new();
+    for name in ["slow.service.consul", "slow.service.consul", "n1.node.consul"] {
+        waiting.push(http.begin(post(&bytes(name))).await);
+    }
+    let last = Response::of(waiting.pop().unwrap()).await;
+    let expired = value(&scrape(&server).await, "fingerpost_dns_waiting_expired_total");
+    assert!(expired >= 1.0, "the third was answered before the first two: {expired}");
+    assert_eq!(zone_text(&Message::from_vec(&last.body).unwrap()), NODE);
+    for waiting in waiting {
+        let late = Response::of(waiting).await;
+        assert_eq!(zone_text(&Message::from_vec(&late.body).unwrap()), "SERVFAIL aa rd");
+    }
+    let full = value(&scrape(&server).await, "fingerpost_dns_pipeline_full_total");
+    assert!(full >= 1.0, "it was counted");
 }
 
 #[tokio::test]
