@@ -23,8 +23,8 @@ use crate::answer::Transport;
 use crate::config::DnsConfig;
 use crate::dns::accept::{self, Door, Speech};
 use crate::dns::datagram::Datagrams;
-use crate::dns::endpoint::{self, Dialect, Entrance};
 use crate::dns::places::Places;
+use crate::dns::quic::endpoint::{self, Dialect, Entrance};
 use crate::dns::{Certificate, Front, udp};
 
 /// Sockets of DNS, bound and silent.

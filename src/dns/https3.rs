@@ -7,6 +7,8 @@
 //! **Invariant:** whatever ends a connection in order, what was read of it is answered first, and
 //! has arrived.
 
+pub mod conduit;
+
 use std::pin::pin;
 
 use bytes::{Buf, Bytes};
@@ -22,10 +24,10 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::debug;
 
 use crate::answer::Transport;
-use crate::dns::conduit::{Both, Conduit};
 use crate::dns::exchange::{self, Carried};
+use crate::dns::https3::conduit::{Both, Conduit};
 use crate::dns::quic::end_of;
-use crate::dns::streams::{Fault, LINGER, Streams};
+use crate::dns::quic::streams::{Fault, LINGER, Streams};
 use crate::metrics::End;
 
 /// Serves one connection until something ends it. DNS is at `path`.

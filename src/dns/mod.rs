@@ -7,10 +7,8 @@
 pub mod accept;
 pub mod batch;
 pub mod certificate;
-pub mod conduit;
 pub mod datagram;
 pub mod descriptors;
-pub mod endpoint;
 pub mod exchange;
 pub mod front;
 pub mod https;
@@ -18,7 +16,6 @@ pub mod https3;
 pub mod places;
 pub mod quic;
 pub mod stream;
-pub mod streams;
 pub mod udp;
 
 pub use certificate::Certificate;

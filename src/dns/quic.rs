@@ -11,6 +11,9 @@
 //! **Invariant:** whatever ends a connection in order, what was read of it is answered first, and
 //! has arrived.
 
+pub mod endpoint;
+pub mod streams;
+
 use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
@@ -19,7 +22,7 @@ use tokio::task::consume_budget;
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
-use crate::dns::streams::{Fault, Streams};
+use crate::dns::quic::streams::{Fault, Streams};
 use crate::metrics::End;
 
 /// Serves one connection until something ends it.

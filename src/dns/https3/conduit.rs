@@ -4,7 +4,7 @@
 //! that it will be; so what comes is counted here, before `h3` has it:
 //!
 //! ```text
-//!   a request      with all others of the connection that are not answered, see `streams`
+//!   a request      with all others of the connection that are not answered, see `quic::streams`
 //!   control etc.   CONTROL_BYTES_MAX, and as much again for each so many requests
 //! ```
 //! Whoever goes past it is closed with H3_EXCESSIVE_LOAD. It knows nothing of DNS.
@@ -19,7 +19,7 @@ use h3::error::Code;
 use h3::quic::{self, ConnectionErrorIncoming, StreamErrorIncoming, StreamId, WriteBuf};
 use quinn::{Connection, ConnectionError, ReadError, StoppedError, VarInt, WriteError};
 
-use crate::dns::streams::Held;
+use crate::dns::quic::streams::Held;
 
 /// One connection.
 pub struct Conduit {

@@ -34,7 +34,7 @@ use crate::dns::front::{Front, Peer};
 use crate::dns::https3;
 use crate::dns::places::{Place, Places};
 use crate::dns::quic;
-use crate::dns::streams::{LINGER, Streams};
+use crate::dns::quic::streams::{LINGER, Streams};
 use crate::metrics::{End, Tally};
 
 /// Opens a socket for QUIC on `address`, alone.
