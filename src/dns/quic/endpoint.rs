@@ -5,10 +5,10 @@
 //!                                          else sent back for a token (RFC 9000 §8.1.2)
 //!   with such a token  ------------------> a place --> handshake --> served
 //! ```
-//! What is said on a connection is told in `quic` and `https3`. There is no 0-RTT: what comes in it may be a
-//! copy that somebody else sends (RFC 9250 §4.5), and a handshake is as quick without it where
-//! servers are near. Nor may a connection move to another address: its place, and what the client
-//! may ask, are those of the address that it came from.
+//! What is said on a connection is told in `quic` and `https3`. There is no 0-RTT: what comes in it
+//! may be a copy that somebody else sends (RFC 9250 §4.5), and a round trip is little where servers
+//! are near. Nor may a connection move to another address: its place, and what its client may ask,
+//! are those of the address that it came from.
 //!
 //! **Invariant:** an address that is not proved costs no place, and pushes nobody out.
 
