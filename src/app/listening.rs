@@ -4,11 +4,13 @@
 //!   dns.listen     UDP: a thread for each core, a socket each      TCP: a task
 //!   dns.tls_listen                                                 TCP: a task
 //!   dns.https_listen                                               TCP: a task
+//!   dns.https3_listen  UDP: a task
+//!   dns.quic_listen    UDP: a task
 //! ```
 //! All connections share their places, whatever they carry.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -17,10 +19,12 @@ use anyhow::Context as _;
 use tokio::runtime::Handle;
 use tracing::error;
 
+use crate::answer::Transport;
 use crate::config::DnsConfig;
 use crate::dns::accept::{self, Door, Speech};
 use crate::dns::datagram::Datagrams;
 use crate::dns::places::Places;
+use crate::dns::quic::endpoint::{self, Dialect, Entrance};
 use crate::dns::{Certificate, Front, udp};
 
 /// Sockets of DNS, bound and silent.
@@ -29,6 +33,7 @@ pub struct Listening {
     plain: Vec<Plain>,
     tls: Vec<TcpListener>,
     https: Vec<TcpListener>,
+    quic: Vec<(UdpSocket, Dialect)>,
     /// Given where something is encrypted.
     certificate: Option<Arc<Certificate>>,
 }
@@ -49,6 +54,10 @@ pub struct Addresses {
     pub tls: Vec<SocketAddr>,
     /// Over HTTPS.
     pub https: Vec<SocketAddr>,
+    /// Over HTTPS by HTTP/3.
+    pub https3: Vec<SocketAddr>,
+    /// Over QUIC.
+    pub quic: Vec<SocketAddr>,
 }
 
 impl Listening {
@@ -63,19 +72,19 @@ impl Listening {
             (Some(cert), Some(key)) => Some(Certificate::read(cert, key)?),
             _ => None,
         };
-        for (key, listen) in
-            [("https3_listen", &config.https3_listen), ("quic_listen", &config.quic_listen)]
-        {
-            anyhow::ensure!(listen.is_empty(), "dns.{key} is not served yet, leave it out");
-        }
         let workers = workers(config);
         let plain = config.listen.iter().map(|address| Plain::bind(*address, workers));
         let tls = config.tls_listen.iter().map(|address| tcp(*address, "TLS"));
         let https = config.https_listen.iter().map(|address| tcp(*address, "HTTPS"));
+        let http = Dialect::Http3 { path: config.https_path.as_str().into() };
+        let http = config.https3_listen.iter().map(|address| (address, http.clone()));
+        let doq = config.quic_listen.iter().map(|address| (address, Dialect::Doq));
+        let quic = http.chain(doq).map(|(address, dialect)| quic(*address, dialect));
         Ok(Self {
             plain: plain.collect::<Result<_, _>>()?,
             tls: tls.collect::<Result<_, _>>()?,
             https: https.collect::<Result<_, _>>()?,
+            quic: quic.collect::<Result<_, _>>()?,
             certificate,
         })
     }
@@ -89,10 +98,16 @@ impl Listening {
         let plain = self.plain.iter().map(|plain| plain.tcp.local_addr());
         let tls = self.tls.iter().map(TcpListener::local_addr);
         let https = self.https.iter().map(TcpListener::local_addr);
+        let of = |transport| {
+            let sockets = self.quic.iter().filter(move |(_, to)| to.transport() == transport);
+            sockets.map(|(socket, _)| socket.local_addr()).collect::<io::Result<_>>()
+        };
         Ok(Addresses {
             dns: plain.collect::<Result<_, _>>()?,
             tls: tls.collect::<Result<_, _>>()?,
             https: https.collect::<Result<_, _>>()?,
+            https3: of(Transport::Https3)?,
+            quic: of(Transport::Quic)?,
         })
     }
 
@@ -111,6 +126,13 @@ impl Listening {
             limits: config.connections,
             places: places.clone(),
             speech,
+        };
+        let entrance = |dialect| Entrance {
+            front: front.clone(),
+            tally: front.tally(threads),
+            limits: config.connections,
+            places: places.clone(),
+            dialect,
         };
         let mut workers = Vec::with_capacity(threads);
         for plain in self.plain {
@@ -135,6 +157,12 @@ impl Listening {
                 let tcp = tokio::net::TcpListener::from_std(socket)?;
                 let (tls, path) = (Arc::clone(&tls), Arc::clone(&path));
                 front.tasks.spawn(door(Speech::Https { tls, path }).serve(tcp));
+            }
+            for (socket, dialect) in self.quic {
+                let tls = certificate.server(&[dialect.protocol()])?;
+                let entrance = entrance(dialect);
+                let endpoint = endpoint::open(socket, entrance.configure(tls)?)?;
+                front.tasks.spawn(entrance.serve(endpoint));
             }
             let counts = metrics.certificate.clone();
             let cancel = front.cancel.clone();
@@ -169,6 +197,12 @@ impl Plain {
 
 fn tcp(address: SocketAddr, carrier: &str) -> anyhow::Result<TcpListener> {
     accept::bind(address).with_context(|| format!("cannot listen on {address} over {carrier}"))
+}
+
+fn quic(address: SocketAddr, dialect: Dialect) -> anyhow::Result<(UdpSocket, Dialect)> {
+    let socket = endpoint::bind(address)
+        .with_context(|| format!("cannot listen on {address} over {dialect}"))?;
+    Ok((socket, dialect))
 }
 
 /// UDP threads for each address.

@@ -59,7 +59,8 @@ pub fn start(config: Config, origin: Origin, listening: impl FnOnce(&App)) -> an
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         let app = App::bind(config, origin)?;
-        let (Addresses { dns, tls, https }, admin) = (app.addresses()?, app.admin_address()?);
+        let Addresses { dns, tls, https, https3, quic } = app.addresses()?;
+        let admin = app.admin_address()?;
         let (version, source) = (env!("CARGO_PKG_VERSION"), app.source());
         info!(version, source, ?dns, %admin, "listening");
         if !tls.is_empty() {
@@ -67,6 +68,12 @@ pub fn start(config: Config, origin: Origin, listening: impl FnOnce(&App)) -> an
         }
         if !https.is_empty() {
             info!(?https, "listening over HTTPS");
+        }
+        if !https3.is_empty() {
+            info!(?https3, "listening over HTTP/3");
+        }
+        if !quic.is_empty() {
+            info!(?quic, "listening over QUIC");
         }
         listening(&app);
 

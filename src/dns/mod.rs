@@ -12,7 +12,9 @@ pub mod descriptors;
 pub mod exchange;
 pub mod front;
 pub mod https;
+pub mod https3;
 pub mod places;
+pub mod quic;
 pub mod stream;
 pub mod udp;
 

@@ -22,6 +22,7 @@ async fn kdig_is_answered_over_each_transport() {
         ("UDP", server.dns().port(), &[][..]),
         ("TCP", server.dns().port(), &["+tcp"][..]),
         ("TLS", server.tls().port(), &[&["+tls"][..], &encrypted[..]].concat()),
+        ("QUIC", server.quic().port(), &[&encrypted[..], &["+quic"][..]].concat()),
     ] {
         let port = port.to_string();
         let line = ["@127.0.0.1", "-p", &port, "+retry=0", "n1.node.consul", "A"];
@@ -43,8 +44,12 @@ async fn dnspython_is_answered_over_each_transport() {
     let ca = authority.path("ca.pem");
     let plain = server.dns().port().to_string();
     let tls = server.tls().port().to_string();
-    let text = run(&python, &["-c", ASK, &plain, &tls, ca.to_str().unwrap(), SERVER]);
-    let expected = ["udp", "tcp", "tls"].map(|transport| format!("{transport} {ANSWER}\n"));
+    let (quic, http) = (server.quic().port().to_string(), server.https3().port().to_string());
+    let ports = [&plain, &tls, &quic, &http].map(String::as_str);
+    let ask = [&["-c", ASK][..], &ports[..], &[ca.to_str().unwrap(), SERVER][..]].concat();
+    let text = run(&python, &ask);
+    let expected = ["udp", "tcp", "tls", "quic", "post", "get"]
+        .map(|transport| format!("{transport} {ANSWER}\n"));
     assert_eq!(text, expected.concat());
 }
 
@@ -54,6 +59,8 @@ async fn serve() -> (Authority, Server) {
     authority.issue("server", SERVER);
     let mut config = Config::default();
     config.dns.tls_listen = vec!["127.0.0.1:853".parse().unwrap()];
+    config.dns.quic_listen = vec!["127.0.0.1:853".parse().unwrap()];
+    config.dns.https3_listen = vec!["127.0.0.1:443".parse().unwrap()];
     config.dns.cert_file = Some(authority.path("server.pem"));
     config.dns.key_file = Some(authority.path("server.key"));
     let server = Server::start(config, Origin::Fixed(file::parse(file::DEMO).unwrap().changes()));
@@ -74,7 +81,8 @@ fn run(program: &Path, args: &[&str]) -> String {
 const ASK: &str = r#"
 import sys
 import dns.flags, dns.message, dns.query, dns.rcode
-plain, tls, ca, host = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
+plain, tls, quic, http = (int(port) for port in sys.argv[1:5])
+ca, host = sys.argv[5:]
 def ask(transport, exchange):
     query = dns.message.make_query("n1.node.consul", "A", use_edns=0, payload=1232)
     reply = exchange(query)
@@ -85,6 +93,14 @@ where = "127.0.0.1"
 ask("udp", lambda query: dns.query.udp(query, where, 5, plain))
 ask("tcp", lambda query: dns.query.tcp(query, where, 5, plain))
 ask("tls", lambda query: dns.query.tls(query, where, 5, tls, server_hostname=host, verify=ca))
+ask("quic", lambda query: dns.query.quic(query, where, 5, quic, server_hostname=host, verify=ca))
+url = f"https://{host}:{http}/dns-query"
+def https(post):
+    return lambda query: dns.query.https(
+        query, url, 5, post=post, bootstrap_address=where, verify=ca,
+        http_version=dns.query.HTTPVersion.HTTP_3)
+ask("post", https(True))
+ask("get", https(False))
 "#;
 
 const ANSWER: &str = "NOERROR QR AA RD n1.node.consul. 0 IN A 10.0.0.1";

@@ -33,7 +33,13 @@ impl Server {
     pub fn start(mut config: Config, origin: Origin) -> Self {
         choose_crypto();
         config.dns.listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
-        for listen in [&mut config.dns.tls_listen, &mut config.dns.https_listen] {
+        let dns = &mut config.dns;
+        for listen in [
+            &mut dns.tls_listen,
+            &mut dns.https_listen,
+            &mut dns.https3_listen,
+            &mut dns.quic_listen,
+        ] {
             listen.iter_mut().for_each(|address| address.set_port(0));
         }
         config.dns.workers = 1;
@@ -76,6 +82,16 @@ impl Server {
     /// Where it is answered over HTTPS, if it is.
     pub fn https(&self) -> SocketAddr {
         self.addresses.https[0]
+    }
+
+    /// Where it is answered over HTTP/3, if it is.
+    pub fn https3(&self) -> SocketAddr {
+        self.addresses.https3[0]
+    }
+
+    /// Where it is answered over QUIC, if it is.
+    pub fn quic(&self) -> SocketAddr {
+        self.addresses.quic[0]
     }
 
     /// Where the operator's port is.
