@@ -24,6 +24,7 @@ use tracing::debug;
 
 use crate::dns::quic::streams::{Fault, Streams};
 use crate::metrics::End;
+use crate::wire::query::has_keepalive;
 
 /// Serves one connection until something ends it.
 pub async fn serve(connection: &Connection, streams: &Streams<'_>) -> End {
@@ -148,9 +149,11 @@ fn check_length(received: &[u8]) -> Result<(), Fault> {
 /// The query in what came of a stream up to its end, if it is one that the protocol allows.
 fn query(mut message: Vec<u8>) -> Result<Vec<u8>, Fault> {
     match message.as_slice() {
-        // §4.2.1: the id is zero.
+        // §4.2.1: the id is zero. §5.5.2: QUIC itself says how long a connection is kept.
         [high, low, query @ ..]
-            if query.len() == length(*high, *low) && query.starts_with(&[0, 0]) =>
+            if query.len() == length(*high, *low)
+                && query.starts_with(&[0, 0])
+                && !has_keepalive(query) =>
         {
             message.drain(..LENGTH_BYTES);
             Ok(message)

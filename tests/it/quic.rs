@@ -11,6 +11,7 @@ use fingerpost::config::Config;
 use fingerpost::file;
 use hickory_proto::op::Message;
 use hickory_proto::rr::RecordType;
+use hickory_proto::rr::rdata::opt::EdnsOption;
 use quinn::{Connection, ConnectionError, VarInt};
 use rustls::pki_types::CertificateDer;
 
@@ -133,8 +134,16 @@ async fn what_breaks_the_protocol_ends_the_connection_with_its_code() {
         query.metadata.id = 7;
         framed(&query.to_vec().unwrap())
     };
+    let with_keepalive = {
+        let mut query = with_edns(query("n1.node.consul"), 1232, false);
+        // RFC 7828 §3.1: a client sends the option without a time.
+        let option = EdnsOption::Unknown(11, Vec::new());
+        query.edns.as_mut().unwrap().options_mut().insert(option);
+        framed(&query.to_vec().unwrap())
+    };
     for (what, bytes, ends) in [
         ("an id that is not zero", &with_id, true),
+        ("an edns-tcp-keepalive option", &with_keepalive, true),
         ("two queries on a stream", &[&*good, &*good].concat(), true),
         ("a byte after the query", &[&*good, &[0]].concat(), false),
         ("half a query", &good[..good.len() - 1].to_vec(), true),
@@ -146,7 +155,7 @@ async fn what_breaks_the_protocol_ends_the_connection_with_its_code() {
         let _streams = open(&connection, bytes, ends).await;
         assert_eq!(closed_with(&connection).await, PROTOCOL_ERROR, "{what}");
     }
-    let failed = async || ended(&server, "failed").await == 7.0;
+    let failed = async || ended(&server, "failed").await == 8.0;
     eventually("each is counted", failed).await;
 }
 
