@@ -16,6 +16,7 @@ use hickory_proto::rr::RecordType;
 use hyper::{HeaderMap, Method, Request};
 use quinn::{Connection, VarInt};
 
+use crate::checklist::table::{Carrier, check};
 use crate::support::authority::Authority;
 use crate::support::choose_crypto;
 use crate::support::dns::{pipeline, question, with_edns, zone_text};
@@ -52,6 +53,18 @@ async fn replies_are_those_of_tcp() {
     }
     let requests = "fingerpost_dns_requests_total{protocol=\"https3\",type=\"A\"}";
     assert_eq!(value(&scrape(&server).await, requests), 6.0);
+}
+
+#[tokio::test]
+async fn the_checklist_of_rfc_8906_holds() {
+    let (server, client) = demo(|_| ()).await;
+    let mut http = Http::connect(&client, server.https3()).await;
+    let exchange = async |query: Vec<u8>| {
+        let response = http.exchange(post(&query)).await;
+        assert_eq!(response.status, 200);
+        response.body
+    };
+    check("HTTP/3", Carrier::Stream, exchange).await;
 }
 
 #[tokio::test]
