@@ -21,10 +21,12 @@ pub fn start(config: LogConfig) {
     };
     // Libraries speak up only when something is wrong, or when everything is wanted.
     let library = if level == "trace" { "debug" } else { "warn" };
-    // What comes from outside must not fill the log: hickory warns of each stray datagram.
-    let hickory = if level == "trace" { "debug" } else { "error" };
-    let filter =
-        format!("{library},hickory_net={hickory},hickory_proto={hickory},fingerpost={level}");
+    // What comes from outside must not fill the log: hickory warns of each stray datagram, h2 of
+    // each answer to a ping that was not asked for.
+    let outside = if level == "trace" { "debug" } else { "error" };
+    let filter = format!(
+        "{library},h2={outside},hickory_net={outside},hickory_proto={outside},fingerpost={level}"
+    );
     let filter = EnvFilter::new(filter);
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
