@@ -21,12 +21,12 @@ pub fn start(config: LogConfig) {
     };
     // Libraries speak up only when something is wrong, or when everything is wanted.
     let library = if level == "trace" { "debug" } else { "warn" };
-    // What comes from outside must not fill the log: hickory and quinn warn of stray
-    // datagrams.
-    let network = if level == "trace" { "debug" } else { "error" };
+    // What comes from outside must not fill the log: hickory and quinn warn of each stray datagram,
+    // h2 of each answer to a ping that was not asked for.
+    let outside = if level == "trace" { "debug" } else { "error" };
     let filter = format!(
-        "{library},hickory_net={network},hickory_proto={network},quinn={network},\
-         quinn_proto={network},fingerpost={level}"
+        "{library},h2={outside},hickory_net={outside},hickory_proto={outside},quinn={outside},\
+         quinn_proto={outside},fingerpost={level}"
     );
     let filter = EnvFilter::new(filter);
     let lines = tracing_subscriber::fmt()

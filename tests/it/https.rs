@@ -14,14 +14,18 @@ use reqwest::{Client, Method, Response, Version};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
-use crate::support::authority::SERVER;
+use crate::support::authority::{Authority, SERVER};
 use crate::support::dns::{Tcp, question, with_edns, zone_text};
 use crate::support::fake_consul::Reply;
-use crate::support::https::{Site, base64url, query, read_all, read_head, send};
+use crate::support::http2::{ACK, GOAWAY, HEADERS, Http2, PING};
+use crate::support::https::{Site, base64url, connect, query, read_all, read_head, send};
+use crate::support::program::{ANY_PORT, Program};
 use crate::support::server::Server;
 use crate::support::stage::{self, health};
 use crate::support::wait::{eventually, within};
 use crate::support::{dnspython, program};
+
+const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/demo.json");
 
 const NODE: &str = "NOERROR aa rd\nanswer n1.node.consul. 0 IN A 10.0.0.1";
 
@@ -314,6 +318,36 @@ async fn the_path_is_the_one_that_is_configured() {
         let url = format!("{}?dns={query}", site.url_of(path));
         assert_eq!(client.get(url).send().await.unwrap().status(), expected, "{path}");
     }
+}
+
+#[tokio::test]
+async fn what_a_client_does_wrong_is_not_in_the_log() {
+    let authority = Authority::new();
+    authority.issue("server", SERVER);
+    let file = |name: &str| authority.path(name).to_str().unwrap().to_owned();
+    let (cert, key) = (file("server.pem"), file("server.key"));
+    let args = ["serve", "--catalog", DEMO, "--dns", ANY_PORT, "--admin", ANY_PORT];
+    let program = Program::start(
+        &args,
+        &[
+            ("FINGERPOST_DNS_HTTPS_LISTEN", ANY_PORT),
+            ("FINGERPOST_DNS_CERT_FILE", &cert),
+            ("FINGERPOST_DNS_KEY_FILE", &key),
+        ],
+    );
+    program.ready().await;
+    let log = program.stderr();
+    let (_, address) = log.split_once(" https=[").unwrap();
+    let address = address.split(']').next().unwrap().parse().unwrap();
+    let stream = connect(address, &authority, "h2").await.unwrap();
+    let mut http = Http2::begin(stream, &[]).await;
+    // Answers to what was not asked, and then what is nothing at all.
+    for _ in 0..10 {
+        http.send(PING, ACK, 0, &[7; 8]).await;
+    }
+    http.send(HEADERS, 0, 0, &[]).await;
+    assert!(http.receive_kind(GOAWAY).await.is_some());
+    assert_eq!(program.stderr(), log);
 }
 
 #[tokio::test]

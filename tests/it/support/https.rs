@@ -1,5 +1,6 @@
 //! A server of DNS over HTTPS, with the authority behind its certificate, and clients of both.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use fingerpost::app::Origin;
@@ -76,19 +77,7 @@ impl Site {
 
     /// The same; `None` where the handshake fails.
     pub async fn try_connect(&self, alpn: &str) -> Option<TlsStream<TcpStream>> {
-        let mut roots = RootCertStore::empty();
-        let ca = CertificateDer::from_pem_file(self.authority.path("ca.pem")).unwrap();
-        roots.add(ca).unwrap();
-        let config = ClientConfig::builder().with_root_certificates(roots);
-        let mut config = config.with_no_client_auth();
-        config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
-        // Whoever resumes a session is not shown the certificate.
-        config.resumption = Resumption::disabled();
-        let stream = TcpStream::connect(self.server.https()).await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        let name = ServerName::try_from(SERVER).unwrap();
-        let connecting = TlsConnector::from(Arc::new(config)).connect(name, stream);
-        within("the handshake", connecting).await.ok()
+        connect(self.server.https(), &self.authority, alpn).await
     }
 
     /// Connections over HTTPS that were ended by `reason`.
@@ -106,6 +95,25 @@ impl Site {
     pub async fn metric(&self, name: &str) -> f64 {
         value(&scrape(&self.server).await, name)
     }
+}
+
+/// A connection to `address` over TLS that offers to speak `alpn`; `None` where the handshake fails.
+pub async fn connect(
+    address: SocketAddr,
+    authority: &Authority,
+    alpn: &str,
+) -> Option<TlsStream<TcpStream>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(authority.path("ca.pem")).unwrap()).unwrap();
+    let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
+    // Whoever resumes a session is not shown the certificate.
+    config.resumption = Resumption::disabled();
+    let stream = TcpStream::connect(address).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    let name = ServerName::try_from(SERVER).unwrap();
+    let connecting = TlsConnector::from(Arc::new(config)).connect(name, stream);
+    within("the handshake", connecting).await.ok()
 }
 
 /// A query for `name` as a cache wants it: with the id 0 (RFC 8484 §4.1).
