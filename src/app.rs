@@ -32,7 +32,7 @@ use crate::answer::chaos::Chaos;
 use crate::answer::{Policy, Recursion, Soa};
 use crate::app::listening::{Addresses, Listening};
 use crate::catalog::{Change, Rules};
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::consul;
 use crate::demand::{Demand, Demands, Served};
@@ -339,7 +339,7 @@ pub fn policy(config: &Config) -> anyhow::Result<Policy> {
         udp_answer_limit: answers.udp_answer_limit.min(UDP_ANSWER_MAX),
         a_record_limit: answers.a_record_limit,
         node_ttl_secs: answers.node_ttl_secs,
-        max_stale_ms: u64::try_from(answers.max_stale.as_millis()).unwrap_or(u64::MAX),
+        max_stale_ms: clock::millis(answers.max_stale),
         soa: Soa {
             refresh_secs: soa.refresh_secs,
             retry_secs: soa.retry_secs,

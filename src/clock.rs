@@ -41,6 +41,7 @@ impl Clock {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
+/// `duration` in milliseconds, as far as they can be counted.
+pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -10,16 +10,16 @@
 //! source against it, so a new module needs a place here.
 //!
 //! ```text
-//! 9  main lib                            arguments, exit codes; this map
-//! 8  cli                                 the subcommands: serve, demo, check, verify
-//! 7  app                                 binds, wires, runs and drains; nothing else knows all parts
-//! 6  admin consul dns file forward warm  the shells: sockets, HTTP, files; none knows another
-//! 5  publisher                           a source's changes -> the snapshot that is answered from
-//! 4  metrics telemetry                   what is counted, what is logged
-//! 3  clock config demand store           what the shells share: time, settings, wishes, the snapshot
-//! 2  answer                              question + snapshot -> reply
-//! 1  catalog                             changes -> snapshot, its records encoded
-//! 0  name wire                           what a name means; bytes of DNS
+//! 9  main lib                             arguments, exit codes; this map
+//! 8  cli                                  the subcommands: serve, demo, check, verify
+//! 7  app                                  binds, wires, runs, drains; nothing else knows all parts
+//! 6  admin consul dns file forward warm   the shells: sockets, HTTP, files; none knows another
+//! 5  publisher                            a source's changes -> the snapshot that is answered from
+//! 4  metrics telemetry                    what is counted, what is logged
+//! 3  clock config demand pem stamp store  what shells share: time, settings, wishes, the snapshot
+//! 2  answer                               question + snapshot -> reply
+//! 1  catalog                              changes -> snapshot, its records encoded
+//! 0  name wire                            what a name means; bytes of DNS
 //! ```
 //!
 //! # The life of a query
@@ -74,7 +74,9 @@ pub mod file;
 pub mod forward;
 pub mod metrics;
 pub mod name;
+pub mod pem;
 pub mod publisher;
+pub mod stamp;
 pub mod store;
 pub mod telemetry;
 pub mod warm;

@@ -8,9 +8,9 @@
 //! there is for a moment while both are replaced, is looked at again.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -19,6 +19,7 @@ use crate::config::ConsulConfig;
 use crate::consul::address::Address;
 use crate::consul::client::{Costs, SetupError};
 use crate::consul::tls;
+use crate::stamp::Stamp;
 use crate::store::Cell;
 
 /// The addresses, as the files of TLS are now.
@@ -34,14 +35,14 @@ pub struct Addresses {
 /// What is known of the files.
 struct Files {
     /// As they were when they were read.
-    stamps: Vec<Stamp>,
+    stamps: Vec<Seen>,
     looked_at: Instant,
     /// Whether the last look failed, so that a bad file is one log line.
     failing: bool,
 }
 
-/// What tells a replaced file from the one that was read; nothing where there is none.
-type Stamp = (PathBuf, Option<(SystemTime, u64)>);
+/// A file, as it was; nothing where there was none.
+type Seen = (PathBuf, Option<Stamp>);
 
 impl Addresses {
     /// Reads certificates; opens no connection.
@@ -103,7 +104,7 @@ fn make(config: &ConsulConfig, costs: &Costs) -> Result<Vec<Address>, SetupError
 }
 
 /// Each file that TLS is made from.
-fn stamps(config: &ConsulConfig) -> Vec<Stamp> {
+fn stamps(config: &ConsulConfig) -> Vec<Seen> {
     let named = [&config.ca_file, &config.cert_file, &config.key_file];
     let mut paths: Vec<PathBuf> = named.into_iter().flatten().cloned().collect();
     // A folder that cannot be listed is told of when it is read.
@@ -111,11 +112,11 @@ fn stamps(config: &ConsulConfig) -> Vec<Stamp> {
         paths.extend(entries.filter_map(|entry| Some(entry.ok()?.path())));
         paths.sort();
     }
-    let stamp = |path: &Path| {
-        let metadata = fs::metadata(path).ok()?;
-        Some((metadata.modified().ok()?, metadata.len()))
+    let seen = |path: PathBuf| {
+        let stamp = Stamp::of(&path).ok();
+        (path, stamp)
     };
-    paths.into_iter().map(|path| (path.clone(), stamp(&path))).collect()
+    paths.into_iter().map(seen).collect()
 }
 
 const LOOK_EVERY: Duration = Duration::from_secs(5);

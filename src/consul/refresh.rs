@@ -20,6 +20,7 @@ use prometheus::IntCounter;
 
 use crate::answer::stale::is_away;
 use crate::catalog::{Form, Held, Service, Snapshot};
+use crate::clock;
 use crate::config::CacheConfig;
 use crate::consul::view::is_askable;
 use crate::demand::Wanted;
@@ -59,7 +60,7 @@ impl Refresh {
     /// With the bounds of `cache`; `deferred` counts what is beyond.
     pub fn new(cache: &CacheConfig, deferred: IntCounter) -> Self {
         Self {
-            age_ms: (cache.refresh > Duration::ZERO).then(|| millis(cache.refresh)),
+            age_ms: (cache.refresh > Duration::ZERO).then(|| clock::millis(cache.refresh)),
             per_second: cache.refresh_per_second,
             queue: VecDeque::new(),
             resting: BTreeMap::new(),
@@ -164,15 +165,11 @@ impl Look {
             return (is_ending && is_asked_lately()).then_some(Reason::Ahead);
         }
         // Who looks once a second is right to half a second.
-        let is_old = fetched_ms + age_ms? <= now_ms + BEAT_MS / 2;
+        let is_old = fetched_ms.saturating_add(age_ms?) <= now_ms + BEAT_MS / 2;
         // In a later second: who had it fetched has asked in the same.
         let is_asked_since = || service.usage.asked_ms() > fetched_ms;
         (is_old && is_asked_since()).then_some(Reason::Behind { fetched_ms })
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 2)
 }
 
 /// How often the list is made.

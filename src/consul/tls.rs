@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use thiserror::Error;
 
 use crate::config::ConsulConfig;
+use crate::pem::{self, PemError};
 
 /// Why TLS to Consul cannot be set up. For the operator to mend.
 #[derive(Debug, Error)]
@@ -23,12 +23,10 @@ pub enum TlsError {
     Folder { path: PathBuf, source: std::io::Error },
     #[error("the certificate and the key for consul do not fit")]
     Identity(#[source] rustls::Error),
-    #[error("no certificate in {}", path.display())]
-    NoCertificate { path: PathBuf },
     #[error("the system has no root certificates; give consul's with ca_file")]
     NoSystemRoots,
-    #[error("cannot read {}", path.display())]
-    Pem { path: PathBuf, source: pem::Error },
+    #[error(transparent)]
+    Pem(#[from] PemError),
     #[error("cannot set up TLS")]
     Provider(#[source] rustls::Error),
     #[error("cannot trust a certificate of {}", path.display())]
@@ -52,13 +50,9 @@ pub fn configured(config: &ConsulConfig) -> Result<ClientConfig, TlsError> {
         builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
     };
     let mut tls = match (&config.cert_file, &config.key_file) {
-        (Some(cert_file), Some(key_file)) => {
-            let key = PrivateKeyDer::from_pem_file(key_file)
-                .map_err(|source| TlsError::Pem { path: key_file.clone(), source })?;
-            builder
-                .with_client_auth_cert(certificates(cert_file)?, key)
-                .map_err(TlsError::Identity)?
-        }
+        (Some(cert_file), Some(key_file)) => builder
+            .with_client_auth_cert(pem::certificates(cert_file)?, pem::key(key_file)?)
+            .map_err(TlsError::Identity)?,
         _ => builder.with_no_client_auth(),
     };
     // Consul speaks HTTP/2 over TLS only; its watches then share a few connections.
@@ -82,7 +76,7 @@ pub fn unused() -> Result<ClientConfig, TlsError> {
 fn roots(file: Option<&Path>, folder: Option<&Path>) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     if let Some(path) = file {
-        trust(&mut roots, path, certificates(path)?)?;
+        trust(&mut roots, path, pem::certificates(path)?)?;
     }
     if let Some(folder) = folder {
         trust_folder(&mut roots, folder)?;
@@ -107,14 +101,14 @@ fn trust_folder(roots: &mut RootCertStore, folder: &Path) -> Result<(), TlsError
 
     // Folders lie in it too where Kubernetes mounts a secret; files of other kinds may.
     for path in paths.iter().filter(|path| path.is_file()) {
-        match certificates(path) {
+        match pem::certificates(path) {
             Ok(found) => trust(roots, path, found)?,
-            Err(TlsError::NoCertificate { .. }) => (),
-            Err(error) => return Err(error),
+            Err(PemError::NoCertificate { .. }) => (),
+            Err(error) => return Err(error.into()),
         }
     }
     match roots.is_empty() {
-        true => Err(TlsError::NoCertificate { path: folder.to_owned() }),
+        true => Err(PemError::NoCertificate { path: folder.to_owned() }.into()),
         false => Ok(()),
     }
 }
@@ -130,19 +124,6 @@ fn trust(
             .map_err(|source| TlsError::Root { path: path.to_owned(), source })?;
     }
     Ok(())
-}
-
-/// All certificates of a PEM file; at least one.
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let unread = |source| TlsError::Pem { path: path.to_owned(), source };
-    let found: Vec<_> = CertificateDer::pem_file_iter(path)
-        .map_err(unread)?
-        .collect::<Result<_, _>>()
-        .map_err(unread)?;
-    match found.is_empty() {
-        true => Err(TlsError::NoCertificate { path: path.to_owned() }),
-        false => Ok(found),
-    }
 }
 
 /// Takes any certificate, as `tls_verify = false` asks; the handshake's signatures still count.

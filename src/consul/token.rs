@@ -9,7 +9,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use reqwest::header::HeaderValue;
 use thiserror::Error;
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::config::Secret;
+use crate::stamp::Stamp;
 
 /// The token as a header value, from the configuration or from a file.
 pub struct Token {
@@ -43,9 +44,6 @@ struct State {
     /// Whether the last look failed, so that a missing file is one log line.
     failing: bool,
 }
-
-/// What tells a replaced file from the one that was read.
-type Stamp = (SystemTime, u64);
 
 impl Token {
     /// Takes the token from `file`, else from `given`.
@@ -105,9 +103,7 @@ impl State {
 }
 
 fn stamp(path: &Path) -> Result<Stamp, TokenError> {
-    let file = |source| TokenError::File { path: path.to_owned(), source };
-    let metadata = std::fs::metadata(path).map_err(file)?;
-    Ok((metadata.modified().map_err(file)?, metadata.len()))
+    Stamp::of(path).map_err(|source| TokenError::File { path: path.to_owned(), source })
 }
 
 fn read(path: &Path) -> Result<Option<HeaderValue>, TokenError> {

@@ -8,12 +8,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use prometheus::IntCounter;
 use rustls::crypto::ring;
-use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, version};
@@ -22,6 +20,8 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::pem::{self, PemError};
+use crate::stamp::Stamp;
 use crate::store::Cell;
 
 /// A certificate with its key. Listeners share it.
@@ -38,10 +38,8 @@ pub struct Certificate {
 pub enum CertificateError {
     #[error("{} and {} do not fit each other", cert.display(), key.display())]
     Mismatch { cert: PathBuf, key: PathBuf, source: rustls::Error },
-    #[error("no certificate in {}", path.display())]
-    NoCertificate { path: PathBuf },
-    #[error("cannot read {}", path.display())]
-    Pem { path: PathBuf, source: pem::Error },
+    #[error(transparent)]
+    Pem(#[from] PemError),
     #[error("cannot set up TLS")]
     Provider(#[source] rustls::Error),
 }
@@ -109,10 +107,7 @@ impl Certificate {
     }
 
     fn stamps(&self) -> [Option<Stamp>; 2] {
-        [&self.cert_file, &self.key_file].map(|path| {
-            let metadata = std::fs::metadata(path).ok()?;
-            Some((metadata.modified().ok()?, metadata.len()))
-        })
+        [&self.cert_file, &self.key_file].map(|path| Stamp::of(path).ok())
     }
 }
 
@@ -122,22 +117,8 @@ impl ResolvesServerCert for Certificate {
     }
 }
 
-/// What tells a replaced file from the one that was read.
-type Stamp = (SystemTime, u64);
-
 fn read(cert_file: &Path, key_file: &Path) -> Result<CertifiedKey, CertificateError> {
-    let unread = |path: &Path| {
-        let path = path.to_owned();
-        move |source| CertificateError::Pem { path, source }
-    };
-    let chain: Vec<_> = CertificateDer::pem_file_iter(cert_file)
-        .map_err(unread(cert_file))?
-        .collect::<Result<_, _>>()
-        .map_err(unread(cert_file))?;
-    if chain.is_empty() {
-        return Err(CertificateError::NoCertificate { path: cert_file.to_owned() });
-    }
-    let key = PrivateKeyDer::from_pem_file(key_file).map_err(unread(key_file))?;
+    let (chain, key) = (pem::certificates(cert_file)?, pem::key(key_file)?);
     CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(|source| {
         let (cert, key) = (cert_file.to_owned(), key_file.to_owned());
         CertificateError::Mismatch { cert, key, source }

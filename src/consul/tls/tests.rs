@@ -64,8 +64,8 @@ impl Authority {
                 builder.with_client_cert_verifier(verifier)
             }
         };
-        let chain = certificates(&self.path(&format!("{name}.pem"))).unwrap();
-        let key = PrivateKeyDer::from_pem_file(self.path(&format!("{name}.key"))).unwrap();
+        let chain = pem::certificates(&self.path(&format!("{name}.pem"))).unwrap();
+        let key = pem::key(&self.path(&format!("{name}.key"))).unwrap();
         listen(builder.with_single_cert(chain, key).unwrap())
     }
 }
