@@ -26,7 +26,6 @@ mod figures;
 mod support;
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -35,7 +34,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::figures::{Figures, Place};
+use crate::figures::{Figures, Place, pin};
 use crate::support::authority::{Authority, SERVER};
 use crate::support::program::{ANY_PORT, Program};
 
@@ -289,14 +288,6 @@ async fn settle(admin: SocketAddr) {
 fn free_port() -> SocketAddr {
     let listener = std::net::TcpListener::bind(ANY_PORT).expect("a port");
     listener.local_addr().expect("its number")
-}
-
-/// Moves all threads of this program, and what it starts from now on, to one core.
-fn pin(core: usize) -> bool {
-    let pid = std::process::id().to_string();
-    let mut command = Command::new("taskset");
-    command.args(["-acp", &core.to_string(), &pid]).stdout(Stdio::null()).stderr(Stdio::null());
-    command.status().is_ok_and(|status| status.success())
 }
 
 /// Addresses that connections come from, and how many come from each.

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// Figures of one kind, in one unit, sorted.
 #[derive(Clone, Debug, Default)]
@@ -79,4 +79,12 @@ pub fn said_by(program: &str, args: &[&str]) -> String {
     let output = Command::new(program).args(args).output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
     text.unwrap_or_default().lines().next().unwrap_or("unknown").to_owned()
+}
+
+/// Moves all threads of this program, and what it starts from now on, to one core.
+pub fn pin(core: usize) -> bool {
+    let pid = std::process::id().to_string();
+    let mut command = Command::new("taskset");
+    command.args(["-acp", &core.to_string(), &pid]).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
 }
