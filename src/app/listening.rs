@@ -23,6 +23,7 @@ use crate::answer::Transport;
 use crate::config::DnsConfig;
 use crate::dns::accept::{self, Door, Speech};
 use crate::dns::datagram::Datagrams;
+use crate::dns::hall::Hall;
 use crate::dns::places::Places;
 use crate::dns::quic::endpoint::{self, Dialect, Entrance};
 use crate::dns::{Certificate, Front, udp};
@@ -120,20 +121,13 @@ impl Listening {
         let metrics = &front.metrics.dns;
         let places = Places::new(&config.connections, metrics.connections.clone(), front.clock);
         let threads = self.plain.iter().map(|plain| plain.udp.len()).sum();
-        let door = |speech| Door {
+        let hall = Hall {
             front: front.clone(),
             tally: front.tally(threads),
             limits: config.connections,
-            places: places.clone(),
-            speech,
+            places,
         };
-        let entrance = |dialect| Entrance {
-            front: front.clone(),
-            tally: front.tally(threads),
-            limits: config.connections,
-            places: places.clone(),
-            dialect,
-        };
+        let door = |speech| Door { hall: hall.clone(), speech };
         let mut workers = Vec::with_capacity(threads);
         for plain in self.plain {
             let tcp = tokio::net::TcpListener::from_std(plain.tcp)?;
@@ -160,11 +154,11 @@ impl Listening {
             }
             for (socket, dialect) in self.quic {
                 let tls = certificate.server(&[dialect.protocol()])?;
-                let entrance = entrance(dialect);
+                let entrance = Entrance { hall: hall.clone(), dialect };
                 let endpoint = endpoint::open(socket, entrance.configure(tls)?)?;
                 front.tasks.spawn(entrance.serve(endpoint));
             }
-            let counts = metrics.certificate.clone();
+            let counts = (metrics.certificate_loads.clone(), metrics.certificate_failures.clone());
             let cancel = front.cancel.clone();
             front.tasks.spawn(async move { certificate.follow(counts, cancel).await });
         }

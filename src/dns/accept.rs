@@ -20,12 +20,12 @@ use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
 
 use crate::answer::Transport;
-use crate::config::ConnectionsConfig;
-use crate::dns::front::{Front, Peer};
+use crate::dns::front::Peer;
+use crate::dns::hall::Hall;
 use crate::dns::https::{self, Resource};
-use crate::dns::places::{Place, Places};
+use crate::dns::places::Place;
 use crate::dns::stream;
-use crate::metrics::{End, Tally};
+use crate::metrics::End;
 
 /// Opens a listening socket on `address`, alone: a second program there is refused.
 ///
@@ -64,14 +64,8 @@ pub enum Speech {
 /// A listener, and what its connections share.
 #[derive(Clone, Debug)]
 pub struct Door {
-    /// What they answer from.
-    pub front: Front,
-    /// Where they are counted.
-    pub tally: Tally,
-    /// Bounds on each.
-    pub limits: ConnectionsConfig,
-    /// Bounds on all.
-    pub places: Places,
+    /// What they have in common with all others.
+    pub hall: Hall,
     /// How they speak.
     pub speech: Speech,
 }
@@ -83,7 +77,7 @@ impl Door {
         let mut failing = false;
         loop {
             let accepted = tokio::select! {
-                () = door.front.cancel.cancelled() => return,
+                () = door.hall.front.cancel.cancelled() => return,
                 accepted = listener.accept() => accepted,
             };
             let (stream, client) = match accepted {
@@ -98,11 +92,11 @@ impl Door {
                 }
             };
             failing = false;
-            let Some(place) = door.places.take(client.ip(), door.speech.transport()) else {
+            let Some(place) = door.hall.places.take(client.ip(), door.speech.transport()) else {
                 continue;
             };
             let serving = Arc::clone(&door);
-            door.front.tasks.spawn(async move {
+            door.hall.front.tasks.spawn(async move {
                 let end = serving.converse(stream, client, &place).await;
                 debug!(%client, ?end, "connection ended");
                 place.end(end);
@@ -118,25 +112,24 @@ impl Door {
         }
         let local = stream.local_addr().ok().map(|address| address.ip());
         let peer = Peer { transport: self.speech.transport(), client: client.ip(), local };
-        match &self.speech {
-            Speech::Https { tls, path } => match self.shake_hands(stream, tls, place).await {
-                Ok(stream) => {
-                    let (front, tally) = (self.front.clone(), self.tally.clone());
-                    let (path, limits) = (Arc::clone(path), self.limits);
-                    let resource = Resource { path, front, tally, peer, limits };
-                    https::serve(stream, resource, place).await
-                }
-                Err(end) => end,
-            },
+        let Hall { front, tally, limits, .. } = &self.hall;
+        let tls = match &self.speech {
             Speech::Plain => {
-                stream::serve(stream, &self.front, &self.tally, peer, self.limits, place).await
+                return stream::serve(stream, front, tally, peer, *limits, place).await;
             }
-            Speech::Tls(config) => match self.shake_hands(stream, config, place).await {
-                Ok(stream) => {
-                    stream::serve(stream, &self.front, &self.tally, peer, self.limits, place).await
-                }
-                Err(end) => end,
-            },
+            Speech::Https { tls, .. } | Speech::Tls(tls) => tls,
+        };
+        let stream = match self.shake_hands(stream, tls, place).await {
+            Ok(stream) => stream,
+            Err(end) => return end,
+        };
+        match &self.speech {
+            Speech::Https { path, .. } => {
+                let (path, limits) = (Arc::clone(path), *limits);
+                let (front, tally) = (front.clone(), tally.clone());
+                https::serve(stream, Resource { path, front, tally, peer, limits }, place).await
+            }
+            _ => stream::serve(stream, front, tally, peer, *limits, place).await,
         }
     }
 
@@ -153,7 +146,7 @@ impl Door {
     ) -> Result<TlsStream<TcpStream>, End> {
         let shaking = TlsAcceptor::from(Arc::clone(config)).accept(stream);
         tokio::select! {
-            shaken = timeout(self.limits.handshake_timeout, shaking) => match shaken {
+            shaken = timeout(self.hall.limits.handshake_timeout, shaking) => match shaken {
                 Ok(Ok(stream)) => Ok(stream),
                 Ok(Err(error)) => {
                     debug!(%error, "no TLS");
@@ -162,7 +155,7 @@ impl Door {
                 Err(_) => Err(End::Handshake),
             },
             () = place.crowded() => Err(End::Crowded),
-            () = self.front.cancel.cancelled() => Err(End::Stopped),
+            () = self.hall.front.cancel.cancelled() => Err(End::Stopped),
         }
     }
 }

@@ -165,17 +165,6 @@ impl Front {
         })
     }
 
-    /// Answers `query` as a whole, for a task that has no other to answer meanwhile.
-    pub async fn answer(&self, query: &[u8], peer: &Peer, tally: &Tally) -> Draft {
-        let (since, mut draft) = (Instant::now(), Draft::default());
-        match self.begin(query, peer, tally, since, &mut draft) {
-            Begun::Done => draft,
-            Begun::Waits { waiting, now_ms } => {
-                self.complete(waiting, query, peer, tally, (since, now_ms)).await
-            }
-        }
-    }
-
     /// Answers `query` if that can be done at once, and counts it.
     pub fn begin(
         &self,

@@ -20,7 +20,7 @@ use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 use quinn::{Connection, VarInt};
 use tokio::task::consume_budget;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
 use crate::answer::Transport;
@@ -90,11 +90,7 @@ pub async fn serve(connection: &Connection, streams: &Streams<'_>, path: &str) -
                     return connection.close_reason().map_or(End::Failed, |error| end_of(&error));
                 }
             },
-            () = sleep(streams.rest_of_idle().unwrap_or_default()), if ending.is_none() => {
-                if streams.rest_of_idle().is_none() {
-                    ending = Some(End::Idle);
-                }
-            }
+            () = streams.idle(), if ending.is_none() => ending = Some(End::Idle),
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod datagram;
 pub mod descriptors;
 pub mod exchange;
 pub mod front;
+pub mod hall;
 pub mod https;
 pub mod https3;
 pub mod places;

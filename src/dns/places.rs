@@ -23,8 +23,11 @@ use crate::metrics::{ConnectionMetrics, End};
 
 /// All places, of all listeners. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Places {
-    taken: Arc<Mutex<Taken>>,
+pub struct Places(Arc<All>);
+
+#[derive(Debug)]
+struct All {
+    taken: Mutex<Taken>,
     metrics: ConnectionMetrics,
     clock: Clock,
     max: usize,
@@ -65,29 +68,29 @@ struct Taken {
 impl Places {
     /// As many as `config` says.
     pub fn new(config: &ConnectionsConfig, metrics: ConnectionMetrics, clock: Clock) -> Self {
-        Self {
-            taken: Arc::default(),
+        Self(Arc::new(All {
+            taken: Mutex::default(),
             metrics,
             clock,
             max: config.connections_max,
             of_client_max: config.client_connections_max,
-        }
+        }))
     }
 
     /// A place for a connection from `client`. `None` where nobody can make room for it.
     pub fn take(&self, client: IpAddr, transport: Transport) -> Option<Place> {
-        let client = network(client);
-        let now_ms = self.clock.now_ms();
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let (all, client) = (&*self.0, network(client));
+        let now_ms = all.clock.now_ms();
+        let mut taken = all.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let of_client = taken.by_client.get(&client).map_or(0, Vec::len);
-        let has_room = of_client < self.of_client_max && taken.count < self.max;
+        let has_room = of_client < all.of_client_max && taken.count < all.max;
         if !has_room {
-            let leaving = match of_client < self.of_client_max {
+            let leaving = match of_client < all.of_client_max {
                 true => taken.idlest_of_many(now_ms),
                 false => taken.by_client.get(&client).and_then(|seats| idlest(seats, now_ms)),
             };
             let Some(leaving) = leaving else {
-                self.metrics.count_end(transport, End::Refused);
+                all.metrics.count_end(transport, End::Refused);
                 return None;
             };
             taken.remove(&leaving);
@@ -98,7 +101,7 @@ impl Places {
         taken.count += 1;
         taken.by_client.entry(client).or_default().push(Arc::clone(&seat));
         drop(taken);
-        self.metrics.open(transport).inspect(|open| open.inc());
+        all.metrics.open(transport).inspect(|open| open.inc());
         Some(Place { places: self.clone(), seat })
     }
 }
@@ -106,12 +109,12 @@ impl Places {
 impl Place {
     /// What notes use of it, for those that serve the connection and do not own it.
     pub fn marker(&self) -> Marker {
-        Marker { seat: Arc::clone(&self.seat), clock: self.places.clock }
+        Marker { seat: Arc::clone(&self.seat), clock: self.places.0.clock }
     }
 
     /// Notes that the connection was of use.
     pub fn touch(&self) {
-        self.seat.touch(&self.places.clock);
+        self.seat.touch(&self.places.0.clock);
     }
 
     /// Notes that something is being fetched for it, so that it is left alone until the next touch.
@@ -126,7 +129,7 @@ impl Place {
 
     /// Gives the place back and counts what ended the connection.
     pub fn end(self, end: End) {
-        self.places.metrics.count_end(self.seat.transport, end);
+        self.places.0.metrics.count_end(self.seat.transport, end);
     }
 }
 
@@ -154,10 +157,10 @@ impl Seat {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.places.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
         taken.remove(&self.seat);
         drop(taken);
-        self.places.metrics.open(self.seat.transport).inspect(|open| open.dec());
+        self.places.0.metrics.open(self.seat.transport).inspect(|open| open.dec());
     }
 }
 

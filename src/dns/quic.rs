@@ -19,7 +19,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use quinn::{Connection, ConnectionError, ReadError, RecvStream, SendStream, VarInt, WriteError};
 use tokio::task::consume_budget;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tracing::debug;
 
 use crate::dns::quic::streams::{Fault, Streams};
@@ -69,11 +69,7 @@ pub async fn serve(connection: &Connection, streams: &Streams<'_>) -> End {
                 Ok((send, receive)) => open.push(exchange(streams, send, receive)),
                 Err(error) => return end_of(&error),
             },
-            () = sleep(streams.rest_of_idle().unwrap_or_default()), if ending.is_none() => {
-                if streams.rest_of_idle().is_none() {
-                    ending = Some(End::Idle);
-                }
-            }
+            () = streams.idle(), if ending.is_none() => ending = Some(End::Idle),
         }
     }
 }

@@ -33,8 +33,10 @@ pub struct DnsMetrics {
     pub waiting_expired: IntCounter,
     /// Connections.
     pub connections: ConnectionMetrics,
-    /// Times that the certificate was read again, and that it could not be.
-    pub certificate: (IntCounter, IntCounter),
+    /// Times that a changed certificate was read.
+    pub certificate_loads: IntCounter,
+    /// Times that it could not be.
+    pub certificate_failures: IntCounter,
     /// Replies that could not be sent.
     pub send_failures: IntCounter,
 }
@@ -87,13 +89,14 @@ impl DnsMetrics {
             )?,
             waiting_expired: counter("waiting_expired", "Queries that waited in vain.")?,
             connections: ConnectionMetrics::register(registry)?,
-            certificate: (
-                counter("certificate_loads", "Times that a changed certificate was read.")?,
-                counter(
-                    "certificate_failures",
-                    "Times that a changed certificate could not be read; the last one is kept.",
-                )?,
-            ),
+            certificate_loads: counter(
+                "certificate_loads",
+                "Times that a changed certificate was read.",
+            )?,
+            certificate_failures: counter(
+                "certificate_failures",
+                "Times that a changed certificate could not be read; the last one is kept.",
+            )?,
             send_failures: counter("send_failures", "Replies that could not be sent.")?,
         })
     }

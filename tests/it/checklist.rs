@@ -8,10 +8,9 @@ use fingerpost::file;
 use reqwest::header::CONTENT_TYPE;
 
 use crate::checklist::table::{Carrier, check};
-use crate::support::authority::Authority;
 use crate::support::dns::{Tcp, Udp};
 use crate::support::https::Site;
-use crate::support::quic::{NAME, Quic, framed, open};
+use crate::support::quic::{self, Spoken, framed, open};
 use crate::support::server::Server;
 use crate::support::wait::within;
 
@@ -64,15 +63,7 @@ async fn every_row_holds_over_https() {
 
 #[tokio::test]
 async fn every_row_holds_over_quic() {
-    let authority = Authority::new();
-    authority.issue("server", NAME);
-    let server = server(|config| {
-        config.dns.quic_listen = vec!["127.0.0.1:853".parse().unwrap()];
-        config.dns.cert_file = Some(authority.path("server.pem"));
-        config.dns.key_file = Some(authority.path("server.key"));
-    })
-    .await;
-    let client = Quic::new(authority, b"doq");
+    let (server, client) = quic::serve(Spoken::Doq, |_| (), file::DEMO).await;
     let connection = client.connect(server.quic()).await;
     let exchange = async |mut query: Vec<u8>| {
         // RFC 9250 §4.2.1: the id is 0 on the way.

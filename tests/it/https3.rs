@@ -6,7 +6,6 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::{Buf, Bytes};
-use fingerpost::app::Origin;
 use fingerpost::config::Config;
 use fingerpost::file;
 use h3::client::{RequestStream, SendRequest};
@@ -17,14 +16,11 @@ use hyper::{HeaderMap, Method, Request};
 use quinn::{Connection, VarInt};
 
 use crate::checklist::table::{Carrier, check};
-use crate::support::authority::Authority;
-use crate::support::choose_crypto;
 use crate::support::dns::{pipeline, question, with_edns, zone_text};
-use crate::support::fake_consul::{FakeConsul, Reply};
+use crate::support::fake_consul::FakeConsul;
 use crate::support::metrics::{scrape, value};
-use crate::support::quic::{NAME, Quic, closed_with, open};
+use crate::support::quic::{self, NAME, Quic, Spoken, closed_with, open};
 use crate::support::server::Server;
-use crate::support::stage::{self, health};
 use crate::support::wait::{eventually, within};
 
 const NODE: &str = "NOERROR aa rd\nanswer n1.node.consul. 0 IN A 10.0.0.1";
@@ -130,7 +126,7 @@ async fn a_reply_may_have_64_kib() {
         })
         .collect();
     let text = serde_json::json!({ "nodes": nodes }).to_string();
-    let (server, client) = serve(|_| (), &text).await;
+    let (server, client) = quic::serve(Spoken::Http3, |_| (), &text).await;
     let mut http = Http::connect(&client, server.https3()).await;
     let response = http.exchange(post(&bytes("big.service.consul"))).await;
     let reply = Message::from_vec(&response.body).unwrap();
@@ -387,40 +383,12 @@ fn bytes(name: &str) -> Vec<u8> {
 }
 
 async fn demo(adjust: impl FnOnce(&mut Config)) -> (Server, Quic) {
-    serve(adjust, file::DEMO).await
-}
-
-async fn serve(adjust: impl FnOnce(&mut Config), catalog: &str) -> (Server, Quic) {
-    let mut config = Config::default();
-    let authority = secure(&mut config);
-    adjust(&mut config);
-    let changes = file::parse(catalog).unwrap().changes();
-    let server = Server::start(config, Origin::Fixed(changes));
-    server.ready().await;
-    (server, Quic::new(authority, b"h3"))
+    quic::serve(Spoken::Http3, adjust, file::DEMO).await
 }
 
 /// A server whose Consul never tells what instances `slow` has.
 async fn slow(adjust: impl FnOnce(&mut Config)) -> (Server, Quic, FakeConsul) {
-    let consul = stage::consul(&["a", "b", "c", "d", "slow"]).await;
-    let mut config = stage::config(&consul);
-    (config.consul.connections_max, config.consul.connections_spare) = (8, 2);
-    config.cache.patience = Duration::from_secs(1);
-    let authority = secure(&mut config);
-    adjust(&mut config);
-    let server = stage::serve(config).await;
-    consul.script(&health("slow"), Reply::hang());
-    (server, Quic::new(authority, b"h3"), consul)
-}
-
-fn secure(config: &mut Config) -> Authority {
-    choose_crypto();
-    let authority = Authority::new();
-    authority.issue("dns", NAME);
-    config.dns.cert_file = Some(authority.path("dns.pem"));
-    config.dns.key_file = Some(authority.path("dns.key"));
-    config.dns.https3_listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
-    authority
+    quic::slow(Spoken::Http3, adjust).await
 }
 
 /// Connections of HTTP/3 that were ended by `reason`.

@@ -4,9 +4,7 @@ mod limits;
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::Command;
-use std::time::Duration;
 
-use fingerpost::app::Origin;
 use fingerpost::config::Config;
 use fingerpost::file;
 use hickory_proto::op::Message;
@@ -15,15 +13,15 @@ use hickory_proto::rr::rdata::opt::EdnsOption;
 use quinn::{Connection, ConnectionError, VarInt};
 use rustls::pki_types::CertificateDer;
 
-use crate::support::authority::Authority;
 use crate::support::dns::{Udp, pipeline, question, with_edns, zone_text};
-use crate::support::fake_consul::Reply;
+use crate::support::fake_consul::FakeConsul;
 use crate::support::metrics::{scrape, value};
-use crate::support::quic::{NAME, Quic, closed_with, exchange, framed, open, receive};
+use crate::support::program;
+use crate::support::quic::{
+    self, NAME, Quic, Spoken, closed_with, exchange, framed, open, receive,
+};
 use crate::support::server::Server;
-use crate::support::stage::{self, health};
 use crate::support::wait::{eventually, within};
-use crate::support::{choose_crypto, program};
 
 pub const NODE: &str = "NOERROR aa rd\nanswer n1.node.consul. 0 IN A 10.0.0.1";
 
@@ -306,40 +304,12 @@ pub async fn demo(adjust: impl FnOnce(&mut Config)) -> (Server, Quic) {
 }
 
 pub async fn serve(adjust: impl FnOnce(&mut Config), catalog: &str) -> (Server, Quic) {
-    let mut config = Config::default();
-    let authority = secure(&mut config);
-    adjust(&mut config);
-    let changes = file::parse(catalog).unwrap().changes();
-    let server = Server::start(config, Origin::Fixed(changes));
-    server.ready().await;
-    let client = Quic::new(authority, b"doq");
-    (server, client)
+    quic::serve(Spoken::Doq, adjust, catalog).await
 }
 
 /// A server whose Consul never tells what instances `slow` has.
-pub async fn slow(
-    adjust: impl FnOnce(&mut Config),
-) -> (Server, Quic, crate::support::fake_consul::FakeConsul) {
-    let consul = stage::consul(&["a", "b", "c", "d", "slow"]).await;
-    let mut config = stage::config(&consul);
-    (config.consul.connections_max, config.consul.connections_spare) = (8, 2);
-    config.cache.patience = Duration::from_secs(1);
-    let authority = secure(&mut config);
-    adjust(&mut config);
-    let server = stage::serve(config).await;
-    consul.script(&health("slow"), Reply::hang());
-    (server, Quic::new(authority, b"doq"), consul)
-}
-
-/// Has `config` listen with a certificate of an authority of its own.
-fn secure(config: &mut Config) -> Authority {
-    choose_crypto();
-    let authority = Authority::new();
-    authority.issue("dns", NAME);
-    config.dns.cert_file = Some(authority.path("dns.pem"));
-    config.dns.key_file = Some(authority.path("dns.key"));
-    config.dns.quic_listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
-    authority
+pub async fn slow(adjust: impl FnOnce(&mut Config)) -> (Server, Quic, FakeConsul) {
+    quic::slow(Spoken::Doq, adjust).await
 }
 
 /// QUIC connections that were ended by `reason`.

@@ -30,12 +30,13 @@ use tracing::{debug, error};
 
 use crate::answer::Transport;
 use crate::config::ConnectionsConfig;
-use crate::dns::front::{Front, Peer};
+use crate::dns::front::Peer;
+use crate::dns::hall::Hall;
 use crate::dns::https3;
-use crate::dns::places::{Place, Places};
+use crate::dns::places::Place;
 use crate::dns::quic;
 use crate::dns::quic::streams::{LINGER, Streams};
-use crate::metrics::{End, Tally};
+use crate::metrics::End;
 
 /// Opens a socket for QUIC on `address`, alone.
 ///
@@ -80,14 +81,8 @@ pub enum Dialect {
 /// A socket's way in, and what its connections share.
 #[derive(Clone, Debug)]
 pub struct Entrance {
-    /// What they answer from.
-    pub front: Front,
-    /// Where they are counted.
-    pub tally: Tally,
-    /// Bounds on each.
-    pub limits: ConnectionsConfig,
-    /// Bounds on all.
-    pub places: Places,
+    /// What they have in common with all others.
+    pub hall: Hall,
     /// How they speak.
     pub dialect: Dialect,
 }
@@ -104,7 +99,7 @@ impl Entrance {
     ) -> Result<ServerConfig, NoInitialCipherSuite> {
         let mut config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
         config
-            .transport_config(Arc::new(transport(&self.limits, &self.dialect)))
+            .transport_config(Arc::new(transport(&self.hall.limits, &self.dialect)))
             .migration(false)
             .max_incoming(INCOMING_MAX)
             .incoming_buffer_size(INCOMING_BYTES_MAX)
@@ -117,7 +112,7 @@ impl Entrance {
         let entrance = Arc::new(self);
         let unproved = Arc::new(Semaphore::new(UNPROVED_MAX));
         let served = TaskTracker::new();
-        let cancel = &entrance.front.cancel;
+        let cancel = &entrance.hall.front.cancel;
         while let Some(incoming) = cancel.run_until_cancelled(endpoint.accept()).await {
             let Some(incoming) = incoming else {
                 error!(transport = ?entrance.dialect.transport(), "a socket for QUIC broke");
@@ -138,7 +133,7 @@ impl Entrance {
     fn admit(&self, incoming: Incoming, unproved: &Arc<Semaphore>) -> Option<(Incoming, Pass)> {
         if incoming.remote_address_validated() {
             let client = incoming.remote_address().ip();
-            let Some(place) = self.places.take(client, self.dialect.transport()) else {
+            let Some(place) = self.hall.places.take(client, self.dialect.transport()) else {
                 incoming.refuse();
                 return None;
             };
@@ -160,7 +155,7 @@ impl Entrance {
         let connection = match self.shake_hands(incoming, &pass).await {
             Ok(connection) => connection,
             Err(end) => {
-                self.front.metrics.dns.connections.count_end(transport, end);
+                self.hall.front.metrics.dns.connections.count_end(transport, end);
                 return;
             }
         };
@@ -169,7 +164,7 @@ impl Entrance {
             Pass::Unproved(permit) => {
                 // Its address is proved by now.
                 drop(permit);
-                self.places.take(address.ip(), transport)
+                self.hall.places.take(address.ip(), transport)
             }
         };
         let Some(place) = place else {
@@ -177,7 +172,8 @@ impl Entrance {
             return;
         };
         let peer = Peer { transport, client: address.ip(), local: connection.local_ip() };
-        let streams = Streams::new(&self.front, &self.tally, peer, self.limits, &place);
+        let Hall { front, tally, limits, .. } = &self.hall;
+        let streams = Streams::new(front, tally, peer, *limits, &place);
         let end = match &self.dialect {
             Dialect::Doq => quic::serve(&connection, &streams).await,
             Dialect::Http3 { path } => https3::serve(&connection, &streams, path).await,
@@ -197,7 +193,7 @@ impl Entrance {
             connecting.await
         };
         tokio::select! {
-            shaken = timeout(self.limits.handshake_timeout, shaking) => match shaken {
+            shaken = timeout(self.hall.limits.handshake_timeout, shaking) => match shaken {
                 Ok(Ok(connection)) => Ok(connection),
                 Ok(Err(error)) => {
                     debug!(%error, "no QUIC");
@@ -206,7 +202,7 @@ impl Entrance {
                 Err(_) => Err(End::Handshake),
             },
             () = pass.crowded() => Err(End::Crowded),
-            () = self.front.cancel.cancelled() => Err(End::Stopped),
+            () = self.hall.front.cancel.cancelled() => Err(End::Stopped),
         }
     }
 }

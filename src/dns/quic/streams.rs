@@ -202,8 +202,15 @@ impl<'c> Streams<'c> {
         self.queries.load(Ordering::Relaxed) >= self.limits.connection_queries_max
     }
 
+    /// Resolves when nothing has been asked for too long.
+    pub async fn idle(&self) {
+        while let Some(rest) = self.rest_of_idle() {
+            sleep(rest).await;
+        }
+    }
+
     /// For how long nothing needs to come yet. `None` where it is idle for too long already.
-    pub fn rest_of_idle(&self) -> Option<Duration> {
+    fn rest_of_idle(&self) -> Option<Duration> {
         let used_ms = match self.waiting.load(Ordering::Relaxed) {
             0 => self.used_ms.load(Ordering::Relaxed),
             // Nobody is idle who waits for us.

@@ -3,7 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use fingerpost::app::Origin;
+use fingerpost::config::Config;
+use fingerpost::file;
 use hickory_proto::op::Message;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{
@@ -15,6 +19,10 @@ use rustls::pki_types::pem::PemObject;
 use tokio::net::UdpSocket;
 
 use crate::support::authority::Authority;
+use crate::support::choose_crypto;
+use crate::support::fake_consul::{FakeConsul, Reply};
+use crate::support::server::Server;
+use crate::support::stage::{self, health};
 use crate::support::wait::within;
 
 /// A client with a socket of its own.
@@ -91,6 +99,58 @@ impl Quic {
     pub async fn connect(&self, server: SocketAddr) -> Connection {
         self.try_connect(server).await.unwrap()
     }
+}
+
+/// What is spoken over QUIC.
+#[derive(Clone, Copy, Debug)]
+pub enum Spoken {
+    /// DNS, a stream for each query.
+    Doq,
+    /// DNS over HTTP/3.
+    Http3,
+}
+
+/// A server of `catalog` that speaks so, with what `adjust` says, and a client that trusts it.
+pub async fn serve(
+    spoken: Spoken,
+    adjust: impl FnOnce(&mut Config),
+    catalog: &str,
+) -> (Server, Quic) {
+    let mut config = Config::default();
+    let client = secure(spoken, &mut config);
+    adjust(&mut config);
+    let changes = file::parse(catalog).unwrap().changes();
+    let server = Server::start(config, Origin::Fixed(changes));
+    server.ready().await;
+    (server, client)
+}
+
+/// The same of a Consul that never tells what instances `slow` has.
+pub async fn slow(spoken: Spoken, adjust: impl FnOnce(&mut Config)) -> (Server, Quic, FakeConsul) {
+    let consul = stage::consul(&["a", "b", "c", "d", "slow"]).await;
+    let mut config = stage::config(&consul);
+    (config.consul.connections_max, config.consul.connections_spare) = (8, 2);
+    config.cache.patience = Duration::from_secs(1);
+    let client = secure(spoken, &mut config);
+    adjust(&mut config);
+    let server = stage::serve(config).await;
+    consul.script(&health("slow"), Reply::hang());
+    (server, client, consul)
+}
+
+/// Has `config` listen with a certificate of an authority of its own, and gives a client of that.
+fn secure(spoken: Spoken, config: &mut Config) -> Quic {
+    choose_crypto();
+    let authority = Authority::new();
+    authority.issue("dns", NAME);
+    config.dns.cert_file = Some(authority.path("dns.pem"));
+    config.dns.key_file = Some(authority.path("dns.key"));
+    let listen = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
+    match spoken {
+        Spoken::Doq => config.dns.quic_listen = listen,
+        Spoken::Http3 => config.dns.https3_listen = listen,
+    }
+    Quic::new(authority, if let Spoken::Doq = spoken { b"doq" } else { b"h3" })
 }
 
 fn client_config(ca: &Path, protocol: &[u8]) -> ClientConfig {
