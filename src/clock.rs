@@ -22,6 +22,11 @@ impl Clock {
         millis(self.0.elapsed())
     }
 
+    /// Milliseconds until `time`, none where it was before the program's start.
+    pub fn ms_at(self, time: Instant) -> u64 {
+        millis(time.saturating_duration_since(self.0))
+    }
+
     /// Now, as a time that may be before the program's start.
     pub fn signed_ms(self) -> i64 {
         i64::try_from(self.now_ms()).unwrap_or(i64::MAX)

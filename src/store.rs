@@ -42,6 +42,15 @@ pub struct Store {
     pub pending: Cell<Pending>,
 }
 
+/// What answers are made from, as it is at one moment.
+#[derive(Debug)]
+pub struct Seen {
+    /// The catalogue.
+    pub snapshot: Guard<Arc<Snapshot>>,
+    /// What concerns answers of the configuration.
+    pub policy: Guard<Arc<Policy>>,
+}
+
 /// What has to happen before the program is ready, a line each.
 ///
 /// Once nothing is pending it stays so: a Consul that goes away later makes answers old, and does
@@ -57,5 +66,10 @@ impl Store {
             policy: Cell::new(policy),
             pending: Cell::new(Pending(vec!["the source has not been started".to_owned()])),
         }
+    }
+
+    /// What there is to answer from now.
+    pub fn see(&self) -> Seen {
+        Seen { snapshot: self.snapshot.load(), policy: self.policy.load() }
     }
 }

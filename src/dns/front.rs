@@ -23,7 +23,7 @@ use crate::catalog::Snapshot;
 use crate::clock::Clock;
 use crate::demand::{Demands, HostRecord, Server, Supply};
 use crate::metrics::{Metrics, Tally};
-use crate::store::Store;
+use crate::store::{Seen, Store};
 use crate::wire::CLASS_IN;
 use crate::wire::record::TAIL_HEAD;
 
@@ -108,6 +108,22 @@ impl Peer {
     }
 }
 
+/// What queries that come together are answered from: looked up once for all of them.
+#[derive(Debug)]
+pub struct Moment {
+    seen: Seen,
+    since: Instant,
+    /// The same by the program's clock.
+    now_ms: u64,
+}
+
+impl Moment {
+    /// When they came.
+    pub fn since(&self) -> Instant {
+        self.since
+    }
+}
+
 /// What came of a query's first turn.
 #[derive(Debug)]
 pub enum Begun {
@@ -165,7 +181,12 @@ impl Front {
         })
     }
 
-    /// Answers `query` if that can be done at once, and counts it.
+    /// What queries that came at `since` are answered from.
+    pub fn moment(&self, since: Instant) -> Moment {
+        Moment { seen: self.store.see(), since, now_ms: self.clock.ms_at(since) }
+    }
+
+    /// Answers `query`, which came at `since`, if that can be done at once, and counts it.
     pub fn begin(
         &self,
         query: &[u8],
@@ -174,19 +195,34 @@ impl Front {
         since: Instant,
         draft: &mut Draft,
     ) -> Begun {
-        let (snapshot, policy) = (self.store.snapshot.load(), self.store.policy.load());
-        let asked = peer.asked(query, self.clock.now_ms());
-        let now_ms = asked.now_ms;
-        let mut outcome = self.respond(&snapshot, &policy, &asked, draft);
+        let begun = self.begin_at(&self.moment(since), query, peer, tally, draft);
+        if matches!(begun, Begun::Done) && !draft.reply.is_empty() {
+            tally.time(1, since.elapsed());
+        }
+        begun
+    }
+
+    /// The same for one of several that came together. How long they took is the caller's to count.
+    pub fn begin_at(
+        &self,
+        moment: &Moment,
+        query: &[u8],
+        peer: &Peer,
+        tally: &Tally,
+        draft: &mut Draft,
+    ) -> Begun {
+        let Moment { seen, now_ms, .. } = moment;
+        let asked = peer.asked(query, *now_ms);
+        let mut outcome = self.respond(&seen.snapshot, &seen.policy, &asked, draft);
         if let Outcome::Wants(want) = &outcome {
-            tally.count(peer.transport, &outcome, since.elapsed(), now_ms);
+            tally.count(peer.transport, &outcome, *now_ms);
             if let Some(waiting) = self.ask(want, query) {
-                return Begun::Waits { waiting, now_ms };
+                return Begun::Waits { waiting, now_ms: *now_ms };
             }
             let asked = Asked { turn: Turn::Last, ..asked };
-            outcome = self.respond(&snapshot, &policy, &asked, draft);
+            outcome = self.respond(&seen.snapshot, &seen.policy, &asked, draft);
         }
-        tally.count(peer.transport, &outcome, since.elapsed(), now_ms);
+        tally.count(peer.transport, &outcome, *now_ms);
         Begun::Done
     }
 
@@ -229,7 +265,7 @@ impl Front {
         let supplied = self.fulfill(waiting, query, &mut hosts).await;
         drop(counted);
         let mut draft = Draft::default();
-        let (snapshot, policy) = (self.store.snapshot.load(), self.store.policy.load());
+        let Seen { snapshot, policy } = self.store.see();
         let turn = if let Supplied::Nothing = supplied { Turn::Last } else { Turn::Again };
         let asked = Asked { hosts: &hosts, ..self.turn(query, turn) };
         let mut outcome = match supplied {
@@ -243,7 +279,8 @@ impl Front {
             let asked = Asked { turn: Turn::Last, ..asked };
             outcome = self.respond(&snapshot, &policy, &asked, &mut draft);
         }
-        tally.count(asked.transport, &outcome, query.since.elapsed(), asked.now_ms);
+        tally.count(asked.transport, &outcome, asked.now_ms);
+        tally.time(1, query.since.elapsed());
         draft
     }
 
@@ -273,7 +310,7 @@ impl Front {
 
     /// What the query lacks still, and where that will come.
     fn next_want(&self, query: &Late<'_>, hosts: &[Host]) -> Option<Next> {
-        let (snapshot, policy) = (self.store.snapshot.load(), self.store.policy.load());
+        let Seen { snapshot, policy } = self.store.see();
         let asked = Asked { hosts, ..self.turn(query, Turn::Again) };
         match self.respond(&snapshot, &policy, &asked, &mut Draft::default()) {
             Outcome::Wants(want) => {

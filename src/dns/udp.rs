@@ -74,18 +74,24 @@ impl Worker {
 
     /// Answers the `count` queries of a batch, each in its place.
     fn answer(&self, batch: &mut Batch, count: usize, draft: &mut Draft) {
-        let since = Instant::now();
+        let (moment, mut replies) = (self.front.moment(Instant::now()), 0);
         for at in 0..count {
             let Some((query, route)) = batch.query(at) else { continue };
             let (client, local) = (route.peer.ip(), route.local);
             let peer = Peer { transport: Transport::Udp, client, local };
-            match self.front.begin(query, &peer, &self.tally, since, draft) {
-                Begun::Done => batch.reply(at, &mut draft.reply),
+            match self.front.begin_at(&moment, query, &peer, &self.tally, draft) {
+                Begun::Done => {
+                    replies += u64::from(!draft.reply.is_empty());
+                    batch.reply(at, &mut draft.reply);
+                }
                 Begun::Waits { waiting, now_ms } => {
-                    self.answer_later(waiting, query, &peer, route, (since, now_ms));
+                    let begun = (moment.since(), now_ms);
+                    self.answer_later(waiting, query, &peer, route, begun);
                 }
             }
         }
+        // They leave together, so none was there before the last.
+        self.tally.time(replies, moment.since().elapsed());
         if let Some((failures, error)) = batch.send(&self.socket) {
             self.front.metrics.dns.send_failures.inc_by(failures as u64);
             debug!(%error, failures, "cannot send");

@@ -112,13 +112,13 @@ impl Tally {
     ///
     /// A question that wants something counts as a miss now, and as a query when it is answered.
     /// The service that it was about is asked for at `now_ms` of the program's clock.
-    pub fn count(&self, transport: Transport, outcome: &Outcome<'_>, took: Duration, now_ms: u64) {
+    pub fn count(&self, transport: Transport, outcome: &Outcome<'_>, now_ms: u64) {
         match outcome {
             Outcome::Replied(replied) => {
                 if let Some((_, Some(usage))) = replied.cache {
                     usage.mark(now_ms);
                 }
-                self.count_reply(transport, replied, took);
+                self.count_reply(transport, replied);
             }
             Outcome::Silence => {
                 if let Some(lane) = self.lanes.get(self.lane) {
@@ -137,29 +137,36 @@ impl Tally {
         }
     }
 
-    fn count_reply(&self, transport: Transport, replied: &Replied<'_>, took: Duration) {
+    /// Counts that `replies` took as long as that, each.
+    pub fn time(&self, replies: u64, took: Duration) {
+        let Some(lane) = self.lanes.get(self.lane) else { return };
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        let bucket = BOUNDS_NANOS.iter().position(|bound| nanos <= *bound);
+        if let Some(count) = lane.durations.get(bucket.unwrap_or(BOUNDS_NANOS.len())) {
+            count.fetch_add(replies, Ordering::Relaxed);
+            lane.duration_nanos.fetch_add(nanos.saturating_mul(replies), Ordering::Relaxed);
+        }
+    }
+
+    fn count_reply(&self, transport: Transport, replied: &Replied<'_>) {
         if let Some((result, usage)) = replied.cache {
             usage.unwrap_or(&self.other).count(self.lane, result);
         }
         let Some(lane) = self.lanes.get(self.lane) else { return };
-        let add = |counter: Option<&AtomicU64>, amount| {
-            counter.map(|counter| counter.fetch_add(amount, Ordering::Relaxed));
+        let add = |counter: Option<&AtomicU64>| {
+            counter.map(|counter| counter.fetch_add(1, Ordering::Relaxed));
         };
-        add(
-            lane.requests.get(transport as usize).and_then(|row| row.get(type_slot(replied.qtype))),
-            1,
-        );
-        add(lane.responses.get(rcode_slot(replied.rcode)), 1);
+        add(lane
+            .requests
+            .get(transport as usize)
+            .and_then(|row| row.get(type_slot(replied.qtype))));
+        add(lane.responses.get(rcode_slot(replied.rcode)));
         if replied.truncated {
-            add(Some(&lane.truncated), 1);
+            add(Some(&lane.truncated));
         }
         if let Some(slot) = COOKIES.iter().position(|(_, check)| *check == replied.cookie) {
-            add(lane.cookies.get(slot), 1);
+            add(lane.cookies.get(slot));
         }
-        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        let bucket = BOUNDS_NANOS.iter().position(|bound| nanos <= *bound);
-        add(lane.durations.get(bucket.unwrap_or(BOUNDS_NANOS.len())), 1);
-        add(Some(&lane.duration_nanos), nanos);
     }
 }
 
