@@ -10,13 +10,14 @@
 //! source against it, so a new module needs a place here.
 //!
 //! ```text
-//! 9  main lib                             arguments, exit codes; this map
-//! 8  cli                                  the subcommands: serve, demo, check, verify
-//! 7  app                                  binds, wires, runs, drains; nothing else knows all parts
-//! 6  admin consul dns file forward warm   the shells: sockets, HTTP, files; none knows another
-//! 5  publisher                            a source's changes -> the snapshot that is answered from
-//! 4  metrics telemetry                    what is counted, what is logged
-//! 3  clock config demand pem stamp store  what shells share: time, settings, wishes, the snapshot
+//! 10  main lib                            arguments, exit codes; this map
+//! 9  cli                                  the subcommands: serve, demo, check, verify
+//! 8  app                                  binds, wires, runs, drains; nothing else knows all parts
+//! 7  admin consul dns file forward warm   the shells: sockets, HTTP, files; none knows another
+//! 6  publisher                            a source's changes -> the snapshot that is answered from
+//! 5  metrics telemetry                    what is counted, what is logged
+//! 4  clock config demand pem store        what shells share: time, settings, wishes, the snapshot
+//! 3  stamp                                files that are read again when they change
 //! 2  answer                               question + snapshot -> reply
 //! 1  catalog                              changes -> snapshot, its records encoded
 //! 0  name wire                            what a name means; bytes of DNS

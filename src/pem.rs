@@ -6,6 +6,8 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 
+use crate::stamp;
+
 /// Why a file gives nothing. For the operator to mend.
 #[derive(Debug, Error)]
 #[allow(missing_docs, reason = "the messages say it")]
@@ -23,10 +25,9 @@ pub enum PemError {
 /// Fails when the file cannot be read, is no PEM, or has no certificate.
 pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemError> {
     let unread = |source| PemError::Unread { path: path.to_owned(), source };
-    let found: Vec<_> = CertificateDer::pem_file_iter(path)
-        .map_err(unread)?
-        .collect::<Result<_, _>>()
-        .map_err(unread)?;
+    let text = stamp::read(path).map_err(pem::Error::Io).map_err(unread)?;
+    let found = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
+    let found = found.map_err(unread)?;
     match found.is_empty() {
         true => Err(PemError::NoCertificate { path: path.to_owned() }),
         false => Ok(found),
@@ -39,6 +40,7 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemErro
 ///
 /// Fails when the file cannot be read, is no PEM, or has no key.
 pub fn key(path: &Path) -> Result<PrivateKeyDer<'static>, PemError> {
-    PrivateKeyDer::from_pem_file(path)
-        .map_err(|source| PemError::Unread { path: path.to_owned(), source })
+    let text = stamp::read(path).map_err(pem::Error::Io);
+    let key = text.and_then(|text| PrivateKeyDer::from_pem_slice(&text));
+    key.map_err(|source| PemError::Unread { path: path.to_owned(), source })
 }

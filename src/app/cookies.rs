@@ -1,8 +1,6 @@
 //! What DNS cookies are made with: the secrets of the configuration, those of a file, or one that is
 //! drawn here.
 
-use std::fs;
-
 use anyhow::Context as _;
 use ring::rand::{SecureRandom, SystemRandom};
 
@@ -10,6 +8,7 @@ use crate::answer::Cookies;
 use crate::clock::Clock;
 use crate::config::DnsConfig;
 use crate::config::cookies;
+use crate::stamp;
 
 /// Makes cookies as `config` has it; `None` where it wants none.
 ///
@@ -41,6 +40,6 @@ pub fn secrets(config: &DnsConfig) -> anyhow::Result<Vec<[u8; 16]>> {
         let given = config.cookie_secrets.iter();
         return Ok(given.filter_map(|secret| cookies::key(secret.reveal())).collect());
     };
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
+    let text = stamp::read_text(path).with_context(|| format!("cannot read {}", path.display()));
     cookies::keys(&text?).map_err(|wrong| anyhow::anyhow!("{} {wrong}", path.display()))
 }

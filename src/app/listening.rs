@@ -61,6 +61,18 @@ pub struct Addresses {
     pub quic: Vec<SocketAddr>,
 }
 
+/// The certificate that `config` names, if it does.
+///
+/// # Errors
+///
+/// Fails where its files cannot be used: the operator's to mend.
+pub fn certificate(config: &DnsConfig) -> anyhow::Result<Option<Arc<Certificate>>> {
+    match (&config.cert_file, &config.key_file) {
+        (Some(cert), Some(key)) => Ok(Some(Certificate::read(cert, key)?)),
+        _ => Ok(None),
+    }
+}
+
 impl Listening {
     /// Opens every socket that `config` names, and reads the certificate.
     ///
@@ -69,10 +81,7 @@ impl Listening {
     /// Fails when an address cannot be listened on, or the certificate cannot be read; the error
     /// names it.
     pub fn bind(config: &DnsConfig) -> anyhow::Result<Self> {
-        let certificate = match (&config.cert_file, &config.key_file) {
-            (Some(cert), Some(key)) => Some(Certificate::read(cert, key)?),
-            _ => None,
-        };
+        let certificate = certificate(config)?;
         let workers = workers(config);
         let plain = config.listen.iter().map(|address| Plain::bind(*address, workers));
         let tls = config.tls_listen.iter().map(|address| tcp(*address, "TLS"));

@@ -24,6 +24,10 @@ pub fn run(env: Vec<(String, String)>, flags: Flags) -> u8 {
     for remark in remarks {
         warn!("{remark}");
     }
+    if let Err(error) = serve::files(&config) {
+        writeln!(err, "{error:#}").ok();
+        return EX_CONFIG;
+    }
     let catalog = match file::parse(file::DEMO) {
         Ok(catalog) => catalog,
         Err(mistakes) => {

@@ -39,7 +39,7 @@ pub fn run(config: Option<&Path>, env: Vec<(String, String)>, flags: Flags) -> u
         let path = path.display();
         return refuse(&format!("snapshot.path = \"{path}\": its folder is not there, create it"));
     }
-    if let Err(error) = app::cookies::secrets(&config.dns) {
+    if let Err(error) = files(&config) {
         return refuse(&format!("{error:#}"));
     }
     let origin = match origin(&config) {
@@ -122,6 +122,17 @@ pub fn status(ended: anyhow::Result<()>) -> u8 {
             EX_FAILURE
         }
     }
+}
+
+/// Reads the files that listeners need, which are read again when they are opened.
+///
+/// # Errors
+///
+/// Fails with the first that cannot be used.
+pub fn files(config: &Config) -> anyhow::Result<()> {
+    app::cookies::secrets(&config.dns)?;
+    app::listening::certificate(&config.dns)?;
+    Ok(())
 }
 
 /// Where the catalogue comes from; else what is wrong, a line for each mistake.

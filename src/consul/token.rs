@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::config::Secret;
-use crate::stamp::Stamp;
+use crate::stamp::{self, Stamp};
 
 /// The token as a header value, from the configuration or from a file.
 pub struct Token {
@@ -31,6 +31,8 @@ pub struct Token {
 pub enum TokenError {
     #[error("consul's token holds a character that no HTTP header can")]
     Characters,
+    #[error("the token file {} is empty", path.display())]
+    Empty { path: PathBuf },
     #[error("cannot read the token file {}", path.display())]
     File { path: PathBuf, source: std::io::Error },
 }
@@ -54,7 +56,7 @@ impl Token {
     pub fn new(given: Option<&Secret>, file: Option<&Path>) -> Result<Self, TokenError> {
         let (header, stamp) = match (file, given) {
             (Some(path), _) => {
-                let stamp = stamp(path)?;
+                let stamp = stamp_of(path)?;
                 (read(path)?, Some(stamp))
             }
             (None, Some(secret)) => (header(secret.reveal())?, None),
@@ -80,7 +82,7 @@ impl State {
     fn look_again(&mut self, path: &Path) {
         self.looked_at = Instant::now();
         // The stamp is taken first: a file replaced in between is read once more.
-        let read = stamp(path).and_then(|stamp| match self.stamp {
+        let read = stamp_of(path).and_then(|stamp| match self.stamp {
             Some(known) if known == stamp => Ok(None),
             _ => Ok(Some((stamp, read(path)?))),
         });
@@ -102,14 +104,18 @@ impl State {
     }
 }
 
-fn stamp(path: &Path) -> Result<Stamp, TokenError> {
+fn stamp_of(path: &Path) -> Result<Stamp, TokenError> {
     Stamp::of(path).map_err(|source| TokenError::File { path: path.to_owned(), source })
 }
 
 fn read(path: &Path) -> Result<Option<HeaderValue>, TokenError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| TokenError::File { path: path.to_owned(), source })?;
-    header(text.trim())
+    let text = stamp::read_text(path);
+    let text = text.map_err(|source| TokenError::File { path: path.to_owned(), source })?;
+    match header(text.trim())? {
+        // A file that is being written, say.
+        None => Err(TokenError::Empty { path: path.to_owned() }),
+        header => Ok(header),
+    }
 }
 
 fn header(text: &str) -> Result<Option<HeaderValue>, TokenError> {
@@ -147,15 +153,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_file_that_vanishes_leaves_the_last_token() {
+    async fn a_file_that_vanishes_or_is_empty_leaves_the_last_token() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
         std::fs::write(&path, "first").unwrap();
         let token = Token::new(None, Some(&path)).unwrap();
 
+        std::fs::write(&path, " \n").unwrap();
+        tokio::time::advance(LOOK_EVERY).await;
+        assert_eq!(text(&token).as_deref(), Some("first"));
         std::fs::remove_file(&path).unwrap();
         tokio::time::advance(LOOK_EVERY).await;
         assert_eq!(text(&token).as_deref(), Some("first"));
+        std::fs::write(&path, "third").unwrap();
+        tokio::time::advance(LOOK_EVERY).await;
+        assert_eq!(text(&token).as_deref(), Some("third"));
     }
 
     #[test]
@@ -182,5 +194,8 @@ mod tests {
             panic!("taken")
         };
         assert_eq!(error.to_string(), "cannot read the token file /nonexistent/token");
+        let empty = tempfile::NamedTempFile::new().unwrap();
+        let Err(error) = Token::new(None, Some(empty.path())) else { panic!("taken") };
+        assert!(error.to_string().ends_with(" is empty"), "{error}");
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use prometheus::IntCounter;
 use rustls::crypto::ring;
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, version};
 use thiserror::Error;
@@ -38,6 +38,8 @@ pub struct Certificate {
 pub enum CertificateError {
     #[error("{} and {} do not fit each other", cert.display(), key.display())]
     Mismatch { cert: PathBuf, key: PathBuf, source: rustls::Error },
+    #[error("certificate {number} of {} cannot be read", cert.display())]
+    Malformed { cert: PathBuf, number: usize, source: rustls::Error },
     #[error(transparent)]
     Pem(#[from] PemError),
     #[error("cannot set up TLS")]
@@ -119,6 +121,14 @@ impl ResolvesServerCert for Certificate {
 
 fn read(cert_file: &Path, key_file: &Path) -> Result<CertifiedKey, CertificateError> {
     let (chain, key) = (pem::certificates(cert_file)?, pem::key(key_file)?);
+    // Of the chain rustls reads the first alone, and clients read all.
+    for (at, certificate) in chain.iter().enumerate() {
+        ParsedCertificate::try_from(certificate).map_err(|source| CertificateError::Malformed {
+            cert: cert_file.to_owned(),
+            number: at + 1,
+            source,
+        })?;
+    }
     CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(|source| {
         let (cert, key) = (cert_file.to_owned(), key_file.to_owned());
         CertificateError::Mismatch { cert, key, source }

@@ -33,6 +33,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::stamp;
+
 pub use crate::file::catalog::Catalog;
 pub use crate::file::definition::parse;
 pub use crate::file::follow::follow;
@@ -67,18 +69,9 @@ pub enum ReadError {
 ///
 /// Fails when the file cannot be read, or with all mistakes that it has.
 pub fn read(path: &Path) -> Result<Catalog, ReadError> {
-    let text = read_text(path)
+    let text = stamp::read_text(path)
         .map_err(|source| ReadError::Unreadable { path: path.to_owned(), source })?;
     parse(&text).map_err(|source| ReadError::NoCatalog { path: path.to_owned(), source })
-}
-
-/// Of a regular file, or a link to one: whoever opens a pipe waits until somebody writes to it, and
-/// what was read of it once is gone.
-fn read_text(path: &Path) -> std::io::Result<String> {
-    match std::fs::metadata(path)?.is_file() {
-        true => std::fs::read_to_string(path),
-        false => Err(std::io::Error::other("it is no regular file")),
-    }
 }
 
 /// The catalogue of the demo: the text of `config/demo.json`, which cannot hold comments.

@@ -93,6 +93,21 @@ async fn a_file_of_secrets_is_judged_before_anything_starts_and_not_shown() {
 }
 
 #[tokio::test]
+async fn a_certificate_is_judged_before_anything_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("none.pem");
+    let path = path.to_str().unwrap();
+    let tls = ("FINGERPOST_DNS_TLS_LISTEN", ANY_PORT);
+    let files = [("FINGERPOST_DNS_CERT_FILE", path), ("FINGERPOST_DNS_KEY_FILE", path)];
+    let env = [tls, files[0], files[1]];
+    for command in [&["serve", "--dns", ANY_PORT, "--admin", ANY_PORT][..], &["demo"]] {
+        let (status, _, stderr) = run(command, &env).await;
+        assert_eq!(status, Some(78), "{stderr}");
+        assert!(stderr.contains(&format!("cannot read {path}")), "{stderr}");
+    }
+}
+
+#[tokio::test]
 async fn each_mistake_of_a_catalogue_file_is_a_line() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("c.json");

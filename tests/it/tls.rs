@@ -133,6 +133,9 @@ fn a_certificate_that_cannot_be_used_stops_the_start() {
     authority.issue("other", SERVER);
     let files = ["server.pem", "server.key", "other.key", "missing"];
     let [cert, key, other, missing] = files.map(|name| authority.path(name));
+    let chain = authority.path("chain.pem");
+    let block = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    std::fs::write(&chain, std::fs::read_to_string(&cert).unwrap() + block).unwrap();
     for (cert, key, expected) in [
         (
             &cert,
@@ -142,6 +145,7 @@ fn a_certificate_that_cannot_be_used_stops_the_start() {
         (&missing, &key, format!("cannot read {}", missing.display())),
         (&cert, &missing, format!("cannot read {}", missing.display())),
         (&key, &key, format!("no certificate in {}", key.display())),
+        (&chain, &key, format!("certificate 2 of {} cannot be read", chain.display())),
     ] {
         let error = fingerpost::dns::Certificate::read(cert, key).unwrap_err();
         assert_eq!(error.to_string(), expected);
