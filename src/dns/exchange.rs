@@ -37,6 +37,8 @@ pub enum Carried {
 #[derive(Debug, Default, Eq, PartialEq)]
 pub struct Body {
     query: Vec<u8>,
+    /// How long it is said to be.
+    announced: Option<u64>,
 }
 
 impl Carried {
@@ -81,9 +83,16 @@ impl Body {
         self.query.is_empty()
     }
 
-    /// The query, once the body is whole.
-    pub fn finish(self) -> Vec<u8> {
-        self.query
+    /// The query, once the body has ended.
+    ///
+    /// # Errors
+    ///
+    /// Gives 400 where it is not as long as its head says (RFC 9110 §8.6).
+    pub fn finish(self) -> Result<Vec<u8>, StatusCode> {
+        match self.announced.is_none_or(|len| len == self.query.len() as u64) {
+            true => Ok(self.query),
+            false => Err(StatusCode::BAD_REQUEST),
+        }
     }
 }
 
@@ -142,7 +151,7 @@ fn in_body(headers: &HeaderMap) -> Result<Body, StatusCode> {
     let announced = text(CONTENT_LENGTH).and_then(|len| len.parse::<u64>().ok());
     match announced.is_some_and(|len| len > MESSAGE_MAX as u64) {
         true => Err(StatusCode::PAYLOAD_TOO_LARGE),
-        false => Ok(Body::default()),
+        false => Ok(Body { query: Vec::new(), announced }),
     }
 }
 
@@ -252,7 +261,12 @@ mod tests {
         assert_eq!(body.push(&[]), Ok(()));
         assert_eq!(body.push(&[4]), Err(StatusCode::PAYLOAD_TOO_LARGE));
         assert_eq!(body.len(), 65_535);
-        assert_eq!(body.finish().last(), Some(&3));
+        assert_eq!(body.finish().unwrap().last(), Some(&3));
+        for (announced, expected) in [(2, Ok(vec![1, 1])), (3, Err(StatusCode::BAD_REQUEST))] {
+            let mut body = Body { announced: Some(announced), ..Body::default() };
+            body.push(&[1, 1]).unwrap();
+            assert_eq!(body.finish(), expected);
+        }
     }
 
     /// The status, each header, and the length of the body.

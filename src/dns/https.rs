@@ -160,7 +160,10 @@ impl Desk {
         drop(head);
         let answered = match carried {
             Ok(carried) => self.answer(carried, body, open.since).await,
-            Err(status) => Err(status),
+            Err(status) => {
+                self.pass_over(body, version);
+                Err(status)
+            }
         };
         // Where a body is not read to its end, nothing can be read behind it.
         let is_last = self.traffic.end().is_some() || has_body && answered.is_err();
@@ -177,6 +180,27 @@ impl Desk {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response.map(|body| Full::new(self.traffic.send(body)))
+    }
+
+    /// Lets the rest of a refused request come, where that is short: its stream is reset when nobody
+    /// takes it, and some clients then drop the response that they had (RFC 9113 §8.1).
+    fn pass_over(&self, mut body: Incoming, version: Version) {
+        if version < Version::HTTP_2 || body.is_end_stream() {
+            return;
+        }
+        let front = &self.resource.front;
+        let deadline = Instant::now() + self.resource.limits.message_timeout;
+        let passing = timeout_at(deadline, async move {
+            let mut bytes = 0;
+            while let Some(Ok(frame)) = body.frame().await {
+                bytes += frame.data_ref().map_or(0, Bytes::len);
+                if bytes > PASSED_OVER_MAX {
+                    return;
+                }
+            }
+        });
+        let cancel = front.cancel.clone();
+        front.tasks.spawn(cancel.run_until_cancelled_owned(passing));
     }
 
     /// Answers the query of a request that began to come at `since`.
@@ -223,7 +247,7 @@ impl Desk {
                     long = self.long_bodies.acquire().await.ok();
                 }
             }
-            Ok(Collected { query: query.finish(), _long: long })
+            Ok(Collected { query: query.finish()?, _long: long })
         };
         let deadline = since + self.resource.limits.message_timeout;
         timeout_at(deadline, collecting).await.unwrap_or_else(|_| {
@@ -291,6 +315,9 @@ fn reason(ended: Result<(), Box<dyn Error + Send + Sync>>) -> End {
 
 /// How long a client may take to close when we have.
 const LINGER: Duration = Duration::from_millis(200);
+
+/// Of the body of a request that is refused for its head. Twice what could be a query.
+const PASSED_OVER_MAX: usize = 131_072;
 
 /// A request's URL and headers, in bytes: a query of 12 KB in base64.
 const HEAD_MAX: usize = 16_384;

@@ -186,7 +186,7 @@ async fn read(head: &Parts, path: &str, stream: &mut Stream) -> Result<Vec<u8>, 
             data.advance(len);
         }
     }
-    Ok(body.finish())
+    body.finish().map_err(Missing::Status)
 }
 
 /// Sends a response, and waits until it has arrived.

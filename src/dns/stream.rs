@@ -19,7 +19,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::debug;
 
 use crate::answer::Draft;
@@ -100,11 +100,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             if is_full && !was_full {
                 self.front.metrics.dns.connections.pipeline_full.inc();
             }
+            if was_full && !is_full {
+                // Nothing was read meanwhile, so what had begun could not become whole.
+                self.begun = self.begun.map(|_| Instant::now());
+            }
             was_full = is_full;
             if let Some(end) = ending.filter(|_| self.waiting.is_empty()) {
                 return Ok(end);
             }
-            let (deadline, late) = self.deadline();
+            let (deadline, late) = self.deadline(is_full);
             self.received.reserve(READ_BYTES);
             tokio::select! {
                 biased;
@@ -194,31 +198,43 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         }
     }
 
-    /// Sends the replies that are ready. A client that does not read them is given up.
+    /// Sends the replies that are ready. A client that does not read them is given up, and at once
+    /// where another needs its place.
     async fn send(&mut self) -> Result<(), End> {
         if self.replies.is_empty() {
             return Ok(());
         }
-        let Self { stream, replies, .. } = self;
+        let Self { stream, replies, place, .. } = self;
         let sending = async {
             stream.write_all(replies).await?;
             stream.flush().await
         };
-        let end = match timeout(self.limits.idle, sending).await {
-            Ok(Ok(())) => {
-                self.replies.clear();
-                return Ok(());
-            }
-            Ok(Err(error)) => failed(&error),
-            Err(_) => End::Unread,
+        let stopped = async {
+            self.front.cancel.cancelled().await;
+            sleep(STOPPED_UNREAD).await;
+        };
+        let end = tokio::select! {
+            biased;
+            sent = timeout(self.limits.idle, sending) => match sent {
+                Ok(Ok(())) => {
+                    self.replies.clear();
+                    return Ok(());
+                }
+                Ok(Err(error)) => failed(&error),
+                Err(_) => End::Unread,
+            },
+            () = place.crowded() => End::Crowded,
+            () = stopped => End::Stopped,
         };
         self.front.metrics.dns.send_failures.inc();
         Err(end)
     }
 
-    /// Until when it may stay as it is, and what ends it then.
-    fn deadline(&self) -> (Instant, End) {
-        let message = self.begun.map(|begun| (begun + self.limits.message_timeout, End::Message));
+    /// Until when it may stay as it is, and what ends it then. While the pipeline is full nothing is
+    /// read, so no query is late.
+    fn deadline(&self, is_full: bool) -> (Instant, End) {
+        let begun = self.begun.filter(|_| !is_full);
+        let message = begun.map(|begun| (begun + self.limits.message_timeout, End::Message));
         // Nobody is idle who waits for us.
         let used = if self.waiting.is_empty() { self.used } else { Instant::now() };
         let idle = used + self.limits.idle;
@@ -267,6 +283,10 @@ fn push(replies: &mut Vec<u8>, reply: &[u8]) {
 }
 
 fn failed(error: &io::Error) -> End {
+    // Over TLS many just go (RFC 8446 §6.1 asks for a word before).
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        return End::Finished;
+    }
     debug!(%error, "a connection failed");
     End::Failed
 }
@@ -287,6 +307,9 @@ const READ_BYTES: usize = 1024;
 
 /// Room that a connection keeps, for queries and for replies each.
 const KEPT_BYTES: usize = 16_384;
+
+/// How long a shutdown waits for a client to read its replies.
+const STOPPED_UNREAD: Duration = Duration::from_secs(1);
 
 /// How long a client may take to close when we have.
 const LINGER: Duration = Duration::from_millis(200);

@@ -7,13 +7,14 @@ use fingerpost::config::Config;
 use fingerpost::file;
 use hickory_proto::op::Message;
 use hickory_proto::rr::{RData, RecordType};
+use tokio::time::timeout;
 
 use crate::support::dns::{Tcp, ask, ask_tcp, pipeline, question, with_edns, zone_text};
 use crate::support::fake_consul::{FakeConsul, Reply};
 use crate::support::metrics::{scrape, value};
 use crate::support::server::Server;
 use crate::support::stage::{self, health};
-use crate::support::wait::eventually;
+use crate::support::wait::{eventually, within};
 
 const NODE: &str = "NOERROR aa rd\nanswer n1.node.consul. 0 IN A 10.0.0.1";
 
@@ -244,6 +245,72 @@ async fn a_client_that_never_reads_costs_nobody_else_an_answer() {
         () = eventually("its connection ends", closed) => (),
     }
     eventually("its connection has ended", closed).await;
+}
+
+/// Its place is another's at once, and so is all that it holds.
+#[tokio::test]
+async fn a_client_that_never_reads_makes_room_for_its_next() {
+    let server = demo(|config| {
+        config.dns.connections.idle = Duration::from_secs(600);
+        config.dns.connections.client_connections_max = 2;
+    });
+    let server = server.await;
+    let mut deaf = [Tcp::connect(server.dns()).await, Tcp::connect(server.dns()).await];
+    let batch: Vec<u8> =
+        (0..200).flat_map(|id| framed(&query(id, "many.service.consul"))).collect();
+    let [one, other] = &mut deaf;
+    // Until the server takes no more, so that it waits for them to read.
+    stuff(one, &batch).await;
+    stuff(other, &batch).await;
+    let gets_in = async || {
+        let mut next = Tcp::connect(server.dns()).await;
+        next.offer(&framed(&query(7, "n1.node.consul"))).await;
+        next.receive().await.is_some()
+    };
+    eventually("a third connection gets in", gets_in).await;
+    let crowded = async || ended(&server, "crowded").await >= 1.0;
+    eventually("one of the deaf is gone", crowded).await;
+    assert_eq!(ended(&server, "unread").await, 0.0);
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_does_not_hold_up_a_shutdown() {
+    let server = demo(|config| {
+        config.dns.connections.idle = Duration::from_secs(600);
+        config.shutdown_grace = Duration::from_secs(600);
+    });
+    let server = server.await;
+    let mut deaf = Tcp::connect(server.dns()).await;
+    let batch: Vec<u8> =
+        (0..200).flat_map(|id| framed(&query(id, "many.service.consul"))).collect();
+    stuff(&mut deaf, &batch).await;
+    within("the server stops", server.stop()).await;
+}
+
+/// Sends `batch` again and again, until the server reads no more.
+async fn stuff(deaf: &mut Tcp, batch: &[u8]) {
+    while timeout(Duration::from_millis(500), deaf.send_raw(batch)).await.is_ok() {}
+}
+
+/// What has begun to come cannot be whole while the server itself does not read.
+#[tokio::test]
+async fn a_query_is_not_late_while_the_server_does_not_read() {
+    let (_consul, server) = slow(|config| {
+        config.dns.connections.pipeline_max = 1;
+        config.dns.connections.message_timeout = Duration::from_millis(50);
+        config.cache.patience = Duration::from_millis(500);
+    })
+    .await;
+    let mut tcp = Tcp::connect(server.dns()).await;
+    let whole = framed(&query(8, "n1.node.consul"));
+    let (first, rest) = whole.split_at(9);
+    tcp.send_raw(&[&framed(&query(7, "slow.service.consul")), first].concat()).await;
+    tcp.send_raw(rest).await;
+    for (id, text) in [(7, "SERVFAIL aa rd"), (8, NODE)] {
+        let reply = Message::from_vec(&tcp.receive().await.expect("a reply")).unwrap();
+        assert_eq!((reply.metadata.id, &*zone_text(&reply)), (id, text));
+    }
+    assert_eq!(ended(&server, "message").await, 0.0);
 }
 
 #[tokio::test]

@@ -232,6 +232,7 @@ impl Traffic {
             false => None,
         };
         match (unread, state.rested) {
+            (Some(since), _) if ending == End::Crowded => (since + unread_max, ending),
             (Some(since), _) => (since + unread_max, End::Unread),
             (None, Some(rested)) => (rested + linger, ending),
             (None, None) => (now + LINGER, ending),
