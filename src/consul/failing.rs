@@ -36,7 +36,11 @@ impl Failing {
         match watched {
             _ if is_said || !is_due => (),
             Watched::Services { .. } => {
-                warn!(datacenter, error, "consul does not tell of this datacenter, retrying");
+                warn!(
+                    datacenter,
+                    error,
+                    "consul does not tell of this datacenter: its last good answers are given, retrying"
+                );
             }
             _ => {
                 let watched = watched.to_string();

@@ -56,6 +56,8 @@ struct Place {
     /// What was believed to be gone of late.
     believed: VecDeque<(Instant, Kind, usize)>,
     alarm: Option<Alarm>,
+    /// Whether it is believed that the service `consul` is gone.
+    is_blind: bool,
     /// The prepared queries as they were last told: in an outage their list is forgotten, as names
     /// that are new must not be denied.
     queries: Queries,
@@ -70,6 +72,8 @@ struct Pending {
     /// What is missing, and since when.
     gone: BTreeMap<Box<str>, Instant>,
     recheck: Recheck,
+    /// Whether it could not be read again: the hold over all others does not wait for it.
+    is_unread: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -89,6 +93,8 @@ struct Alarm {
     is_armed: bool,
     /// Whether it was raised and is not any more: if much is missing now, that has a hold of its own.
     is_lowered: bool,
+    /// How much was read again and is gone.
+    gone: usize,
 }
 
 impl Guard {
@@ -110,6 +116,7 @@ impl Guard {
             Some(_) => i64::MIN,
             None => now_ms.saturating_sub(FILE_IS_RIGHT_FOR.as_millis() as i64),
         };
+        place.is_blind &= !missing::lists(change, CONSUL);
         let queries = place::known(datacenter, &place.queries);
         let gone = missing::gone(change, datacenter, queries, right_since_ms);
         let before = place.pending.get(&watched).map_or(0, |before| before.gone.len());
@@ -126,7 +133,8 @@ impl Guard {
             });
             let (gone, recheck) =
                 (gone.collect(), before.map_or(Recheck::Due(now), |before| before.recheck));
-            let pending = Pending { raw: change.clone(), heard: now, gone, recheck };
+            let raw = change.clone();
+            let pending = Pending { raw, heard: now, gone, recheck, is_unread: false };
             missing::put_back(change, &pending.gone, datacenter, queries);
             place.pending.insert(watched, pending);
         }
@@ -156,9 +164,12 @@ impl Guard {
             }
         }
         for name in ended {
-            if let Found::Here(datacenter) = snapshot.datacenter(Some(name.as_bytes())) {
-                self.assess(&name, datacenter, now);
-            }
+            let Found::Here(datacenter) = snapshot.datacenter(Some(name.as_bytes())) else {
+                continue;
+            };
+            self.assess(&name, datacenter, now);
+            let place = self.places.get_mut(&name).filter(|place| place.alarm.is_none());
+            place.into_iter().for_each(|it| it.settle(&self.config, datacenter, now, &mut due));
         }
         self.show();
         due
@@ -166,7 +177,7 @@ impl Guard {
 
     /// Takes in what was read again, asked for at `asked`; `None` is a read that failed. Returns what
     /// is to be published as it is: what it lacks is gone, but for what was not missing before, or
-    /// for too short a time.
+    /// for too short a time. Whether a hold is over by that, [`due`](Self::due) sees once it is.
     pub fn confirm(
         &mut self,
         watched: &Watched,
@@ -180,6 +191,7 @@ impl Guard {
         let pending = place.pending.get_mut(watched)?;
         let Some(read) = read else {
             pending.recheck = Recheck::Due(now + RECHECK_AGAIN);
+            pending.is_unread = true;
             return None;
         };
         // Much more may have vanished since it was asked for.
@@ -200,21 +212,22 @@ impl Guard {
         };
         let queries = place::known(datacenter, &place.queries);
         let missed = missing::gone(&change, datacenter, queries, i64::MIN);
+        place.is_blind |= matches!(watched, Watched::Services { .. })
+            && missed.iter().any(|name| &**name == CONSUL);
         let believed = missed.len();
         let young: BTreeMap<_, _> = missed.into_iter().filter_map(since).collect();
-        if place.alarm.is_none() {
-            place.believed.push_back((now, Kind::of(watched), believed - young.len()));
+        match &mut place.alarm {
+            Some(alarm) => alarm.gone += believed - young.len(),
+            None => place.believed.push_back((now, Kind::of(watched), believed - young.len())),
         }
         if !young.is_empty() {
             let (raw, heard) = (change.clone(), pending.heard.max(asked));
             missing::put_back(&mut change, &young, datacenter, queries);
-            let pending = Pending { raw, heard, gone: young, recheck: Recheck::Due(now) };
+            let (gone, recheck) = (young, Recheck::Due(now));
+            let pending = Pending { raw, heard, gone, recheck, is_unread: false };
             place.pending.insert(watched.clone(), pending);
         }
         place.remember(&change);
-        if place.end_alarm(name, hold, now) {
-            self.assess(name, datacenter, now);
-        }
         self.show();
         Some(change)
     }
@@ -233,7 +246,7 @@ impl Guard {
         );
         self.metrics.alarms.inc();
         let until = Some(now + self.config.hold);
-        place.alarm = Some(Alarm { until, calm: None, is_armed: true, is_lowered: false });
+        place.alarm = Some(Alarm { is_armed: true, ..Alarm::until(until) });
         self.show();
     }
 
@@ -241,7 +254,7 @@ impl Guard {
     pub fn raise(&mut self, datacenter: &str) {
         let place = self.places.entry(datacenter.to_owned()).or_default();
         let is_armed = place.alarm.is_some_and(|alarm| alarm.is_armed);
-        place.alarm = Some(Alarm { until: None, calm: None, is_armed, is_lowered: false });
+        place.alarm = Some(Alarm { is_armed, ..Alarm::until(None) });
         self.show();
     }
 
@@ -263,6 +276,12 @@ impl Guard {
     /// Whether all that vanishes in `datacenter` is held back at present.
     pub fn is_holding(&self, datacenter: &str) -> bool {
         self.places.get(datacenter).is_some_and(|place| place.alarm.is_some())
+    }
+
+    /// Datacenters whose service `consul` is believed to be gone, as for a token that lost its rights.
+    pub fn blinded(&self) -> impl Iterator<Item = &str> {
+        let places = self.places.iter().filter(|(_, place)| place.is_blind);
+        places.map(|(name, _)| &**name)
     }
 
     /// Whether something of this is held back, so that it differs from what Consul says.
@@ -287,10 +306,18 @@ impl Guard {
     /// Sees whether too much has vanished to be believed.
     fn assess(&mut self, name: &str, datacenter: &Datacenter, now: Instant) {
         let Some(place) = self.places.get_mut(name) else { return };
+        if place.pending.is_empty() && place.alarm.is_none() {
+            return;
+        }
         let since = now.checked_sub(WINDOW);
         place.believed.retain(|(at, _, _)| since.is_none_or(|since| *at > since));
         let is_blind = place.names_gone(name).is_some_and(|gone| gone.contains_key(CONSUL));
-        let counts = Kind::ALL.map(|kind| (kind, place.count(kind, datacenter)));
+        // A hold may have been over things that vanish one by one, as in any catalogue. What vanished
+        // while nobody could be believed counts together.
+        let counts = Kind::ALL.map(|kind| match place.alarm {
+            Some(_) => (kind, place.count(kind, datacenter)),
+            None => (kind, place.worst(kind, datacenter, now)),
+        });
         if let Some(alarm) = place.alarm.as_mut().filter(|alarm| !alarm.is_lowered) {
             let is_few = |(_, (vanished, all)): &(Kind, (usize, usize))| {
                 vanished * 100 * CALM <= self.config.share * all
@@ -322,7 +349,7 @@ impl Guard {
         );
         self.metrics.alarms.inc();
         let until = Some(now + self.config.hold);
-        place.alarm = Some(Alarm { until, calm: None, is_armed: false, is_lowered: false });
+        place.alarm = Some(Alarm::until(until));
     }
 
     fn show(&self) {
@@ -337,6 +364,10 @@ impl Guard {
 }
 
 impl Alarm {
+    fn until(until: Option<Instant>) -> Self {
+        Self { until, calm: None, is_armed: false, is_lowered: false, gone: 0 }
+    }
+
     /// Whether something that is missing since then has been held back for long enough when the
     /// alarm is over. What vanished late needs a hold of its own, should it be much.
     fn covers(self, since: Instant, hold: Duration) -> bool {
@@ -358,6 +389,11 @@ impl Pending {
         is_listed && matches!(&self.raw, Change::Service { instances, .. } if instances.is_empty())
     }
 
+    /// Whether it is believed only once it was read again.
+    fn needs_read(&self, watched: &Watched) -> bool {
+        self.is_unread || self.is_last(watched)
+    }
+
     /// Asks for it, unless that was done.
     fn ask(&mut self, watched: &Watched, now: Instant, rechecks: &mut Vec<Watched>) -> bool {
         let is_due = matches!(self.recheck, Recheck::Due(at) if at <= now);
@@ -376,7 +412,7 @@ const CALM: usize = 2;
 const CALM_FOR: Duration = Duration::from_secs(3);
 
 /// The service that every Consul has: the servers themselves.
-const CONSUL: &str = "consul";
+pub(in crate::consul) const CONSUL: &str = "consul";
 
 /// What a snapshot file has is doubted no more than what was heard, for so long after it was right:
 /// a restart, while a cluster is being emptied say. Later much may have moved.

@@ -32,6 +32,7 @@ use crate::consul::absence::Absence;
 use crate::consul::check::Check;
 use crate::consul::growth::Room;
 use crate::consul::guard::Guard;
+use crate::consul::quorum::Verdict;
 use crate::consul::refresh::Refresh;
 use crate::consul::shelf::Shelf;
 use crate::consul::sweep::Sweep;
@@ -67,6 +68,10 @@ pub struct Keeper {
     query_kept: Duration,
     /// How long a fetched service is answered without asking again.
     kept: Duration,
+    /// What was said last of the local servers, and since when.
+    quorum: (Verdict, Instant),
+    /// When lists that lost the service `consul` were read last.
+    looked: Option<Instant>,
     /// When watches may make room for others again, by the program's clock.
     rotates_at_ms: u64,
     is_ready: bool,
@@ -112,6 +117,8 @@ impl Keeper {
             waiting: Waiting::new(room.spare, cache.patience),
             shelf: Shelf::new(cache.services_max, cache.bytes_max, cache.idle),
             kept: cache.kept,
+            quorum: (Verdict::Unknown, now),
+            looked: None,
             rotates_at_ms: 0,
             is_ready: false,
         }
@@ -149,6 +156,7 @@ impl Keeper {
                     self.begin();
                     self.look_behind();
                     self.sweep_addresses();
+                    self.look_for_rights();
                     self.begin_check();
                 }
             }
@@ -169,6 +177,7 @@ impl Keeper {
                 }
                 Said::Fetched(fetched) => self.take_fetched(fetched, arrived, &mut batch),
                 Said::Hidden { datacenter } => self.guard.alarm(&datacenter, Instant::now()),
+                Said::Looked(read) => self.take_looked(read),
                 Said::Nothing(wanted) => {
                     self.end_fetch(&wanted, Ended::Failed);
                 }

@@ -20,7 +20,7 @@ pub struct Seen {
 /// What follows from it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Verdict {
-    /// There is no telling: it stays as it was.
+    /// There is no telling: what was held back stays so, and nothing more is.
     Unknown,
     /// Nobody leads.
     NoLeader,

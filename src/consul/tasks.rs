@@ -62,6 +62,8 @@ pub enum Said {
         /// Where that is.
         datacenter: String,
     },
+    /// A list that lost the service `consul` was read again.
+    Looked(Again),
     /// A fetch that brought nothing.
     Nothing(Wanted),
     /// The agent has no ACLs: every list of this datacenter is whole.
@@ -69,7 +71,7 @@ pub enum Said {
         /// Its name.
         datacenter: String,
     },
-    /// Whether the local servers can be believed is another thing now.
+    /// Whether the local servers can be believed.
     Quorum(Verdict),
     /// The addresses of a service were read, or could not be.
     Swept(Swept),

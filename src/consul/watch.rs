@@ -221,14 +221,9 @@ async fn repeat<T: Clone + PartialEq>(
                 let (watch, error) = (source.name(), error.chain());
                 debug!(watch, error, failures, "watch failed, retrying");
                 publish(Event::Failed { failures, error }).await;
-                match retry_after {
-                    // All watches are told the same, and must not come back together.
-                    Some(pause) => {
-                        let least = pace.backoff.delay(failures, fastrand::f64());
-                        time::sleep(least.max(pause.mul_f64(1.0 + fastrand::f64() / 2.0))).await;
-                    }
-                    None => outage.rest(pace, &wake).await,
-                }
+                // All watches are told the same, and must not come back together.
+                let asked_for = retry_after.map(|pause| pause.mul_f64(1.0 + fastrand::f64() / 2.0));
+                outage.rest(pace, asked_for.unwrap_or_default(), &wake).await;
             }
         }
     }
@@ -310,9 +305,10 @@ impl Outage {
         true
     }
 
-    /// Waits for the next attempt, for the pause that is due or until woken.
-    pub async fn rest(&mut self, pace: Pace, wake: &Wake) {
-        let pause = pace.backoff.delay(self.failures, fastrand::f64());
+    /// Waits for the next attempt, for the pause that is due, `least` at least, or until woken: who
+    /// asked to be left alone has let another in.
+    pub async fn rest(&mut self, pace: Pace, least: Duration, wake: &Wake) {
+        let pause = pace.backoff.delay(self.failures, fastrand::f64()).max(least);
         if self.was_woken {
             return time::sleep(pause).await;
         }
@@ -335,6 +331,8 @@ impl Outage {
 /// With half of it again, by chance, and the time that the woken take: five seconds.
 const ALERT_PAUSE_MAX: Duration = Duration::from_millis(2_500);
 
+#[cfg(test)]
+mod later;
 #[cfg(test)]
 mod schedules;
 #[cfg(test)]

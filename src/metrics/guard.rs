@@ -56,4 +56,9 @@ impl GuardMetrics {
     pub fn set_quorum(&self, datacenter: &str, is_whole: bool) {
         self.quorum.with_label_values(&[datacenter]).set(is_whole.into());
     }
+
+    /// Says that nobody tells.
+    pub fn unset_quorum(&self, datacenter: &str) {
+        self.quorum.remove_label_values(&[datacenter]).ok();
+    }
 }

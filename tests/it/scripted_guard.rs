@@ -9,9 +9,10 @@ use serde_json::json;
 use crate::support::dns::{
     addresses, ask, exchange, extended_error, question, with_edns, zone_text,
 };
-use crate::support::metrics::{scrape, value};
+use crate::support::fake_consul::Reply;
+use crate::support::metrics::{find, scrape, value};
 use crate::support::server::Server;
-use crate::support::stage::{self, SERVICES, health, list, nodes};
+use crate::support::stage::{self, NODES, SERVICES, health, list, nodes};
 use crate::support::wait::eventually;
 
 #[tokio::test]
@@ -121,4 +122,50 @@ async fn told(server: &Server, name: &str) -> (String, Option<String>) {
     let reply = exchange(server.dns(), &query).await;
     let code = extended_error(&reply);
     (zone_text(&reply), code.map(|said| said.split(' ').next().unwrap_or_default().to_owned()))
+}
+
+/// The servers tell that they have a leader before it is known where we are.
+#[tokio::test]
+async fn who_leads_is_told_however_early_it_was_heard() {
+    let consul = stage::consul(&["web"]).await;
+    consul.set("/v1/status/leader", 1, &json!("10.0.0.1:8300"));
+    consul.set("/v1/status/peers", 1, &json!(["10.0.0.1:8300"]));
+    let wheres = ["/v1/agent/self", "/v1/catalog/datacenters", SERVICES, NODES];
+    wheres.iter().for_each(|path| consul.script(path, Reply::status(500, "not yet").held()));
+    let server = stage::start(stage::config(&consul));
+    let is_asked = async || !consul.requests_for("/v1/status/peers").is_empty();
+    eventually("it is asked who leads", is_asked).await;
+    let quorum = async || find(&scrape(&server).await, QUORUM);
+    assert_eq!(quorum().await, None);
+    wheres.iter().for_each(|path| consul.let_go(path));
+    let is_told = async || quorum().await == Some(1.0);
+    eventually("it is told", is_told).await;
+
+    // Where nobody tells, nothing is said.
+    consul.set("/v1/status/leader", 1, &json!(0));
+    let is_untold = async || quorum().await.is_none();
+    eventually("nothing is said", is_untold).await;
+    consul.set("/v1/status/leader", 1, &json!(""));
+    let is_told = async || quorum().await == Some(0.0);
+    eventually("there is no leader", is_told).await;
+}
+
+const QUORUM: &str = "fingerpost_consul_quorum{dc=\"dc1\"}";
+
+/// Consul wakes no query for that.
+#[tokio::test]
+async fn a_token_that_regains_its_rights_is_noticed_soon() {
+    let names = ["consul", "a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+    let consul = stage::consul(&names).await;
+    let mut config = stage::config(&consul);
+    config.guard.hold = Duration::from_millis(500);
+    let server = stage::serve(config).await;
+    let is_answered = async || addresses(server.dns(), "a.service.consul").await == ["10.0.0.1"];
+    eventually("a is answered", is_answered).await;
+    list(&consul, 11, &[]);
+    let is_denied = async || code(server.dns(), "a.service.consul").await == "NXDOMAIN";
+    eventually("a is denied", is_denied).await;
+    let listing = names.iter().map(|name| ((*name).to_owned(), json!([])));
+    consul.set_unheard(SERVICES, 11, &serde_json::Value::Object(listing.collect()));
+    eventually("a is answered again", is_answered).await;
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use tokio::time::Instant;
 
-use crate::catalog::model::{Instance, Node};
+use crate::catalog::model::{Health, Instance, Node};
 use crate::catalog::queries::{Queries, QueryEntry};
 use crate::catalog::{Change, Datacenter, Form, Found, Held, List, Service};
 use crate::consul::{Key, Watched};
@@ -52,7 +52,7 @@ impl Kind {
             Self::Instances => {
                 let unlisted = datacenter.all_unlisted().map(|(_, service)| service);
                 let all = datacenter.services().chain(unlisted);
-                all.map(|service| service.instances.len()).sum()
+                all.map(|service| service.instances.iter().filter(|it| counts(it)).count()).sum()
             }
             Self::Nodes => datacenter.node_count(),
             Self::Queries => datacenter.queries().map_or(0, |queries| queries.entries().len()),
@@ -114,7 +114,13 @@ pub fn gone(
             let old = held(datacenter, *form, &service.to_ascii_lowercase());
             let old = old.filter(|service| is_believed(service.held));
             let old = old.map_or(&[][..], |service| &*service.instances);
-            lacking(old, instances, instance_key)
+            let gone = lacking(old, instances, instance_key);
+            if gone.is_empty() || old.iter().all(counts) {
+                return gone;
+            }
+            let counted: HashSet<_> =
+                old.iter().filter(|it| counts(it)).map(instance_key).collect();
+            gone.into_iter().filter(|key| counted.contains(key)).collect()
         }
         Change::Services { listing, .. } if is_right(List::Services) => {
             let new: HashSet<String> =
@@ -164,10 +170,27 @@ pub fn put_back(
     }
 }
 
+/// Whether it is a list of services that has `name`.
+pub fn lists(change: &Change, name: &str) -> bool {
+    match change {
+        Change::Services { listing, .. } => listing.iter().any(|(listed, _)| listed == name),
+        _ => false,
+    }
+}
+
 /// How many instances the services of these names have in memory.
-pub fn instances_of(names: &BTreeMap<Box<str>, Instant>, datacenter: &Datacenter) -> usize {
-    let services = names.keys().filter_map(|name| held(datacenter, Form::Service, name));
-    services.map(|service| service.instances.len()).sum()
+pub fn instances_of<'n>(
+    names: impl IntoIterator<Item = &'n str>,
+    datacenter: &Datacenter,
+) -> usize {
+    let names = names.into_iter();
+    let services = names.filter_map(|name| held(datacenter, Form::Service, name));
+    services.map(|service| service.instances.iter().filter(|it| counts(it)).count()).sum()
+}
+
+/// Whether it can be missed: nobody is answered with one that is critical.
+fn counts(instance: &Instance) -> bool {
+    instance.health != Health::Critical
 }
 
 fn lacking<T>(old: &[T], new: &[T], key: impl Fn(&T) -> Box<str>) -> Vec<Box<str>> {

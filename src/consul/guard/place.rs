@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::catalog::queries::{Queries, QueryEntry};
 use crate::catalog::{Change, Datacenter, Form};
@@ -12,7 +12,15 @@ use crate::config::GuardConfig;
 use crate::consul::Watched;
 use crate::consul::guard::missing;
 use crate::consul::guard::missing::Kind;
-use crate::consul::guard::{Alarm, Due, Pending, Place, RECHECKS_MAX, Recheck};
+use crate::consul::guard::{Alarm, Due, Pending, Place, RECHECKS_MAX, Recheck, WINDOW};
+
+/// Some of a kind that vanished together.
+struct Missing {
+    since: Instant,
+    count: usize,
+    /// Whether they were the last of a service that is in the list.
+    is_last: bool,
+}
 
 impl Place {
     /// Believes what has been missing long enough, each by itself.
@@ -31,13 +39,13 @@ impl Place {
         let first = due.changes.len();
         let mut settled = Vec::new();
         for (watched, pending) in &mut self.pending {
-            let is_last = pending.is_last(watched) && !unlisted(watched);
-            let settle = if is_last { config.hold } else { config.settle };
+            let needs_read = pending.needs_read(watched) && !unlisted(watched);
+            let settle = if needs_read { config.hold } else { config.settle };
             let is_ripe = |since: &Instant| *since + settle <= now;
             if !pending.gone.values().any(is_ripe) {
                 continue;
             }
-            if is_last {
+            if needs_read {
                 pending.ask(watched, now, &mut due.rechecks);
                 continue;
             }
@@ -46,7 +54,7 @@ impl Place {
             (ripe, pending.gone) = gone.partition(|(_, since)| is_ripe(since));
             self.believed.push_back((now, Kind::of(watched), ripe.len()));
             if matches!(watched, Watched::Services { .. }) {
-                let instances = missing::instances_of(&ripe, datacenter);
+                let instances = missing::instances_of(ripe.keys().map(|name| &**name), datacenter);
                 self.believed.push_back((now, Kind::Instances, instances));
             }
             let mut change = pending.raw.clone();
@@ -95,7 +103,8 @@ impl Place {
         now: Instant,
     ) -> bool {
         let Some(alarm) = self.alarm else { return false };
-        let mut missing = self.pending.values().flat_map(|pending| pending.gone.values());
+        let awaited = self.pending.values().filter(|pending| !pending.is_unread);
+        let mut missing = awaited.flat_map(|pending| pending.gone.values());
         let is_over = match alarm.until {
             Some(_) if missing.any(|since| alarm.covers(*since, hold)) => false,
             Some(_) if alarm.is_armed || !self.pending.is_empty() => {
@@ -107,8 +116,15 @@ impl Place {
         if is_over {
             self.alarm = None;
             self.believed.clear();
-            if self.pending.is_empty() {
-                info!(datacenter = name, "nothing is held back any more");
+            let held_back: usize = self.pending.values().map(|pending| pending.gone.len()).sum();
+            match alarm.gone {
+                0 => info!(datacenter = name, held_back, "what had vanished from consul is back"),
+                gone => warn!(
+                    datacenter = name,
+                    gone,
+                    held_back,
+                    "what consul lacks still is not answered any more: the hold is over"
+                ),
             }
         }
         is_over && !self.pending.is_empty()
@@ -142,15 +158,56 @@ impl Place {
         }
     }
 
-    /// How many of a kind have vanished of late, and how many there were.
+    /// How many of a kind are missing or have vanished of late, and how many there were.
     pub(in crate::consul::guard) fn count(
         &self,
         kind: Kind,
         datacenter: &Datacenter,
     ) -> (usize, usize) {
+        let missing = self.missing(kind, datacenter).iter().map(|it| it.count).sum::<usize>();
+        let believed = self.believed_of(kind);
+        (missing + believed, kind.count(datacenter) + believed)
+    }
+
+    /// The same of the [`WINDOW`] in which the largest share of them vanished. What was missing
+    /// before it had gone already, and is none of those that there were; but the last instances of
+    /// services that are listed still count whenever they went, as only that list can tell.
+    pub(in crate::consul::guard) fn worst(
+        &self,
+        kind: Kind,
+        datacenter: &Datacenter,
+        now: Instant,
+    ) -> (usize, usize) {
+        let mut missing = self.missing(kind, datacenter);
+        missing.iter_mut().filter(|it| it.is_last).for_each(|it| it.since = now);
+        missing.sort_unstable_by_key(|it| it.since);
+        let (all, believed) = (kind.count(datacenter), self.believed_of(kind));
+        let lasting = now.checked_sub(WINDOW);
+        let (mut worst, mut before, mut inside) = ((believed, all + believed), 0, 0);
+        let mut first = missing.iter().peekable();
+        for it in &missing {
+            inside += it.count;
+            while let Some(early) = first.next_if(|early| early.since + WINDOW < it.since) {
+                (before, inside) = (before + early.count, inside - early.count);
+            }
+            // What was believed is of the last of all windows.
+            let of_late = if lasting.is_none_or(|at| it.since > at) { believed } else { 0 };
+            let found = (inside + of_late, all.saturating_sub(before) + of_late);
+            if found.0 * worst.1 > worst.0 * found.1 {
+                worst = found;
+            }
+        }
+        worst
+    }
+
+    /// What of a kind is missing.
+    fn missing(&self, kind: Kind, datacenter: &Datacenter) -> Vec<Missing> {
         // With the name of a service all its instances have vanished.
         let names = self.names_gone(&datacenter.name).filter(|_| kind == Kind::Instances);
-        let with_name = names.map_or(0, |names| missing::instances_of(names, datacenter));
+        let with_name = names.into_iter().flatten().map(|(name, since)| {
+            let count = missing::instances_of([&**name], datacenter);
+            Missing { since: *since, count, is_last: false }
+        });
         let is_counted = |watched: &Watched| match watched {
             Watched::Service(key) if key.form == Form::Service => {
                 names.is_none_or(|names| !names.contains_key(&*key.service))
@@ -159,10 +216,16 @@ impl Place {
         };
         let pending = self.pending.iter().filter(|(watched, _)| Kind::of(watched) == kind);
         let pending = pending.filter(|(watched, _)| is_counted(watched));
-        let pending = pending.map(|(_, pending)| pending.gone.len()).sum::<usize>() + with_name;
+        let pending = pending.flat_map(|(watched, pending)| {
+            let is_last = pending.is_last(watched);
+            pending.gone.values().map(move |since| Missing { since: *since, count: 1, is_last })
+        });
+        pending.chain(with_name).collect()
+    }
+
+    fn believed_of(&self, kind: Kind) -> usize {
         let believed = self.believed.iter().filter(|(_, other, _)| *other == kind);
-        let believed: usize = believed.map(|(_, _, count)| count).sum();
-        (pending + believed, kind.count(datacenter) + believed)
+        believed.map(|(_, _, count)| count).sum()
     }
 
     /// When something is to be done next. What is due by `now` was asked for, or waits for that.
@@ -186,7 +249,7 @@ impl Place {
                     // One that is on its way out of the list settles as all others do.
                     let held = first.map(|first| first + config.hold).zip(to_ask(pending));
                     let held = held.map(|(held, at)| held.max(at));
-                    [settled, held.filter(|_| pending.is_last(watched))]
+                    [settled, held.filter(|_| pending.needs_read(watched))]
                 });
                 ripe.flatten().filter(|at| *at > now).min()
             }

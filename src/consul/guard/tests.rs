@@ -1,6 +1,8 @@
 //! What vanishes, when it is believed, and when it is read again.
 
 #[cfg(test)]
+mod churn;
+#[cfg(test)]
 mod raised;
 #[cfg(test)]
 mod schedules;
@@ -22,6 +24,8 @@ struct Trial {
     builder: Builder,
     start: Instant,
     at_ms: u64,
+    /// What is to be read again, and was not told yet.
+    rechecks: Vec<String>,
 }
 
 impl Trial {
@@ -40,7 +44,7 @@ impl Trial {
         let names = vec!["dc1".to_owned()];
         builder.apply(Change::Datacenters { local: "dc1".to_owned(), names });
         let guard = Guard::new(config, metrics);
-        Self { guard, builder, start: Instant::now(), at_ms: 0 }
+        Self { guard, builder, start: Instant::now(), at_ms: 0, rechecks: Vec::new() }
     }
 
     /// With services of two instances each, and `consul`.
@@ -65,14 +69,8 @@ impl Trial {
 
     /// Goes to a time, by all that is due before. What is read again is listed.
     fn pass(&mut self, to_ms: u64) -> String {
-        let mut rechecks = Vec::new();
         loop {
-            let Due { changes, rechecks: more } =
-                self.guard.due(&self.builder.snapshot(), self.now());
-            rechecks.extend(more.iter().map(Watched::to_string));
-            for change in changes {
-                self.builder.apply(change);
-            }
+            self.settle();
             let next = self.guard.next(self.now());
             let next = next.map(|at| (at - self.start).as_millis() as u64);
             match next.filter(|at| *at <= to_ms) {
@@ -85,7 +83,15 @@ impl Trial {
             }
         }
         self.at_ms = to_ms;
-        rechecks.join(", ")
+        std::mem::take(&mut self.rechecks).join(", ")
+    }
+
+    fn settle(&mut self) {
+        let Due { changes, rechecks } = self.guard.due(&self.builder.snapshot(), self.now());
+        self.rechecks.extend(rechecks.iter().map(Watched::to_string));
+        for change in changes {
+            self.builder.apply(change);
+        }
     }
 
     /// What was read again, just now.
@@ -95,6 +101,15 @@ impl Trial {
         if let Some(change) = self.guard.confirm(&watched, Some(change), &snapshot, now, now) {
             self.builder.apply(change);
         }
+        self.settle();
+    }
+
+    /// That could not be read again.
+    fn fail(&mut self, service: &str) {
+        let watched = Watched::Service(Key::new("dc1", Form::Service, service));
+        let (snapshot, now) = (self.builder.snapshot(), self.now());
+        assert!(self.guard.confirm(&watched, None, &snapshot, now, now).is_none());
+        self.settle();
     }
 
     fn lower(&mut self) -> bool {

@@ -1,16 +1,18 @@
 //! How the keeper deals with what vanishes: through the [`guard`](crate::consul::guard).
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::catalog::Change;
 use crate::catalog::{Form, Found, Held};
-use crate::consul::absence;
+use crate::consul::guard::missing;
 use crate::consul::keeper::{Batch, Keeper};
 use crate::consul::quorum::Verdict;
 use crate::consul::tasks::{Again, Said};
 use crate::consul::view::{Heard, find};
-use crate::consul::{Key, Watched};
+use crate::consul::{Key, Watched, absence, guard};
 
 impl Keeper {
     /// Puts back into `change` what it lacks, as long as that is not believed to be gone.
@@ -89,13 +91,45 @@ impl Keeper {
         }
     }
 
+    /// Reads lists again that have lost the service `consul`: Consul wakes no query when a token gets
+    /// its rights back, and answers those that wait from what they saw when they began.
+    pub fn look_for_rights(&mut self) {
+        if self.looked.is_some_and(|looked| looked.elapsed() < LOOK_EVERY) {
+            return;
+        }
+        self.looked = Some(Instant::now());
+        for datacenter in self.guard.blinded() {
+            let watched = Watched::Services { datacenter: datacenter.to_owned() };
+            self.read_again(watched, Said::Looked);
+        }
+    }
+
+    /// Watches the lists anew where `consul` is back.
+    pub fn take_looked(&mut self, read: Again) {
+        if read.found.is_some_and(|(change, _)| missing::lists(&change, guard::CONSUL)) {
+            self.watches.renew(&read.watched, &self.publisher.snapshot());
+        }
+    }
+
     /// Takes in whether the servers of the local datacenter can be believed.
     pub fn take_quorum(&mut self, verdict: Verdict) {
         let snapshot = self.publisher.snapshot();
         let Found::Here(local) = snapshot.datacenter(None) else { return };
         let datacenter = &*local.name;
+        let now = Instant::now();
+        if std::mem::replace(&mut self.quorum.0, verdict) == verdict {
+            let is_late = verdict == Verdict::Unknown && now > self.quorum.1 + UNTOLD_MAX;
+            if is_late && self.guard.lower(datacenter, &snapshot, now) {
+                warn!(
+                    datacenter,
+                    "nobody tells whether consul has a leader: what is missing is read again"
+                );
+            }
+            return;
+        }
+        self.quorum.1 = now;
         let is_whole = match verdict {
-            Verdict::Unknown => return,
+            Verdict::Unknown => return self.metrics.guard.unset_quorum(datacenter),
             Verdict::Whole => {
                 if self.guard.lower(datacenter, &snapshot, Instant::now()) {
                     info!(datacenter, "consul has a leader and enough servers");
@@ -136,3 +170,10 @@ impl Keeper {
         batch.changes.push(change);
     }
 }
+
+/// How long what was without a leader is held back while nobody tells whether it has one. What is
+/// missing is believed only if it can be read consistently, which takes a leader.
+const UNTOLD_MAX: Duration = Duration::from_secs(60);
+
+/// How often a list is read that may be whole again.
+const LOOK_EVERY: Duration = Duration::from_secs(3);

@@ -85,7 +85,7 @@ impl Tasks {
                 }
                 _ => (),
             }
-            outage.rest(self.pace.alert(), &self.wake).await;
+            outage.rest(self.pace.alert(), Duration::ZERO, &self.wake).await;
         }
     }
 

@@ -11,18 +11,17 @@ use crate::consul::quorum::{Seen, Verdict};
 use crate::consul::tasks::{Said, Tasks};
 
 impl Tasks {
-    /// Reports each change of what the servers are, where so many of them have to be alive.
+    /// Reports what the servers are, time and again, where so many of them have to be alive.
     pub fn watch_quorum(&self, needed: usize) {
         let tasks = self.clone();
         let watching = async move {
-            let mut said = Verdict::Unknown;
+            let mut before = Verdict::Unknown;
             loop {
                 let verdict = tasks.seen().await.judge(needed);
-                if verdict != Verdict::Unknown && verdict != said {
-                    said = verdict;
-                    tasks.report(Said::Quorum(verdict), Instant::now()).await;
-                }
-                let is_well = said == Verdict::Whole && verdict == said;
+                // The first may come before it is known where we are, and nothing comes of it.
+                tasks.report(Said::Quorum(verdict), Instant::now()).await;
+                let is_well = verdict == Verdict::Whole && before == verdict;
+                before = verdict;
                 time::sleep(if is_well { QUORUM_EVERY } else { QUORUM_SOON }).await;
             }
         };

@@ -106,6 +106,13 @@ impl FakeConsul {
         self.change(path, |at| at.standing = Some((index, Reply::ok(index, body))));
     }
 
+    /// The same, and no request that is held hears of it: so Consul does where a token's rights change.
+    pub fn set_unheard(&self, path: &str, index: u64, body: &Value) {
+        let mut state = self.shared.state();
+        let at = state.paths.entry(path.to_owned()).or_default();
+        at.standing = Some((index, Reply::ok(index, body)));
+    }
+
     /// Appends `reply` to what the next requests for `path` get; one that is held gets it at once.
     pub fn script(&self, path: &str, reply: Reply) {
         self.change(path, |at| at.scripted.push_back(reply));
