@@ -169,7 +169,7 @@ impl App {
         let parts_cancel = CancellationToken::new();
         admin.set_nonblocking(true)?;
         let admin = tokio::net::TcpListener::from_std(admin)?;
-        let operator = Admin::new(Arc::clone(&front.store), front.metrics.clone());
+        let operator = Admin::new(Arc::clone(&front.store), front.metrics.clone(), front.clock);
         let operator = operator.serve(admin, config.admin.clone(), parts_cancel.clone());
         let mut serving = parts.spawn(operator);
         let grace = config.shutdown_grace;

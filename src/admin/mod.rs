@@ -25,6 +25,7 @@ use tracing::error;
 
 use crate::admin::serving::Serving;
 use crate::catalog::Found;
+use crate::clock::Clock;
 use crate::config::AdminConfig;
 use crate::metrics::Metrics;
 use crate::store::Store;
@@ -34,12 +35,13 @@ use crate::store::Store;
 pub struct Admin {
     store: Arc<Store>,
     metrics: Metrics,
+    clock: Clock,
 }
 
 impl Admin {
-    /// Shows `store` and `metrics`.
-    pub fn new(store: Arc<Store>, metrics: Metrics) -> Self {
-        Self { store, metrics }
+    /// Shows `store` and `metrics`, by the program's clock.
+    pub fn new(store: Arc<Store>, metrics: Metrics, clock: Clock) -> Self {
+        Self { store, metrics, clock }
     }
 
     /// Serves until cancelled, then lets the requests end that are being answered.
@@ -80,7 +82,7 @@ async fn ready(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Respons
         }
     }
     if query.is_some_and(|query| query.split('&').any(|word| word == "verbose")) {
-        lines.extend(verbose::lines(&snapshot, &admin.metrics.cost));
+        lines.extend(verbose::lines(&snapshot, &admin.metrics, admin.clock.signed_ms()));
     }
     lines.push(String::new());
     (status, lines.join("\n")).into_response()

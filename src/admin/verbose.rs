@@ -4,18 +4,25 @@
 //! with status 200. From 1.11 on it says where it left something out; and no datacenter is without
 //! the servers' own service and nodes.
 
-use crate::catalog::Snapshot;
-use crate::metrics::CostMetrics;
+use crate::catalog::{List, Snapshot};
+use crate::metrics::Metrics;
 
-/// A line each.
-pub(in crate::admin) fn lines(snapshot: &Snapshot, cost: &CostMetrics) -> Vec<String> {
+/// A line each, at `now_ms` of the program's clock.
+pub(in crate::admin) fn lines(snapshot: &Snapshot, metrics: &Metrics, now_ms: i64) -> Vec<String> {
     let datacenters = snapshot.datacenters().filter(|it| it.has_services() || it.has_nodes());
     let mut lines = Vec::new();
     for datacenter in datacenters {
         let name = &datacenter.name;
         let (services, nodes) = (datacenter.service_count(), datacenter.node_count());
-        let is_heard = datacenter.is_heard() && !datacenter.is_cut_off();
-        let heard = if is_heard { "" } else { ", not heard of at present" };
+        let old_since = [List::Services, List::Nodes].map(|list| datacenter.old_since(list));
+        let heard = match old_since.into_iter().flatten().min() {
+            Some(since) => {
+                let secs = now_ms.saturating_sub(since).max(0) / 1000;
+                format!(", not heard of for {secs} s: the last good answers are given")
+            }
+            None if datacenter.is_heard() => String::new(),
+            None => ", not heard of at present".to_owned(),
+        };
         lines.push(format!("{name}: services {services}, nodes {nodes}{heard}"));
         for (is_in, count, what, right) in [
             (datacenter.has_services(), services, "services", "service:read"),
@@ -26,7 +33,12 @@ pub(in crate::admin) fn lines(snapshot: &Snapshot, cost: &CostMetrics) -> Vec<St
             }
         }
     }
-    let hidden = cost.filtered();
+    let (holding, held_back) = (metrics.guard.holding.get(), metrics.guard.held_back.get());
+    if holding > 0 || held_back > 0 {
+        let how = if holding > 0 { ", for guard.hold" } else { "" };
+        lines.push(format!("Consul lacks {held_back} of what is answered still{how}"));
+    }
+    let hidden = metrics.cost.filtered();
     lines
         .extend(hidden.map(|endpoint| format!("Consul hides a part of {endpoint} from the token")));
     lines

@@ -69,7 +69,7 @@ pub fn respond<'s>(
     match asked.turn {
         Turn::Again | Turn::First => Outcome::Wants(Want::Foreign),
         Turn::Last => {
-            let error = (ede::NO_REACHABLE_AUTHORITY, "not heard from the recursors in time");
+            let error = (ede::NO_REACHABLE_AUTHORITY, "the recursors have not answered");
             refuse_with(rcode::SERVFAIL, error)
         }
     }

@@ -154,7 +154,7 @@ async fn local(config: &Config, client: &Client) -> anyhow::Result<String> {
     if let Some(configured) = &config.consul.datacenter {
         return Ok(configured.clone());
     }
-    let agent = api::fetch_self(client).await.context("cannot ask Consul")?;
+    let agent = api::fetch_self(client).await.with_context(|| whom(client))?;
     let told = match agent.datacenter {
         Some(datacenter) => Some(datacenter),
         None => read(client, &api::nodes(None)).await?.datacenter,
@@ -163,9 +163,13 @@ async fn local(config: &Config, client: &Client) -> anyhow::Result<String> {
     told.context("Consul does not say which datacenter it is in; set consul.datacenter")
 }
 
+fn whom(client: &Client) -> String {
+    format!("cannot ask Consul at {}", client.labels())
+}
+
 async fn read<T: Send + 'static>(client: &Client, ask: &Ask<T>) -> anyhow::Result<T> {
     let reply = client.read(ask, None, Place::Spare).await;
-    reply.map(|reply| reply.value).context("cannot ask Consul")
+    reply.map(|reply| reply.value).with_context(|| whom(client))
 }
 
 /// What is compared, by what is read from Consul for it.

@@ -149,7 +149,12 @@ async fn what_cannot_be_verified_is_status_2() {
     let nobody = TcpListener::bind(ANY_PORT).unwrap().local_addr().unwrap();
     for (url, server, more, said) in [
         (&*consul.url(), nobody, &[][..], "cannot ask the server at 127.0.0.1:"),
-        (&format!("http://{nobody}"), address, &[], "cannot ask Consul: cannot reach consul"),
+        (
+            &format!("http://{nobody}"),
+            address,
+            &[],
+            &format!("cannot ask Consul at http://{nobody}: cannot reach consul"),
+        ),
         (&consul.url(), address, &["--datacenter", "dc9"], "Consul knows no datacenter dc9\n"),
     ] {
         let (status, out, err) = verify(url, server, more).await;
