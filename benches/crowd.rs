@@ -74,7 +74,7 @@ struct Pair {
 }
 
 async fn measure(rounds: usize) -> Vec<Pair> {
-    let pinned = pin(0);
+    let pinned = pin("0");
     let authority = Authority::new();
     authority.issue("server", SERVER);
     let tls = free_port();
@@ -92,7 +92,7 @@ async fn measure(rounds: usize) -> Vec<Pair> {
         ],
     );
     server.ready().await;
-    if !(pinned && pin(1)) {
+    if !(pinned && pin("1")) {
         println!("NOT pinned: taskset is missing");
     }
     let (dns, admin) = (server.dns_address().await, server.admin_address().await);

@@ -81,10 +81,10 @@ pub fn said_by(program: &str, args: &[&str]) -> String {
     text.unwrap_or_default().lines().next().unwrap_or("unknown").to_owned()
 }
 
-/// Moves all threads of this program, and what it starts from now on, to one core.
-pub fn pin(core: usize) -> bool {
+/// Moves all threads of this program, and what it starts from now on, to `cores`, as in `0,2`.
+pub fn pin(cores: &str) -> bool {
     let pid = std::process::id().to_string();
     let mut command = Command::new("taskset");
-    command.args(["-acp", &core.to_string(), &pid]).stdout(Stdio::null()).stderr(Stdio::null());
+    command.args(["-acp", cores, &pid]).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }
