@@ -31,10 +31,21 @@ pub fn saturate(server: SocketAddr, pid: u32, catalog: Catalog) -> Run {
     Run { rate: answered / taken, busy: cpu.as_secs_f64() / taken }
 }
 
-/// Latencies in microseconds of one query a millisecond, and how many were lost.
-pub fn pace(server: SocketAddr, catalog: Catalog) -> (Figures, usize) {
+/// One round of a server that is asked once a millisecond.
+pub struct Pace {
+    /// In microseconds.
+    pub latencies: Figures,
+    /// Queries of which no reply came.
+    pub lost: usize,
+    /// As of [`Run`]: next to nothing, but for what else the server does.
+    pub busy: f64,
+}
+
+/// Asks `server` once a millisecond.
+pub fn pace(server: SocketAddr, pid: u32, catalog: Catalog) -> Pace {
     let socket = asking(server);
-    let (mut taken, mut lost, begun) = (Vec::new(), 0, Instant::now());
+    let (mut taken, mut lost) = (Vec::new(), 0);
+    let (begun, before) = (Instant::now(), cpu(pid));
     for id in 0..u16::MAX {
         if begun.elapsed() > ROUND {
             break;
@@ -45,7 +56,9 @@ pub fn pace(server: SocketAddr, catalog: Catalog) -> (Figures, usize) {
             None => lost += 1,
         }
     }
-    (taken.into_iter().collect(), lost)
+    let cpu = (cpu(pid) - before).as_secs_f64();
+    let busy = cpu / begun.elapsed().as_secs_f64();
+    Pace { latencies: taken.into_iter().collect(), lost, busy }
 }
 
 /// Asks for a hundred services, from the first to the last.
