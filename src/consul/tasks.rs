@@ -257,10 +257,11 @@ impl Tasks {
             };
             tasks.report(said, arrived).await;
         };
-        let watching = watch(source, pace, self.wake.clone(), ends.into(), publish);
+        let (wake, ends) = (self.wake.clone(), ends.into());
         self.tracker.spawn(async move {
             watches.iter().for_each(IntGauge::inc);
-            watching.await;
+            // Made here: a future that is moved in and then awaited has its room twice.
+            watch(source, pace, wake, ends, publish).await;
             watches.iter().for_each(IntGauge::dec);
         });
     }

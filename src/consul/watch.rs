@@ -164,7 +164,9 @@ pub async fn watch<T: Clone + PartialEq>(
     publish: impl AsyncFnMut(Event<T>),
 ) {
     let Ends { at_once, after_round } = ends.into();
-    at_once.run_until_cancelled(repeat(source, pace, wake, &after_round, publish)).await;
+    // Pinned here, as what is handed over has its room twice, and there are thousands.
+    let repeating = pin!(repeat(source, pace, wake, &after_round, publish));
+    at_once.run_until_cancelled(repeating).await;
 }
 
 async fn repeat<T: Clone + PartialEq>(
