@@ -90,7 +90,7 @@ async fn run(options: &Options) {
     let Some(binary) = consul_binary() else { return };
     let version = said_by(&binary.to_string_lossy(), &["version"]);
     let place = Place::here();
-    if !pin(1) {
+    if !pin("1") {
         println!("NOT pinned: taskset is missing");
     }
     if !options.json {

@@ -45,9 +45,9 @@ impl Stage {
             env[1] = ("FINGERPOST_CONSUL_CONNECTIONS_MAX", &most);
         }
         let arguments = ["serve", "--dns", ANY_PORT, "--admin", ANY_PORT, "--consul", &url];
-        pin(0);
+        pin("0");
         let server = Program::start(&arguments, &env);
-        pin(1);
+        pin("1");
         server.ready().await;
         let versions = vec![0; services];
         let stage = Self { source, server, kind, catalog, versions };

@@ -27,10 +27,10 @@ pub fn run(consul: SocketAddr, services: usize, connections: usize, ca: &Path) -
     command.arg("--fetch").arg(consul.to_string());
     command.args([services.to_string(), connections.to_string()]).arg(ca);
     command.stdout(Stdio::piped());
-    pin(0);
+    pin("0");
     let since = Instant::now();
     let mut child = command.spawn().expect("a process that fetches");
-    pin(1);
+    pin("1");
     let bytes = line(&mut child).parse().expect("a number of bytes");
     let taken = since.elapsed();
     child.wait().expect("its end");

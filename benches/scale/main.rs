@@ -102,7 +102,7 @@ fn run(options: &Options) {
     let place = Place::here();
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().build().expect("a runtime");
-    if !pin(1) {
+    if !pin("1") {
         println!("NOT pinned: taskset is missing");
     }
     if !options.json {

@@ -119,10 +119,10 @@ pub fn watch(consul: SocketAddr, services: usize, authority: &Authority) -> (Pro
         ("FINGERPOST_CONSUL_CA_FILE", ca.to_str().expect("a path of text")),
         ("FINGERPOST_CONSUL_TLS_SERVER_NAME", SERVER),
     ];
-    pin(0);
+    pin("0");
     let since = Instant::now();
     let server = Program::start(&arguments, &env);
-    pin(1);
+    pin("1");
     (server, since)
 }
 

@@ -32,6 +32,8 @@ mod figures;
 mod generator;
 mod peers;
 mod picture;
+#[path = "../support/processes.rs"]
+mod processes;
 mod roles;
 mod stream;
 // Its own tests are not run here, so what they use is unused.

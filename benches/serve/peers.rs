@@ -1,6 +1,5 @@
 //! The servers that are asked, each with the same zone, one thread and the first core.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -12,6 +11,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use crate::figures::said_by;
+use crate::processes;
 use crate::support::authority::{Authority, SERVER};
 use crate::support::consul::free_port;
 use crate::support::process::Process;
@@ -94,40 +94,15 @@ enum Held {
 }
 
 impl Peer {
-    /// CPU time that all threads of it and of its children have had.
+    /// CPU time that it has had.
     pub fn cpu(&self) -> Duration {
-        let nanos = family(self.pid).into_iter().flat_map(threads).filter_map(|thread| {
-            let text = fs::read_to_string(thread.join("schedstat")).ok()?;
-            text.split(' ').next()?.parse::<u64>().ok()
-        });
-        Duration::from_nanos(nanos.sum())
+        processes::cpu(self.pid)
     }
 
-    /// Its share of the machine's memory in MiB: pages that it shares count in part.
+    /// Its share of the machine's memory in MiB.
     pub fn memory_mib(&self) -> f64 {
-        let kib = family(self.pid).into_iter().filter_map(|pid| {
-            let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-            let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
-            line.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok()
-        });
-        kib.sum::<f64>() / 1024.0
+        processes::pss(self.pid)
     }
-}
-
-/// A process and its children.
-fn family(pid: u32) -> BTreeSet<u32> {
-    let mut found = BTreeSet::from([pid]);
-    for thread in threads(pid) {
-        let children = fs::read_to_string(thread.join("children")).unwrap_or_default();
-        let children = children.split_whitespace().filter_map(|child| child.parse().ok());
-        found.extend(children.flat_map(family));
-    }
-    found
-}
-
-fn threads(pid: u32) -> impl Iterator<Item = PathBuf> {
-    let threads = fs::read_dir(format!("/proc/{pid}/task"));
-    threads.into_iter().flatten().flatten().map(|thread| thread.path())
 }
 
 /// What the servers read.
@@ -240,7 +215,7 @@ fn nsd(files: &Files) -> Option<Peer> {
              zone:\n name: consul\n zonefile: consul.zone\n"
         ),
     );
-    let version = said_by(&program.to_string_lossy(), &["-v"]);
+    let version = version(&program, "-v");
     let mut command = Command::new(program);
     command.args(["-d", "-c"]).arg(files.path("nsd.conf"));
     Some(spawned(Server::Nsd, command, port, Some(tls), version))
@@ -260,7 +235,7 @@ fn knot(files: &Files) -> Option<Peer> {
              zonefile-sync: -1\n    journal-content: none\n    semantic-checks: off\n"
         ),
     );
-    let version = said_by(&program.to_string_lossy(), &["--version"]);
+    let version = version(&program, "--version");
     let mut command = Command::new(program);
     command.arg("-c").arg(files.path("knot.conf"));
     Some(spawned(Server::Knot, command, port, None, version))
@@ -283,7 +258,7 @@ fn unbound(files: &Files, zone: &Zone) -> Option<Peer> {
             records.collect::<String>()
         ),
     );
-    let version = said_by(&program.to_string_lossy(), &["-V"]);
+    let version = version(&program, "-V");
     let mut command = Command::new(program);
     command.args(["-d", "-c"]).arg(files.path("unbound.conf"));
     Some(spawned(Server::Unbound, command, port, Some(tls), version))
@@ -291,11 +266,13 @@ fn unbound(files: &Files, zone: &Zone) -> Option<Peer> {
 
 fn dnsmasq(files: &Files) -> Option<Peer> {
     let (program, port) = (program("dnsmasq")?, free_port());
-    let version = said_by(&program.to_string_lossy(), &["--version"]);
+    let version = version(&program, "--version");
     let mut command = Command::new(program);
     let [hosts, srv] = ["hosts", "dnsmasq.srv"].map(|name| files.path(name).display().to_string());
     command.args(["--keep-in-foreground", "--user=root", "--no-resolv", "--no-hosts"]);
     command.args(["--bind-interfaces", "--listen-address=127.0.0.1", "--local=/consul/"]);
+    // Its table of names is as large as its cache is to be.
+    command.arg("--cache-size=50000");
     command.args([format!("--port={port}"), format!("--addn-hosts={hosts}")]);
     command.args([format!("--conf-file={srv}"), "--pid-file=".to_owned()]);
     Some(spawned(Server::Dnsmasq, command, port, None, version))
@@ -308,16 +285,30 @@ fn spawned(
     tls: Option<u16>,
     version: String,
 ) -> Peer {
-    if let Some(root) = unpacked() {
-        let libraries = format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH);
-        command.env("LD_LIBRARY_PATH", root.join(libraries));
-    }
+    with_libraries(&mut command);
     let process = Process::spawn(command.stdout(Stdio::null()).stderr(Stdio::null()));
     let (udp, pid) = (loopback(port), process.pid());
     let _held = Held::Process(process);
     // dnsmasq has a process of its own for each connection, whose time is gone when it ends.
     let tcp = (server != Server::Dnsmasq).then_some(udp);
     Peer { server, udp, tcp, tls: tls.map(loopback), pid, version, _held }
+}
+
+/// The first line that `program` says of itself.
+fn version(program: &Path, option: &str) -> String {
+    let mut command = Command::new(program);
+    let output = with_libraries(&mut command).arg(option).output().expect("a program that runs");
+    let text = [output.stdout, output.stderr].concat();
+    String::from_utf8_lossy(&text).lines().next().unwrap_or("unknown").to_owned()
+}
+
+/// Those that were unpacked beside it.
+fn with_libraries(command: &mut Command) -> &mut Command {
+    if let Some(root) = unpacked() {
+        let libraries = format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+        command.env("LD_LIBRARY_PATH", root.join(libraries));
+    }
+    command
 }
 
 /// Where `name` is: unpacked for the benches, or on `PATH`.
