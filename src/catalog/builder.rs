@@ -278,6 +278,26 @@ impl Datacenter {
     }
 }
 
+/// Puts `next` in the place of the service `key`, which is given back, and keeps the number of
+/// `answerable` instances right.
+fn swap(
+    services: &mut Shards<Service>,
+    key: &[u8],
+    next: Option<Service>,
+    answerable: &mut usize,
+) -> Option<Arc<Service>> {
+    let count = |service: &Service| {
+        service.instances.iter().filter(|instance| instance.is_answerable()).count()
+    };
+    *answerable += next.as_ref().map_or(0, count);
+    let old = match next {
+        Some(next) => services.insert(Arc::new(next)),
+        None => services.remove(key),
+    };
+    *answerable -= old.as_deref().map_or(0, count);
+    old
+}
+
 fn unheard(name: &str) -> Datacenter {
     Datacenter {
         name: name.into(),
@@ -286,6 +306,7 @@ fn unheard(name: &str) -> Datacenter {
         nodes_loaded_ms: None,
         owners_loaded_ms: None,
         services: None,
+        answerable: 0,
         nodes: None,
         tags: Shards::default(),
         node_parents: Shards::default(),

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 /// A machine of the catalogue.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Node {
     /// As registered; names are compared without regard to case.
     pub name: String,
@@ -19,7 +19,7 @@ pub struct Node {
 }
 
 /// Addresses of a node or a service for those who ask from elsewhere, or for one family.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Tagged {
     /// What a node was registered with, where an agent has put another address in its place.
     pub lan: Option<Address>,
@@ -64,7 +64,7 @@ impl Tagged {
 }
 
 /// One of several ports of an instance.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct NamedPort {
     /// As registered; compared without regard to case.
     pub name: String,
@@ -80,7 +80,7 @@ impl Node {
 }
 
 /// One instance of a service, with the node that it runs on.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Instance {
     /// The service's ID, unique on its node.
     pub id: String,
@@ -103,6 +103,11 @@ pub struct Instance {
 }
 
 impl Instance {
+    /// Whether anybody may be answered with it.
+    pub fn is_answerable(&self) -> bool {
+        self.health != Health::Critical
+    }
+
     /// What it takes in memory, in bytes, roughly.
     pub fn bytes(&self) -> usize {
         let texts = [&self.id, &self.node.name].into_iter().chain(&self.tags);
@@ -145,7 +150,7 @@ impl Address {
 /// The worst of an instance's checks, its node's included.
 ///
 /// Ordered from best to worst. No checks at all is `Passing`; maintenance is a critical check.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Health {
     /// All is well, or nothing is checked.
     Passing,
@@ -171,7 +176,7 @@ impl Health {
 }
 
 /// SRV weights by health. Consul's default is 1 for both.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Weights {
     /// While all checks pass.
     pub passing: u16,

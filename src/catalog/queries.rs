@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// One prepared query.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct QueryEntry {
     /// In lower case; empty for a query that has an ID only.
     pub name: String,
@@ -53,7 +53,7 @@ fn network(client: IpAddr) -> IpAddr {
 }
 
 /// The prepared queries of a datacenter.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Queries {
     /// Sorted by name.
     entries: Vec<QueryEntry>,

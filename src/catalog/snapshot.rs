@@ -49,6 +49,8 @@ pub struct Datacenter {
     pub(in crate::catalog) owners_loaded_ms: Option<i64>,
     /// `None` until the list of names is in: until then no name is known to be missing.
     pub(in crate::catalog) services: Option<Shards<Service>>,
+    /// Instances that are not critical, of all services and in `unlisted`.
+    pub(in crate::catalog) answerable: usize,
     /// `None` until the list of nodes is in.
     pub(in crate::catalog) nodes: Option<Shards<NodeRecord>>,
     /// Each tag without dots, and how many services have it.
@@ -231,6 +233,11 @@ impl Datacenter {
     /// How many services are known by name.
     pub fn service_count(&self) -> usize {
         self.services.as_ref().map_or(0, Shards::len)
+    }
+
+    /// How many instances are known that are not critical.
+    pub fn answerable_count(&self) -> usize {
+        self.answerable
     }
 
     /// How many nodes are known.

@@ -136,7 +136,10 @@ impl Address {
         let least = || self.lanes.iter().min_by_key(|lane| lane.open());
         let lane = self.lanes.iter().find(has_room).or_else(least).unwrap_or(&self.lanes[0]);
         match &self.connections {
-            Some(connections) => lane.lease_secure(connections).await,
+            Some(connections) => {
+                let expects_streams = self.lanes.iter().any(Lane::has_streams);
+                lane.lease_secure(connections, expects_streams).await
+            }
             None => lane.lease(),
         }
     }

@@ -27,7 +27,7 @@ pub use agent::{Agent, fetch_self};
 pub use query::{Execution, execution, queries};
 
 /// All nodes of a datacenter.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct NodeList {
     /// What the nodes call their datacenter; `None` when there is no node to say.
     pub datacenter: Option<String>,

@@ -148,8 +148,7 @@ impl Keeper {
                 () = until(settles) => self.settle(),
                 _ = sweeps.tick() => {
                     self.settle();
-                    let ended = self.watches.grow(&self.publisher.snapshot());
-                    self.loosen(ended);
+                    self.grow();
                     self.rotate();
                     self.sweep();
                     self.sweep_unlisted();
@@ -192,11 +191,20 @@ impl Keeper {
         batch.changes.extend(self.guard.news());
         self.publish(batch);
         self.settle();
+        if self.watches.may_stream() {
+            self.grow();
+        }
         self.begin();
         self.begin_behind();
         self.begin_sweep();
         self.begin_check();
         self.tell_pending();
+    }
+
+    /// Takes what room there is for watches.
+    fn grow(&mut self) {
+        let ended = self.watches.grow(&self.publisher.snapshot());
+        self.loosen(ended);
     }
 
     /// Publishes a batch, and does what follows from it.

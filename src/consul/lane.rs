@@ -1,7 +1,8 @@
 //! One reqwest client of one address: over TLS a single connection with many streams.
 //!
 //! ```text
-//!   unknown --a few at a time--> a reply says: HTTP/2 --> as many streams as a connection takes
+//!   unknown --a few at a time; one, where another lane has streams-->
+//!                                a reply says: HTTP/2 --> as many streams as a connection takes
 //!                                              HTTP/1.1 --> a connection each, so many of them
 //! ```
 //! Until the first reply nobody knows which of the two it is, and a hundred requests at once would
@@ -65,8 +66,19 @@ impl Lane {
         Leased { lane: self, _connection: None, first: None, is_held: false }
     }
 
-    /// Leases it once another stream, or another of these `connections`, can be had.
-    pub async fn lease_secure<'a>(&'a self, connections: &'a Semaphore) -> Leased<'a> {
+    /// Whether its last reply was in HTTP/2.
+    pub fn has_streams(&self) -> bool {
+        self.spoken.load(Ordering::Relaxed) == HTTP_2
+    }
+
+    /// Leases it once another stream, or another of these `connections`, can be had. Where
+    /// `expects_streams`, one request opens the connection of all.
+    pub async fn lease_secure<'a>(
+        &'a self,
+        connections: &'a Semaphore,
+        expects_streams: bool,
+    ) -> Leased<'a> {
+        let places = if expects_streams { FIRST_MAX } else { 1 };
         // Counted from here on: those who wait for the first reply will be on its connection.
         let mut leased = self.lease();
         loop {
@@ -77,7 +89,7 @@ impl Lane {
                 HTTP_1 => leased._connection = connections.acquire().await.ok(),
                 HTTP_2 => (),
                 _ => tokio::select! {
-                    place = self.first.acquire() => leased.first = place.ok(),
+                    place = self.first.acquire_many(places as u32) => leased.first = place.ok(),
                     () = known => continue,
                 },
             }
@@ -151,10 +163,10 @@ mod tests {
 
     impl Queue {
         fn new(connections: usize) -> Self {
-            Self::of(10, connections)
+            Self::of(10, connections, false)
         }
 
-        fn of(count: usize, connections: usize) -> Self {
+        fn of(count: usize, connections: usize, expects_streams: bool) -> Self {
             let builder = reqwest::Client::builder()
                 .tls_backend_preconfigured(crate::consul::tls::unused().unwrap());
             let lane = Arc::new(Lane::new(builder).unwrap());
@@ -165,7 +177,7 @@ mod tests {
                 let (lane, begun) = (Arc::clone(&lane), Arc::clone(&begun));
                 let connections = Arc::clone(&connections);
                 tasks.spawn(async move {
-                    let _leased = lane.lease_secure(&connections).await;
+                    let _leased = lane.lease_secure(&connections, expects_streams).await;
                     begun.fetch_add(1, Ordering::Relaxed);
                     std::future::pending::<()>().await;
                 });
@@ -191,17 +203,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn where_others_have_streams_one_finds_out() {
+        let queue = Queue::of(10, 0, true);
+        assert_eq!(queue.begun().await, 1);
+        queue.lane.lease().note(Version::HTTP_2);
+        assert_eq!(queue.begun().await, 10);
+    }
+
+    #[tokio::test]
     async fn who_has_a_connection_and_waits_holds_up_nobody() {
-        let lane = Queue::of(0, 0).lane;
+        let lane = Queue::of(0, 0, false).lane;
         let none = Semaphore::new(0);
         let mut leased = Vec::new();
         for _ in 0..FIRST_MAX {
-            leased.push(lane.lease_secure(&none).await);
+            leased.push(lane.lease_secure(&none, false).await);
         }
         assert!(!leased[1].has_held());
         leased[0].settle();
         assert!(leased[1].has_held() && !leased[0].has_held(), "none but its own");
-        lane.lease_secure(&none).await;
+        lane.lease_secure(&none, false).await;
         drop(leased.remove(0));
         assert!(!leased[0].has_held());
     }

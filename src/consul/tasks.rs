@@ -6,6 +6,8 @@ mod again;
 mod datacenters;
 mod quorum;
 
+use std::hash::Hash;
+
 use prometheus::IntGauge;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -216,7 +218,7 @@ impl Tasks {
     }
 
     /// Reports what is watched each time that something is heard or nothing is, until that `ends`.
-    fn watch<T: Clone + PartialEq + Send + 'static>(
+    fn watch<T: Hash + Send + 'static>(
         &self,
         watched: Watched,
         ask: Ask<T>,

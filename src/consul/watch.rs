@@ -2,7 +2,7 @@
 //!
 //! Failure is a state, not an exit: the last good value stays published while Consul is away.
 //! Spurious returns are common (a check's output text wakes the watch of its service), so values
-//! are compared, and what is the same is told as such. One Consul that goes away fails all watches, so
+//! are compared, by their digests, and what is the same is told as such. One Consul that goes away fails all watches, so
 //! they log at `debug`; whoever hears the events says it once.
 //!
 //! **Invariant:** no Consul can make a watch spin. Rounds draw from a bucket of [`Pace::burst`]
@@ -11,10 +11,12 @@
 //! watch has heard Consul again ([`Wake`]).
 
 use std::future::Future;
+use std::hash::{BuildHasher, Hash};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::quality::RandomState;
 use tokio::sync::Notify;
 use tokio::time::{self, Instant};
 use tokio_util::sync::CancellationToken;
@@ -156,7 +158,7 @@ impl From<CancellationToken> for Ends {
 /// When a snapshot is restored, Consul lets go of all queries and repeats what it said before. Asked
 /// to go on from there it would hold the query, as its history now ends earlier; so a reply that
 /// comes early and says nothing new is followed by a round from the start as well.
-pub async fn watch<T: Clone + PartialEq>(
+pub async fn watch<T: Hash>(
     source: impl Source<T>,
     pace: Pace,
     wake: Wake,
@@ -169,7 +171,7 @@ pub async fn watch<T: Clone + PartialEq>(
     at_once.run_until_cancelled(repeating).await;
 }
 
-async fn repeat<T: Clone + PartialEq>(
+async fn repeat<T: Hash>(
     mut source: impl Source<T>,
     pace: Pace,
     wake: Wake,
@@ -179,7 +181,7 @@ async fn repeat<T: Clone + PartialEq>(
     let mut after = None;
     let mut bucket = Bucket::new(pace.burst, pace.floor);
     let mut outage = Outage::default();
-    let mut published = None;
+    let (same, mut published) = (Same::default(), None);
     loop {
         bucket.take().await;
         let asked = Instant::now();
@@ -200,10 +202,8 @@ async fn repeat<T: Clone + PartialEq>(
                 let is_early = reply.wait.is_some_and(|wait| took < wait);
                 let is_let_go = is_early && position == after;
                 let Reply { value, arrived, is_filtered, .. } = reply;
-                let is_same = published.as_ref() == Some(&value);
-                if !is_same {
-                    published = Some(value.clone());
-                }
+                let digest = same.digest(&value);
+                let is_same = published.replace(digest) == Some(digest);
                 let read = Read { asked, position };
                 let round = Round { value, read, is_filtered, arrived };
                 publish(if is_same { Event::Same(round) } else { Event::Value(round) }).await;
@@ -246,6 +246,17 @@ impl<T: Send + 'static> Source<T> for Repeated<T> {
         };
         self.is_known |= read.is_ok();
         read
+    }
+}
+
+/// Tells whether two values are the same without keeping one: the catalogue has it already, and there
+/// are thousands of watches. Two hashes of 64 bits, with seeds that are drawn for each watch.
+#[derive(Debug, Default)]
+struct Same([RandomState; 2]);
+
+impl Same {
+    fn digest(&self, value: &impl Hash) -> [u64; 2] {
+        self.0.each_ref().map(|state| state.hash_one(value))
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::catalog::builder::{Builder, count_down, count_up, proved};
+use crate::catalog::builder::{Builder, count_down, count_up, proved, swap};
 use crate::catalog::change::{Executed, Held};
 use crate::catalog::form::Form;
 use crate::catalog::model::{Address, Instance};
@@ -263,10 +263,7 @@ impl Builder {
             form == Form::Query && rrsets.is_some_and(|rrsets| !rrsets.all().is_empty())
         };
         let is = next.as_ref().is_some_and(is_below);
-        let old = match next {
-            Some(next) => services.insert(Arc::new(next)),
-            None => services.remove(key),
-        };
+        let old = swap(services, key, next, &mut datacenter.answerable);
         match (old.as_deref().is_some_and(is_below), is) {
             (false, true) => {
                 proved(key).for_each(|name| count_up(&mut datacenter.query_parents, name));
@@ -395,10 +392,7 @@ impl Builder {
         let Some(datacenter) = self.next.datacenters.get_mut(at).map(Arc::make_mut) else { return };
         let Some(services) = &mut datacenter.services else { return };
         let new = next.as_ref().map(tags_of).unwrap_or_default();
-        let old = match next {
-            Some(next) => services.insert(Arc::new(next)),
-            None => services.remove(key),
-        };
+        let old = swap(services, key, next, &mut datacenter.answerable);
         let old = old.as_deref().map(tags_of).unwrap_or_default();
         new.difference(&old).for_each(|tag| count_up(&mut datacenter.tags, tag));
         old.difference(&new).for_each(|tag| count_down(&mut datacenter.tags, tag));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use tokio::time::Instant;
 
-use crate::catalog::model::{Health, Instance, Node};
+use crate::catalog::model::{Instance, Node};
 use crate::catalog::queries::{Queries, QueryEntry};
 use crate::catalog::{Change, Datacenter, Form, Found, Held, List, Service};
 use crate::consul::{Key, Watched};
@@ -49,11 +49,7 @@ impl Kind {
     /// How many there are in memory.
     pub fn count(self, datacenter: &Datacenter) -> usize {
         match self {
-            Self::Instances => {
-                let unlisted = datacenter.all_unlisted().map(|(_, service)| service);
-                let all = datacenter.services().chain(unlisted);
-                all.map(|service| service.instances.iter().filter(|it| counts(it)).count()).sum()
-            }
+            Self::Instances => datacenter.answerable_count(),
             Self::Nodes => datacenter.node_count(),
             Self::Queries => datacenter.queries().map_or(0, |queries| queries.entries().len()),
             Self::Services => datacenter.service_count(),
@@ -115,11 +111,12 @@ pub fn gone(
             let old = old.filter(|service| is_believed(service.held));
             let old = old.map_or(&[][..], |service| &*service.instances);
             let gone = lacking(old, instances, instance_key);
-            if gone.is_empty() || old.iter().all(counts) {
+            if gone.is_empty() || old.iter().all(Instance::is_answerable) {
                 return gone;
             }
-            let counted: HashSet<_> =
-                old.iter().filter(|it| counts(it)).map(instance_key).collect();
+            // Nobody is answered with one that is critical, so none is missed.
+            let counted = old.iter().filter(|instance| instance.is_answerable());
+            let counted: HashSet<_> = counted.map(instance_key).collect();
             gone.into_iter().filter(|key| counted.contains(key)).collect()
         }
         Change::Services { listing, .. } if is_right(List::Services) => {
@@ -185,12 +182,9 @@ pub fn instances_of<'n>(
 ) -> usize {
     let names = names.into_iter();
     let services = names.filter_map(|name| held(datacenter, Form::Service, name));
-    services.map(|service| service.instances.iter().filter(|it| counts(it)).count()).sum()
-}
-
-/// Whether it can be missed: nobody is answered with one that is critical.
-fn counts(instance: &Instance) -> bool {
-    instance.health != Health::Critical
+    let answerable =
+        |service: &Service| service.instances.iter().filter(|it| it.is_answerable()).count();
+    services.map(answerable).sum()
 }
 
 fn lacking<T>(old: &[T], new: &[T], key: impl Fn(&T) -> Box<str>) -> Vec<Box<str>> {

@@ -10,7 +10,7 @@ use crate::consul::{Key, Watched};
 
 impl Watches {
     /// Takes what room there is, and gives up what there is not. Returns the services whose watches
-    /// ended for it. To be called once a second.
+    /// ended for it. To be called once a second, and where there [is more](Self::may_stream) before.
     pub fn grow(&mut self, snapshot: &Snapshot) -> Vec<Key> {
         let client = self.tasks.client();
         let (is_refused, has_streams) = (client.take_refusals(), client.has_streams());
@@ -42,6 +42,11 @@ impl Watches {
                 Vec::new()
             }
         }
+    }
+
+    /// Whether there is more room already, as each request turns out to be a stream.
+    pub fn may_stream(&self) -> bool {
+        self.growth.is_growing() && self.tasks.client().has_streams()
     }
 
     /// Whether there will be more room soon.
