@@ -4,6 +4,7 @@
 
 mod asking;
 mod building;
+mod decoding;
 mod domains;
 mod existence;
 mod health;

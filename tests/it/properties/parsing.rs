@@ -4,6 +4,7 @@ use fingerpost::wire::Query;
 use hickory_proto::op::{Message, MessageType, OpCode};
 use proptest::prelude::*;
 
+use crate::properties::decoding::labels;
 use crate::support::generate::config;
 
 proptest! {
@@ -33,19 +34,6 @@ proptest! {
         let theirs = theirs.edns.map(|it| (it.version(), it.max_payload(), it.flags().dnssec_ok));
         prop_assert_eq!(ours, theirs);
     }
-}
-
-/// The labels of an uncompressed name, the root left off.
-fn labels(mut wire: &[u8]) -> Vec<&[u8]> {
-    let mut labels = Vec::new();
-    while let [len, rest @ ..] = wire
-        && *len > 0
-    {
-        let (label, rest) = rest.split_at(usize::from(*len));
-        labels.push(label);
-        wire = rest;
-    }
-    labels
 }
 
 /// What a query says, to be written by hand: neither parser has a part in it.

@@ -99,7 +99,7 @@ fn what_does_not_fit_of_our_own_names_is_cut() {
 }
 
 /// One catalogue for all cases: services that fit, that do not, of both families, elsewhere.
-fn known() -> &'static Mutex<Known> {
+pub fn known() -> &'static Mutex<Known> {
     static KNOWN: OnceLock<Mutex<Known>> = OnceLock::new();
     KNOWN.get_or_init(|| {
         let text = "
@@ -125,7 +125,7 @@ reply NOERROR
     })
 }
 
-fn well_formed() -> impl Strategy<Value = Vec<u8>> {
+pub fn well_formed() -> impl Strategy<Value = Vec<u8>> {
     let qtype = prop_oneof![4 => select(vec![1, 28, 33, 255, 2, 6, 5, 16]), 1 => any::<u16>()];
     let qclass = prop_oneof![8 => Just(1_u16), 1 => Just(3), 1 => any::<u16>()];
     (select(&NAMES[..]), any::<u64>(), qtype, qclass, edns(), options()).prop_map(
@@ -145,7 +145,7 @@ fn well_formed() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
-fn damaged() -> impl Strategy<Value = Vec<u8>> {
+pub fn damaged() -> impl Strategy<Value = Vec<u8>> {
     let damage = (0..4_u8, any::<prop::sample::Index>(), any::<u8>());
     (well_formed(), prop::collection::vec(damage, 1..5)).prop_map(|(mut bytes, damages)| {
         for (kind, at, byte) in damages {
