@@ -17,7 +17,7 @@ use std::thread::{self, JoinHandle};
 
 use anyhow::Context as _;
 use tokio::runtime::Handle;
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::answer::Transport;
 use crate::config::DnsConfig;
@@ -186,7 +186,10 @@ impl Plain {
             let shared = tcp.local_addr()?;
             let udp = (0..workers).map(|_| udp::bind(shared)).collect::<io::Result<Vec<_>>>();
             match udp {
-                Ok(udp) => return Ok(Self { tcp, udp }),
+                Ok(udp) => {
+                    spread(&udp, shared);
+                    return Ok(Self { tcp, udp });
+                }
                 // The port that the system chose may be taken over UDP.
                 Err(error) if attempts > 0 && error.kind() == io::ErrorKind::AddrInUse => (),
                 Err(error) => {
@@ -195,6 +198,14 @@ impl Plain {
                 }
             }
         }
+    }
+}
+
+/// Gives a client with a single port, as a forwarder may be, the use of all threads.
+fn spread(sockets: &[Datagrams], address: SocketAddr) {
+    let [first, _, ..] = sockets else { return };
+    if let Err(error) = first.spread(sockets.len() as u32) {
+        warn!(%address, %error, "each client port has the use of one UDP thread only");
     }
 }
 

@@ -63,6 +63,28 @@ impl Datagrams {
         Ok(Self { socket: socket.into(), address: bound, unspecified })
     }
 
+    /// Has the system spread what comes over this socket and the others on its address, `count` of
+    /// them in all: each datagram goes to one at random.
+    ///
+    /// Of itself it would choose by the client's address and port, and a forwarder may ask from a
+    /// single one.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the system refuses it.
+    pub fn spread(&self, count: u32) -> io::Result<()> {
+        let step = |code: u32, k| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
+        let random = (libc::SKF_AD_OFF + libc::SKF_AD_RANDOM).cast_unsigned();
+        let mut steps = [
+            step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, random),
+            step(libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K, count),
+            step(libc::BPF_RET | libc::BPF_A, 0),
+        ];
+        let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
+        setsockopt(&self.socket, sockopt::AttachReusePortCbpf, &program)?;
+        Ok(())
+    }
+
     /// From now on a receive ends at once if nothing is queued.
     ///
     /// # Errors
