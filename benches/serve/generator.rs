@@ -44,7 +44,9 @@ pub fn saturate(peer: &Peer, case: &Case, queries: &Queries, ports: usize) -> Ru
     ask_for(WARM_UP, &mut lanes, case, &mut intake);
     let begun = (Instant::now(), peer.cpu());
     let answered = ask_for(ROUND, &mut lanes, case, &mut intake);
-    Run::new(peer, answered, begun)
+    let run = Run::new(peer, answered, begun);
+    settle(peer);
+    run
 }
 
 /// Keeps `lanes` busy for `duration`; gives the number of replies.
@@ -54,6 +56,20 @@ fn ask_for(duration: Duration, lanes: &mut [Lane<'_>], case: &Case, intake: &mut
         answered += lanes.iter_mut().map(|lane| lane.turn(case, intake)).sum::<u64>();
     }
     answered
+}
+
+/// Waits until `peer` has nothing left to do, so that the next one has the core.
+pub fn settle(peer: &Peer) {
+    let begun = Instant::now();
+    let mut before = peer.cpu();
+    while begun.elapsed() < SETTLE_MAX {
+        std::thread::sleep(SETTLE_LOOK);
+        let now = peer.cpu();
+        if now - before < SETTLE_LOOK / 5 {
+            return;
+        }
+        before = now;
+    }
 }
 
 /// Latencies at a pace, in microseconds.
@@ -86,7 +102,7 @@ pub fn pace(peer: &Peer, case: &Case, queries: &Queries, rate: f64) -> Pace {
                 taken.push(latency.as_secs_f64() * 1e6);
             });
         }
-        if taken.len() == sent && is_over || now > PACED_ROUND + LOST {
+        if taken.len() == sent && is_over || now > PACED_ROUND + PACED_LOST {
             break;
         }
     }
@@ -136,13 +152,17 @@ impl<'q> Lane<'q> {
             self.outstanding = 0;
             self.heard = Instant::now();
         }
-        while self.outstanding + BURST <= self.window && self.send_burst().is_ok() {}
+        while self.outstanding + self.burst_len() <= self.window && self.send_burst().is_ok() {}
         answered
+    }
+
+    fn burst_len(&self) -> usize {
+        BURST.min(self.window)
     }
 
     fn send_burst(&mut self) -> nix::Result<()> {
         self.burst.clear();
-        for _ in 0..BURST {
+        for _ in 0..self.burst_len() {
             self.append();
         }
         let segment = self.queries.len() as u16;
@@ -150,7 +170,7 @@ impl<'q> Lane<'q> {
         let bytes = [IoSlice::new(&self.burst)];
         let (fd, flags) = (self.socket.as_raw_fd(), MsgFlags::empty());
         sendmsg::<()>(fd, &bytes, &segments, flags, None)?;
-        self.outstanding += BURST;
+        self.outstanding += self.burst_len();
         Ok(())
     }
 
@@ -208,8 +228,9 @@ pub const LANES: usize = 8;
 /// Of a paced round.
 const PACED_LANES: usize = 4;
 
-/// Queries outstanding on a port, where there are [`LANES`] of them.
-const WINDOW: usize = 64;
+/// Queries outstanding on a port, where there are [`LANES`] of them: all together are no more than
+/// a socket's buffer holds by default.
+const WINDOW: usize = 32;
 const BURST: usize = 16;
 const BATCH: usize = 32;
 
@@ -217,5 +238,13 @@ const WARM_UP: Duration = Duration::from_millis(50);
 const ROUND: Duration = Duration::from_millis(400);
 const PACED_ROUND: Duration = Duration::from_millis(400);
 
-/// When what is outstanding is taken for lost, so that a full queue does not end the round.
-const LOST: Duration = Duration::from_millis(100);
+/// When what is outstanding is taken for lost, so that a full queue does not end the round. Longer
+/// than the slowest takes for all of it, or it would be asked more than it can answer.
+const LOST: Duration = Duration::from_secs(5);
+
+/// When a reply of a paced round is taken for lost.
+const PACED_LOST: Duration = Duration::from_millis(200);
+
+/// How long one may take to answer what was asked of it.
+const SETTLE_MAX: Duration = Duration::from_secs(10);
+const SETTLE_LOOK: Duration = Duration::from_millis(5);

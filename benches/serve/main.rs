@@ -2,7 +2,7 @@
 //! own DNS, and an echo.
 //!
 //! ```text
-//!   core 1   generator: 8 ports, 64 queries outstanding on each, bursts of 16 (UDP GSO)
+//!   core 1   generator: 8 ports, 32 queries outstanding on each, bursts of 16 (UDP GSO)
 //!            or 4 connections, 64 queries outstanding on each
 //!   core 0   one of the servers, with one thread and the same zone; the others are idle
 //! ```

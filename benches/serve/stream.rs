@@ -12,7 +12,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tokio::time::Instant;
 
 use crate::case::{Case, Queries};
-use crate::generator::Run;
+use crate::generator::{Run, settle};
 use crate::peers::Peer;
 use crate::support::authority::SERVER;
 
@@ -35,23 +35,29 @@ pub fn saturate(
         Carrier::Tcp => peer.tcp?,
         Carrier::Tls => peer.tls?,
     };
-    let open = |at: usize| {
+    let open = || -> Box<dyn Stream> {
         let socket = TcpStream::connect(address).expect("a connection");
         socket.set_nodelay(true).expect("an option");
-        let stream: Box<dyn Stream> = match carrier {
+        match carrier {
             Carrier::Tcp => {
                 socket.set_nonblocking(true).expect("a socket that does not block");
                 Box::new(socket)
             }
             Carrier::Tls => Box::new(secure(socket, authority)),
-        };
-        Line { stream, queries, next: at, id: 0, outstanding: 0, out: Vec::new(), read: Vec::new() }
+        }
     };
-    let mut lines: Vec<Line<'_>> = (0..LINES).map(open).collect();
+    let line = |at: usize| {
+        let (stream, out, read) = (open(), Vec::new(), Vec::new());
+        Line { open: &open, stream, queries, next: at, id: 0, outstanding: 0, out, read }
+    };
+    let mut lines: Vec<Line<'_>> = (0..LINES).map(line).collect();
     ask_for(WARM_UP, &mut lines, case);
     let begun = (Instant::now(), peer.cpu());
     let answered = ask_for(ROUND, &mut lines, case);
-    Some(Run::new(peer, answered, begun))
+    let run = Run::new(peer, answered, begun);
+    drop(lines);
+    settle(peer);
+    Some(run)
 }
 
 fn ask_for(duration: Duration, lines: &mut [Line<'_>], case: &Case) -> u64 {
@@ -83,6 +89,7 @@ impl<S: Read + Write> Stream for S {}
 
 /// One connection, with its queries.
 struct Line<'q> {
+    open: &'q dyn Fn() -> Box<dyn Stream>,
     stream: Box<dyn Stream>,
     queries: &'q Queries,
     next: usize,
@@ -100,9 +107,13 @@ impl Line<'_> {
         let mut buffer = [0; 65_536];
         let mut answered = 0;
         match self.stream.read(&mut buffer) {
-            Ok(0) => panic!("{}: the server has closed the connection", case.label),
-            Ok(len) => self.read.extend_from_slice(&buffer[..len]),
-            Err(error) => expect_pause(&error),
+            Ok(len) if len > 0 => self.read.extend_from_slice(&buffer[..len]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => (),
+            // Some take so many queries of a connection, Consul 128, and end it.
+            Ok(_) | Err(_) => {
+                self.reopen();
+                return 0;
+            }
         }
         let mut at = 0;
         while let Some(&[high, low]) = self.read.get(at..at + 2) {
@@ -119,10 +130,19 @@ impl Line<'_> {
         if !self.out.is_empty() {
             match self.stream.write(&self.out) {
                 Ok(len) => drop(self.out.drain(..len)),
-                Err(error) => expect_pause(&error),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => (),
+                // What was answered before is still to be read.
+                Err(_) => self.out.clear(),
             }
         }
         answered as u64
+    }
+
+    fn reopen(&mut self) {
+        self.stream = (self.open)();
+        self.outstanding = 0;
+        self.out.clear();
+        self.read.clear();
     }
 
     fn append_burst(&mut self) {
@@ -136,10 +156,6 @@ impl Line<'_> {
         }
         self.outstanding += BURST;
     }
-}
-
-fn expect_pause(error: &io::Error) {
-    assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "{error}");
 }
 
 const LINES: usize = 4;
