@@ -213,6 +213,31 @@ mod tests {
     }
 
     #[test]
+    fn one_client_port_reaches_all_sockets() {
+        for ip in ["127.0.0.1", "0.0.0.0", "::1"] {
+            let Ok(first) = Datagrams::bind((ip.parse::<IpAddr>().unwrap(), 0).into(), PATIENCE)
+            else {
+                // A machine without IPv6 cannot be asked over it.
+                assert_eq!(ip, "::1");
+                continue;
+            };
+            let address = first.local_addr().unwrap();
+            let sockets = [first, Datagrams::bind(address, PATIENCE).unwrap()];
+            sockets[0].spread(2).unwrap();
+            let to = if ip == "::1" { "::1" } else { "127.0.0.1" };
+            let client = UdpSocket::bind((to, 0)).unwrap();
+            for _ in 0..100 {
+                client.send_to(b"query", (to, address.port())).unwrap();
+            }
+            // None of a hundred on one of two is a chance of 2 to the power of -99.
+            for socket in &sockets {
+                let mut buffer = [0; 8];
+                assert_eq!(socket.socket.recv(&mut buffer).unwrap(), 5, "{ip}");
+            }
+        }
+    }
+
+    #[test]
     fn a_quiet_socket_can_be_stopped() {
         let server = Datagrams::bind("0.0.0.0:0".parse().unwrap(), PATIENCE).unwrap();
         server.stop_waiting().unwrap();
