@@ -3,6 +3,8 @@
 //! ```text
 //!   root ── 64 branches ── 64 leaves each ── a few entries, by the hash of their key
 //! ```
+//! Each of them is one piece of memory, as a look-up in a large map waits for every one.
+//!
 //! To change one entry copies one leaf, one branch and the root, so publishing a change costs the
 //! same whether there are a hundred entries or ten thousand; at a million a leaf holds 250. A
 //! look-up is one hash and a scan of one leaf.
@@ -23,23 +25,24 @@ pub trait Keyed {
 /// A persistent hash map of values that know their keys.
 #[derive(Debug)]
 pub struct Shards<T> {
-    branches: Vec<Arc<Branch<T>>>,
+    branches: Arc<[Arc<Branch<T>>; FAN_OUT]>,
     len: usize,
 }
 
-type Branch<T> = Vec<Arc<Leaf<T>>>;
-type Leaf<T> = Vec<(u64, Arc<T>)>;
+type Branch<T> = [Leaf<T>; FAN_OUT];
+type Leaf<T> = Arc<[(u64, Arc<T>)]>;
 
 impl<T: Keyed> Shards<T> {
     /// Puts `value` in the place of the one with its key, which is returned.
     pub fn insert(&mut self, value: Arc<T>) -> Option<Arc<T>> {
         let hash = hash(value.key());
         let leaf = self.leaf_mut(hash)?;
-        let found = leaf.iter_mut().find(|(at, old)| *at == hash && old.key() == value.key());
-        if let Some((_, old)) = found {
+        let found = leaf.iter().position(|(at, old)| *at == hash && old.key() == value.key());
+        if let Some(at) = found {
+            let (_, old) = Arc::make_mut(leaf).get_mut(at)?;
             return Some(std::mem::replace(old, value));
         }
-        leaf.push((hash, value));
+        *leaf = leaf.iter().cloned().chain([(hash, value)]).collect();
         self.len += 1;
         None
     }
@@ -50,10 +53,11 @@ impl<T: Keyed> Shards<T> {
         self.get(key)?;
         let hash = hash(key);
         let leaf = self.leaf_mut(hash)?;
-        let at = leaf.iter().position(|(at, value)| *at == hash && value.key() == key)?;
+        let is_it = |(at, value): &(u64, Arc<T>)| *at == hash && value.key() == key;
+        let old = Arc::clone(&leaf.iter().find(|entry| is_it(entry))?.1);
+        *leaf = leaf.iter().filter(|entry| !is_it(entry)).cloned().collect();
         self.len -= 1;
-        let leaf = self.leaf_mut(hash)?;
-        Some(leaf.swap_remove(at).1)
+        Some(old)
     }
 
     /// The value with this key.
@@ -85,22 +89,22 @@ impl<T: Keyed> Shards<T> {
     /// The leaf of `hash`, made this copy's own. It is always there; `None` is for the compiler.
     fn leaf_mut(&mut self, hash: u64) -> Option<&mut Leaf<T>> {
         let (branch, leaf) = place(hash);
-        let branch = Arc::make_mut(self.branches.get_mut(branch)?);
-        Some(Arc::make_mut(branch.get_mut(leaf)?))
+        let branch = Arc::make_mut(&mut self.branches).get_mut(branch)?;
+        Arc::make_mut(branch).get_mut(leaf)
     }
 }
 
 impl<T> Clone for Shards<T> {
     fn clone(&self) -> Self {
-        Self { branches: self.branches.clone(), len: self.len }
+        Self { branches: Arc::clone(&self.branches), len: self.len }
     }
 }
 
 impl<T> Default for Shards<T> {
     fn default() -> Self {
-        let leaf = Arc::new(Leaf::new());
-        let branch = Arc::new(vec![leaf; FAN_OUT]);
-        Self { branches: vec![branch; FAN_OUT], len: 0 }
+        let leaf: Leaf<T> = Arc::default();
+        let branch = Arc::new(std::array::from_fn(|_| Arc::clone(&leaf)));
+        Self { branches: Arc::new(std::array::from_fn(|_| Arc::clone(&branch))), len: 0 }
     }
 }
 
@@ -157,7 +161,11 @@ mod tests {
         let leaves = |map: &Shards<String>| -> Vec<_> {
             map.branches.iter().flat_map(|branch| branch.iter().map(Arc::as_ptr)).collect()
         };
-        let copied = leaves(&map).iter().zip(leaves(&before)).filter(|(a, b)| **a != *b).count();
+        let copied = leaves(&map)
+            .iter()
+            .zip(leaves(&before))
+            .filter(|(a, b)| !std::ptr::addr_eq(**a, *b))
+            .count();
         assert_eq!(copied, 1);
     }
 

@@ -3,7 +3,7 @@
 //! The system tells of changes in the file's *folder*: editors rename a new file over the old
 //! one, and Kubernetes swaps a link beside it, so a watch on the file itself would be left with
 //! what is no longer there. Some changes are never told of (a network file system, a folder that
-//! was replaced), so the file is also read every ten seconds.
+//! was replaced), so the file is also looked at every ten seconds, and read where it is another.
 //!
 //! **Invariant:** a file that cannot be read, or is no catalogue, changes nothing of what was
 //! published.
@@ -22,6 +22,7 @@ use tracing::{info, warn};
 use crate::catalog::change::Change;
 use crate::file::catalog::Catalog;
 use crate::file::{ReadError, read};
+use crate::stamp::Stamp;
 
 /// Reads the file at `path` whenever it changes, and passes on what differs, until `cancel`.
 ///
@@ -35,10 +36,10 @@ pub async fn follow(
 ) {
     let changed = Arc::new(Notify::new());
     let mut watcher = watch_folder(&path, &changed);
-    let mut copy = Copy { path, published, trouble: None };
+    let mut copy = Copy { path, published, trouble: None, stamp: None };
     let mut wake = Wake::Told;
     loop {
-        let changes = copy.renew().await;
+        let changes = copy.renew(wake).await;
         if !changes.is_empty() {
             publish(changes).await;
             if wake == Wake::Recheck {
@@ -70,12 +71,20 @@ struct Copy {
     published: Catalog,
     /// What is wrong with the file at present, as it was logged.
     trouble: Option<String>,
+    /// The file as it was when it was read.
+    stamp: Option<Stamp>,
 }
 
 impl Copy {
     /// Reads the file, and returns what differs from what was published; nothing if it is bad.
-    async fn renew(&mut self) -> Vec<Change> {
+    async fn renew(&mut self, wake: Wake) -> Vec<Change> {
         let path = self.path.clone();
+        // Taken first: what is replaced in between is read once more.
+        let stamp = Stamp::of(&path).ok();
+        if wake == Wake::Recheck && stamp.is_some() && stamp == self.stamp {
+            return Vec::new();
+        }
+        self.stamp = stamp;
         // A disk can take its time; the runtime's threads have other work.
         match tokio::task::spawn_blocking(move || read(&path)).await {
             Ok(Ok(catalog)) => self.take(catalog),
@@ -272,25 +281,30 @@ mod tests {
         let path = folder.path().join("catalog.json");
         fs::write(&path, text(80)).unwrap();
         let published = read(&path).unwrap();
-        let mut copy = Copy { path: path.clone(), published, trouble: None };
-        assert!(copy.renew().await.is_empty());
+        let mut copy = Copy { path: path.clone(), published, trouble: None, stamp: None };
+        assert!(copy.renew(Wake::Told).await.is_empty());
         assert_eq!(copy.trouble, None);
 
         fs::write(&path, text(80).replace("80", "70000")).unwrap();
-        assert!(copy.renew().await.is_empty());
+        assert!(copy.renew(Wake::Told).await.is_empty());
         let trouble = "service.port is 70000; it must be a whole number between 0 and 65535";
         assert_eq!(copy.trouble.as_deref(), Some(trouble));
 
         fs::remove_file(&path).unwrap();
-        assert!(copy.renew().await.is_empty());
+        assert!(copy.renew(Wake::Told).await.is_empty());
         assert!(copy.trouble.as_ref().unwrap().starts_with("No such file"));
 
         // What differs is told against the last good one.
         fs::write(&path, text(80)).unwrap();
-        assert!(copy.renew().await.is_empty());
+        assert!(copy.renew(Wake::Told).await.is_empty());
         assert_eq!(copy.trouble, None);
         fs::write(&path, text(81)).unwrap();
-        assert_eq!(render(&copy.renew().await), "web at [81]");
+        assert_eq!(render(&copy.renew(Wake::Told).await), "web at [81]");
+
+        // Where nobody tells of a change, it is seen all the same.
+        assert!(copy.renew(Wake::Recheck).await.is_empty());
+        fs::write(&path, text(82)).unwrap();
+        assert_eq!(render(&copy.renew(Wake::Recheck).await), "web at [82]");
     }
 
     #[tokio::test(start_paused = true)]
