@@ -246,5 +246,5 @@ const LOST: Duration = Duration::from_secs(5);
 const PACED_LOST: Duration = Duration::from_millis(200);
 
 /// How long one may take to answer what was asked of it.
-const SETTLE_MAX: Duration = Duration::from_secs(10);
+const SETTLE_MAX: Duration = Duration::from_secs(30);
 const SETTLE_LOOK: Duration = Duration::from_millis(5);
