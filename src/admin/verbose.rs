@@ -35,8 +35,8 @@ pub(in crate::admin) fn lines(snapshot: &Snapshot, metrics: &Metrics, now_ms: i6
     }
     let (holding, held_back) = (metrics.guard.holding.get(), metrics.guard.held_back.get());
     if holding > 0 || held_back > 0 {
-        let how = if holding > 0 { ", for guard.hold" } else { "" };
-        lines.push(format!("Consul lacks {held_back} of what is answered still{how}"));
+        let more = if holding > 0 { ", and whatever more vanishes is too" } else { "" };
+        lines.push(format!("what Consul lacks is answered still: {held_back}{more}"));
     }
     let hidden = metrics.cost.filtered();
     lines

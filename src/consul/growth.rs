@@ -89,13 +89,19 @@ impl Growth {
         self.due.is_some()
     }
 
-    /// Says what follows from what is `seen`; to be asked once a second.
+    /// Whether there is room at once where requests turn out to be streams: Consul refused none.
+    pub fn awaits_streams(&self) -> bool {
+        self.due.is_some() && self.refusals == 0
+    }
+
+    /// Says what follows from what is `seen`; to be asked once a second, and where streams that it
+    /// [awaits](Self::awaits_streams) are there.
     pub fn step(&mut self, seen: Seen, now: Instant) -> Step {
         if seen.is_refused {
             return self.shrink(seen.hearing, now);
         }
         let is_due = self.due.is_some_and(|due| due <= now);
-        let may_grow = is_due || self.due.is_some() && seen.has_streams && self.refusals == 0;
+        let may_grow = is_due || seen.has_streams && self.awaits_streams();
         let may_stream = self.due.is_none() && seen.has_streams;
         let target = if seen.has_streams { self.room.streams } else { self.room.most };
         if may_grow || may_stream {

@@ -48,6 +48,11 @@ async fn a_service_that_goes_is_denied_by_the_list() {
     eventually("e is denied", is_denied).await;
 }
 
+async fn verbose(server: &Server) -> String {
+    let url = format!("http://{}/ready?verbose", server.admin());
+    reqwest::get(url).await.unwrap().text().await.unwrap()
+}
+
 async fn code(server: SocketAddr, name: &str) -> String {
     let text = zone_text(&ask(server, name, RecordType::A).await);
     text.split(' ').next().unwrap_or_default().to_owned()
@@ -76,6 +81,9 @@ async fn what_is_held_back_says_that_it_may_be_gone() {
     let n1 = "n1.node.consul";
     let is_old = async || told(&server, n1).await == old(n1, "10.0.0.1");
     eventually("so does n1", is_old).await;
+    let held_back = "what Consul lacks is answered still: 12, and whatever more vanishes is too";
+    let verbose = async || verbose(&server).await.contains(held_back);
+    eventually("/ready?verbose tells", verbose).await;
     for (name, address) in [("a.service.consul", "10.0.0.1"), ("n2.node.consul", "10.0.0.2")] {
         assert_eq!(told(&server, name).await, fresh(name, address), "it is there");
     }
@@ -145,6 +153,12 @@ async fn who_leads_is_told_however_early_it_was_heard() {
     consul.set("/v1/status/leader", 1, &json!(0));
     let is_untold = async || quorum().await.is_none();
     eventually("nothing is said", is_untold).await;
+    for path in [SERVICES, NODES] {
+        (0..1_000).for_each(|_| consul.script(path, Reply::status(500, "away")));
+    }
+    let is_away =
+        async || verbose(&server).await.contains("dc1: services 1, nodes 1, not heard of for ");
+    eventually("/ready?verbose tells since when", is_away).await;
     consul.set("/v1/status/leader", 1, &json!(""));
     let is_told = async || quorum().await == Some(0.0);
     eventually("there is no leader", is_told).await;

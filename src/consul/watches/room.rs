@@ -46,7 +46,7 @@ impl Watches {
 
     /// Whether there is more room already, as each request turns out to be a stream.
     pub fn may_stream(&self) -> bool {
-        self.growth.is_growing() && self.tasks.client().has_streams()
+        self.growth.awaits_streams() && self.tasks.client().has_streams()
     }
 
     /// Whether there will be more room soon.
