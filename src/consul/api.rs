@@ -275,6 +275,7 @@ fn ask<T>(
         scope: Scope::Datacenter(datacenter.map(str::to_owned)),
         peer: None,
         client: None,
+        may_report: false,
         parse,
     }
 }

@@ -64,7 +64,9 @@ pub struct Ask<T> {
     /// For whom it is asked, where the answer depends on that. Consul takes it from the header that
     /// proxies set.
     pub client: Option<IpAddr>,
-    /// Reads the body of a reply with status 200.
+    /// Whether Consul reports with status 429 too, where all is not well.
+    pub may_report: bool,
+    /// Reads the body of a reply.
     pub parse: fn(&[u8]) -> Result<T, serde_json::Error>,
 }
 
@@ -378,7 +380,8 @@ impl Shared {
             request = request.basic_auth(user, Some(password));
         }
         let reading = async {
-            let mut fetching = pin!(fetch(request, deadline, self.response_bytes_max));
+            let mut fetching =
+                pin!(fetch(request, deadline, self.response_bytes_max, ask.may_report));
             let answer = match time::timeout(SETTLED, &mut fetching).await {
                 Ok(answer) => answer,
                 Err(_) => {

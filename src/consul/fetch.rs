@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   200  -> headers and the whole body, still as bytes
+//!   429  -> the same, where the endpoint reports so that something is unwell, and says what
 //!   else -> a FetchError; the headers of an error are not read: Consul 1.8.7 sends
 //!           X-Consul-Index: 1 with its 500s
 //! ```
@@ -19,7 +20,7 @@ use tokio::time::{self, Instant};
 
 use crate::consul::index::Index;
 
-/// What Consul sent with status 200, complete.
+/// What Consul sent as its reply, complete.
 #[derive(Debug)]
 pub struct Answer {
     /// Not empty by rule: a reply of no bytes is for the parser to refuse.
@@ -173,7 +174,8 @@ impl FetchError {
     }
 }
 
-/// Sends `request` and reads the reply, within `deadline` and `bytes_max`.
+/// Sends `request` and reads the reply, within `deadline` and `bytes_max`. With `may_report`, a
+/// JSON object that comes with status 429 is a reply too.
 ///
 /// # Errors
 ///
@@ -182,9 +184,10 @@ pub async fn fetch(
     request: RequestBuilder,
     deadline: Duration,
     bytes_max: usize,
+    may_report: bool,
 ) -> Result<Answer, FetchError> {
     let fetching = async {
-        match time::timeout(deadline, exchange(request, bytes_max)).await {
+        match time::timeout(deadline, exchange(request, bytes_max, may_report)).await {
             Ok(result) => result,
             Err(_) => Err(FetchError::Timeout { after: deadline }),
         }
@@ -198,7 +201,11 @@ pub fn note_opened() {
     OPENED.try_with(|opened| opened.set(true)).ok();
 }
 
-async fn exchange(request: RequestBuilder, bytes_max: usize) -> Result<Answer, FetchError> {
+async fn exchange(
+    request: RequestBuilder,
+    bytes_max: usize,
+    may_report: bool,
+) -> Result<Answer, FetchError> {
     let begun = Instant::now();
     let mut response = request.send().await.map_err(|error| {
         let error = error.without_url();
@@ -209,15 +216,22 @@ async fn exchange(request: RequestBuilder, bytes_max: usize) -> Result<Answer, F
             false => FetchError::Exchange(error),
         }
     })?;
+    let mut body = Vec::new();
     if response.status() != StatusCode::OK {
-        return Err(status(response).await);
+        let may_report = may_report && response.status() == StatusCode::TOO_MANY_REQUESTS;
+        if may_report {
+            body.extend(response.chunk().await.map_err(cut)?.unwrap_or_default());
+        }
+        // That there are too many connections, or requests, is said in words.
+        if !may_report || body.first() != Some(&b'{') {
+            return Err(status(response, body).await);
+        }
     }
 
     // The length is the sender's word; it saves reading a body that says it is too large.
     if response.content_length().is_some_and(|bytes| bytes > bytes_max as u64) {
         return Err(FetchError::TooLarge { bytes_max });
     }
-    let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(cut)? {
         if body.len() + chunk.len() > bytes_max {
             return Err(FetchError::TooLarge { bytes_max });
@@ -238,12 +252,11 @@ async fn exchange(request: RequestBuilder, bytes_max: usize) -> Result<Answer, F
     })
 }
 
-/// Reads as much of an error's body as is worth a log line.
-async fn status(mut response: Response) -> FetchError {
+/// Reads as much of an error's body as is worth a log line, after the `bytes` that were read.
+async fn status(mut response: Response, mut bytes: Vec<u8>) -> FetchError {
     let status = response.status().as_u16();
     let retry_after = text(response.headers(), "retry-after").and_then(|text| text.parse().ok());
     let retry_after = retry_after.map(|secs: u64| RETRY_AFTER_MAX.min(Duration::from_secs(secs)));
-    let mut bytes = Vec::new();
     while bytes.len() < STATUS_BODY_BYTES {
         let Ok(Some(chunk)) = response.chunk().await else { break };
         bytes.extend_from_slice(&chunk);

@@ -164,6 +164,34 @@ async fn who_leads_is_told_however_early_it_was_heard() {
     eventually("there is no leader", is_told).await;
 }
 
+/// A token that may not read the nodes sees no servers among the members.
+#[tokio::test]
+async fn autopilot_tells_how_many_servers_are_alive() {
+    let consul = stage::consul(&["web"]).await;
+    consul.set("/v1/status/leader", 1, &json!("10.0.0.1:8300"));
+    consul.set("/v1/status/peers", 1, &json!(["10.0.0.1:8300", "10.0.0.2:8300", "10.0.0.3:8300"]));
+    consul.set("/v1/agent/members", 1, &json!([]));
+    let autopilot = |states: [&str; 3]| {
+        json!({"Servers": states.map(|state| json!({"SerfStatus": state}))}).to_string()
+    };
+    consul.script(AUTOPILOT, Reply::status(429, "rate limit exceeded"));
+    consul.script(AUTOPILOT, Reply::status(429, &autopilot(["alive", "failed", "failed"])));
+    consul.script(AUTOPILOT, Reply::status(429, &autopilot(["alive", "alive", "failed"])));
+    consul.script(AUTOPILOT, Reply::status(403, "rpc error making call: Permission denied"));
+    let server = stage::serve(stage::config(&consul)).await;
+    let quorum = async || find(&scrape(&server).await, QUORUM);
+    eventually("too few are alive", async || quorum().await == Some(0.0)).await;
+    eventually("there are enough", async || quorum().await == Some(1.0)).await;
+    let is_refused = async || consul.requests_for(AUTOPILOT).len() == 4;
+    eventually("the token may not ask any more", is_refused).await;
+    let asked = consul.requests_for("/v1/status/leader").len();
+    let is_asked = async || consul.requests_for("/v1/status/leader").len() > asked + 1;
+    eventually("the leader is asked for again", is_asked).await;
+    assert_eq!(consul.requests_for(AUTOPILOT).len(), 4);
+}
+
+const AUTOPILOT: &str = "/v1/operator/autopilot/health";
+
 const QUORUM: &str = "fingerpost_consul_quorum{dc=\"dc1\"}";
 
 /// Consul wakes no query for that.

@@ -25,6 +25,15 @@ pub fn servers() -> Ask<Servers> {
     }
 }
 
+/// The servers as their leader sees them. It takes `operator:read`.
+///
+/// A server that lags is unhealthy to autopilot, but no less alive.
+pub fn autopilot() -> Ask<Servers> {
+    let path = ["v1", "operator", "autopilot", "health"];
+    let asked = ask("operator/autopilot/health", &path, None, autopilot_servers);
+    Ask { scope: Scope::Agent, may_report: true, ..asked }
+}
+
 /// Servers as the agents see each other.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Servers {
@@ -39,6 +48,18 @@ pub struct Servers {
 struct MemberJson {
     tags: Option<BTreeMap<String, String>>,
     status: i64,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct AutopilotJson {
+    servers: Option<Vec<AutopilotServer>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct AutopilotServer {
+    serf_status: Option<String>,
 }
 
 fn is_named(body: &[u8]) -> Result<bool, serde_json::Error> {
@@ -60,6 +81,14 @@ fn servers_of(body: &[u8]) -> Result<Servers, serde_json::Error> {
     Ok(Servers { known: servers.len(), alive })
 }
 
+fn autopilot_servers(body: &[u8]) -> Result<Servers, serde_json::Error> {
+    let servers = or_null::<AutopilotJson>(body)?.servers.unwrap_or_default();
+    let is_in = |server: &&AutopilotServer, status| server.serf_status.as_deref() == Some(status);
+    let there: Vec<_> = servers.iter().filter(|server| !is_in(server, "left")).collect();
+    let alive = there.iter().filter(|server| is_in(server, "alive")).count();
+    Ok(Servers { known: there.len(), alive })
+}
+
 /// Serf's numbers for the state of a member.
 const ALIVE: i64 = 1;
 const LEFT: i64 = 3;
@@ -79,5 +108,11 @@ mod tests {
             {"Name": "s3", "Tags": {"role": "consul"}, "Status": 3},
             {"Name": "c1", "Tags": {"role": "node"}, "Status": 1}, {"Name": "x", "Tags": null}]"#;
         assert_eq!(servers_of(members).unwrap(), Servers { known: 2, alive: 1 });
+        let autopilot = br#"{"Healthy": false, "FailureTolerance": 0, "Servers": [
+            {"Name": "s1", "SerfStatus": "alive", "Healthy": true},
+            {"Name": "s2", "SerfStatus": "alive", "Healthy": false},
+            {"Name": "s3", "SerfStatus": "failed"}, {"Name": "s4", "SerfStatus": "left"}]}"#;
+        assert_eq!(autopilot_servers(autopilot).unwrap(), Servers { known: 3, alive: 2 });
+        assert_eq!(autopilot_servers(b"null").unwrap(), Servers::default());
     }
 }

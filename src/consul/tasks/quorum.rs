@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{self, Instant};
 use tracing::debug;
 
-use crate::consul::api::status;
+use crate::consul::api::status::{self, Servers};
 use crate::consul::fetch::FetchError;
 use crate::consul::quorum::{Seen, Verdict};
 use crate::consul::tasks::{Said, Tasks};
@@ -15,9 +15,9 @@ impl Tasks {
     pub fn watch_quorum(&self, needed: usize) {
         let tasks = self.clone();
         let watching = async move {
-            let mut before = Verdict::Unknown;
+            let (mut before, mut refused) = (Verdict::Unknown, None);
             loop {
-                let verdict = tasks.seen().await.judge(needed);
+                let verdict = tasks.seen(&mut refused).await.judge(needed);
                 // The first may come before it is known where we are, and nothing comes of it.
                 tasks.report(Said::Quorum(verdict), Instant::now()).await;
                 let is_well = verdict == Verdict::Whole && before == verdict;
@@ -28,7 +28,8 @@ impl Tasks {
         self.tracker.spawn(self.cancel.clone().run_until_cancelled_owned(watching));
     }
 
-    async fn seen(&self) -> Seen {
+    /// What the servers say. `refused` is when they last would not tell what autopilot sees.
+    async fn seen(&self, refused: &mut Option<Instant>) -> Seen {
         let has_leader = match self.once("leader", status::has_leader()).await {
             Ok(reply) => Some(reply.value),
             // An agent that knows no server says so in this way.
@@ -42,13 +43,34 @@ impl Tasks {
             return Seen { has_leader, ..Seen::default() };
         }
         let peers = self.once("peers", status::peers()).await.ok().map(|reply| reply.value);
-        let servers = self.once("members", status::servers()).await.ok();
-        Seen { has_leader, peers, servers: servers.map(|reply| reply.value) }
+        let members = self.once("members", status::servers()).await.ok();
+        let mut servers = members.map(|reply| reply.value);
+        // A token that may not read all nodes does not see all servers among the members.
+        if servers.map_or(0, |servers| servers.known) < peers.unwrap_or(1)
+            && refused.is_none_or(|at| at.elapsed() >= REFUSED_FOR)
+        {
+            servers = self.autopilot(refused).await.or(servers);
+        }
+        Seen { has_leader, peers, servers }
+    }
+
+    async fn autopilot(&self, refused: &mut Option<Instant>) -> Option<Servers> {
+        match self.once("autopilot", status::autopilot()).await {
+            Ok(reply) => Some(reply.value),
+            Err(error) => {
+                debug!(error = error.chain(), "cannot ask for autopilot's health");
+                *refused = error.is_of_name().then(Instant::now);
+                None
+            }
+        }
     }
 }
 
 /// What vanished meanwhile is to be believed as soon as they can be again.
 const QUORUM_SOON: Duration = Duration::from_secs(1);
+
+/// What a token may not ask for is rarely allowed later.
+const REFUSED_FOR: Duration = Duration::from_secs(600);
 
 /// Consul elects a leader within a few seconds.
 const QUORUM_EVERY: Duration = Duration::from_secs(5);
