@@ -177,17 +177,18 @@ async fn autopilot_tells_how_many_servers_are_alive() {
     consul.script(AUTOPILOT, Reply::status(429, "rate limit exceeded"));
     consul.script(AUTOPILOT, Reply::status(429, &autopilot(["alive", "failed", "failed"])));
     consul.script(AUTOPILOT, Reply::status(429, &autopilot(["alive", "alive", "failed"])));
+    consul.script(AUTOPILOT, Reply::status(429, &autopilot(["alive", "left", "failed"])));
     consul.script(AUTOPILOT, Reply::status(403, "rpc error making call: Permission denied"));
     let server = stage::serve(stage::config(&consul)).await;
     let quorum = async || find(&scrape(&server).await, QUORUM);
     eventually("too few are alive", async || quorum().await == Some(0.0)).await;
     eventually("there are enough", async || quorum().await == Some(1.0)).await;
-    let is_refused = async || consul.requests_for(AUTOPILOT).len() == 4;
+    let is_refused = async || consul.requests_for(AUTOPILOT).len() == 5;
     eventually("the token may not ask any more", is_refused).await;
     let asked = consul.requests_for("/v1/status/leader").len();
     let is_asked = async || consul.requests_for("/v1/status/leader").len() > asked + 1;
     eventually("the leader is asked for again", is_asked).await;
-    assert_eq!(consul.requests_for(AUTOPILOT).len(), 4);
+    assert_eq!(consul.requests_for(AUTOPILOT).len(), 5);
 }
 
 const AUTOPILOT: &str = "/v1/operator/autopilot/health";
