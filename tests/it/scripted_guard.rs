@@ -177,7 +177,7 @@ async fn autopilot_tells_how_many_servers_are_alive() {
     consul.script(AUTOPILOT, Reply::status(429, "rate limit exceeded"));
     consul.script(AUTOPILOT, Reply::status(429, &autopilot(["alive", "failed", "failed"])));
     consul.script(AUTOPILOT, Reply::status(429, &autopilot(["alive", "alive", "failed"])));
-    consul.script(AUTOPILOT, Reply::status(429, &autopilot(["alive", "left", "failed"])));
+    consul.script(AUTOPILOT, Reply::status(429, &autopilot(["alive", "failed", "failed"])));
     consul.script(AUTOPILOT, Reply::status(403, "rpc error making call: Permission denied"));
     let server = stage::serve(stage::config(&consul)).await;
     let quorum = async || find(&scrape(&server).await, QUORUM);
