@@ -31,6 +31,7 @@ use crate::admin::Admin;
 use crate::answer::chaos::Chaos;
 use crate::answer::{Policy, Recursion, Soa};
 use crate::app::listening::{Addresses, Listening};
+use crate::board::Board;
 use crate::catalog::{Change, Rules};
 use crate::clock::{self, Clock};
 use crate::config::Config;
@@ -179,7 +180,14 @@ impl App {
         let warm_cancel = CancellationToken::new();
         let keeping = warming::keep(warm, Arc::clone(&front.store), warm_cancel.clone());
         let mut keeping = parts.spawn(keeping);
-        let source = Source { origin, publisher, demands: served.source, clock: front.clock };
+        let board = Arc::new(Board::default());
+        let source = Source {
+            origin,
+            publisher,
+            demands: served.source,
+            board: Arc::clone(&board),
+            clock: front.clock,
+        };
         let workers = listening.start(&config.dns, &front)?;
         let forwarding = forward(&config, &front.metrics, served.forwarder, parts_cancel.clone());
         let mut forwarding = parts.spawn(forwarding);
@@ -254,15 +262,16 @@ struct Source {
     origin: Origin,
     publisher: Publisher,
     demands: mpsc::Receiver<Demand>,
+    board: Arc<Board>,
     clock: Clock,
 }
 
 impl Source {
     async fn run(self, config: Config, metrics: Metrics, cancel: CancellationToken) {
-        let Self { origin, mut publisher, demands, clock } = self;
+        let Self { origin, mut publisher, demands, board, clock } = self;
         match origin {
             Origin::Consul(client) => {
-                let parts = consul::Parts { client, publisher, demands, metrics, clock };
+                let parts = consul::Parts { client, publisher, demands, metrics, board, clock };
                 consul::run(parts, &config.consul, &config.cache, config.guard, cancel).await;
             }
             Origin::File { catalog, path } => {

@@ -16,7 +16,7 @@
 //! 7  admin consul dns file forward warm   the shells: sockets, HTTP, files; none knows another
 //! 6  publisher                            a source's changes -> the snapshot that is answered from
 //! 5  metrics telemetry                    what is counted, what is logged
-//! 4  clock config demand pem store        what shells share: time, settings, wishes, the snapshot
+//! 4  board clock config demand pem store  what shells share: time, settings, wishes, the snapshot
 //! 3  stamp                                files that are read again when they change
 //! 2  answer                               question + snapshot -> reply
 //! 1  catalog                              changes -> snapshot, its records encoded
@@ -64,6 +64,7 @@
 pub mod admin;
 pub mod answer;
 pub mod app;
+pub mod board;
 pub mod catalog;
 pub mod cli;
 pub mod clock;

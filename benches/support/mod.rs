@@ -70,6 +70,7 @@ pub fn instances(name: &str, first: usize, count: usize) -> Vec<Instance> {
         tags: TAGS.iter().map(|tags| tags[at % tags.len()].to_owned()).collect(),
         weights: Weights::default(),
         health: Health::Passing,
+        worst: None,
     };
     (0..count).map(instance).collect()
 }

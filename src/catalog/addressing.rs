@@ -161,6 +161,7 @@ mod tests {
             tags: Vec::new(),
             weights: Weights::default(),
             health: Health::Passing,
+            worst: None,
         };
         let at = |accept| {
             let Reached { address, by } = view.reach(&instance, accept);

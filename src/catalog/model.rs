@@ -100,9 +100,35 @@ pub struct Instance {
     pub weights: Weights,
     /// Its own and its node's checks together.
     pub health: Health,
+    /// The check that makes it so; `None` where all pass, or where the source does not tell.
+    pub worst: Option<Box<WorstCheck>>,
+}
+
+/// A check that does not pass.
+///
+/// Its output is left out: it changes all the time, and no answer with it.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct WorstCheck {
+    /// Unique on its node.
+    pub id: String,
+    /// For people; may be empty.
+    pub name: String,
+    /// Whether it is about the node, and so about all that runs there.
+    pub is_of_node: bool,
 }
 
 impl Instance {
+    /// Gives it the worst of `checks`, each with its status; the first by ID of several such.
+    pub fn judge(&mut self, checks: impl IntoIterator<Item = (Health, WorstCheck)>) {
+        let known = self.worst.take().map(|worst| (self.health, *worst));
+        let all = known.into_iter().chain(checks);
+        let worst = all.max_by(|(a, first), (b, second)| a.cmp(b).then_with(|| second.cmp(first)));
+        if let Some((health, check)) = worst.filter(|(health, _)| *health >= self.health) {
+            self.health = health;
+            self.worst = (health != Health::Passing).then(|| Box::new(check));
+        }
+    }
+
     /// Whether anybody may be answered with it.
     pub fn is_answerable(&self) -> bool {
         self.health != Health::Critical
@@ -113,7 +139,8 @@ impl Instance {
         let texts = [&self.id, &self.node.name].into_iter().chain(&self.tags);
         let texts = texts.chain(self.ports.iter().map(|port| &port.name));
         let texts = texts.chain(self.node.meta.iter().flat_map(|(key, value)| [key, value]));
-        let texts: usize = texts.map(|text| text.len() + size_of::<String>()).sum();
+        let worst = self.worst.iter().flat_map(|worst| [&worst.id, &worst.name]);
+        let texts: usize = texts.chain(worst).map(|text| text.len() + size_of::<String>()).sum();
         let tagged = [&self.tagged, &self.node.tagged].into_iter().flatten().count();
         size_of::<Self>() + tagged * size_of::<Tagged>() + texts
     }

@@ -20,7 +20,9 @@ use serde::de::DeserializeOwned;
 use tracing::debug;
 
 use crate::catalog::form::Form;
-use crate::catalog::model::{Address, Health, Instance, NamedPort, Node, Tagged, Weights};
+use crate::catalog::model::{
+    Address, Health, Instance, NamedPort, Node, Tagged, Weights, WorstCheck,
+};
 use crate::consul::client::{Ask, Scope};
 
 pub use agent::{Agent, fetch_self};
@@ -156,7 +158,24 @@ struct WeightsEntry {
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 struct Check {
+    #[serde(rename = "CheckID")]
+    id: Option<String>,
+    name: Option<String>,
     status: Option<String>,
+    #[serde(rename = "ServiceID")]
+    service_id: Option<String>,
+}
+
+impl Check {
+    fn read(self) -> (Health, WorstCheck) {
+        let health = self.status.as_deref().map_or(Health::Critical, Health::from_status);
+        let check = WorstCheck {
+            id: self.id.unwrap_or_default(),
+            name: self.name.unwrap_or_default(),
+            is_of_node: self.service_id.is_none_or(|id| id.is_empty()),
+        };
+        (health, check)
+    }
 }
 
 impl HealthEntry {
@@ -168,13 +187,7 @@ impl HealthEntry {
         };
         // Consul puts the node's checks and the service's own here, no others, and its DNS looks
         // at all of them. A check without a status is critical, as one just registered is.
-        let health = self
-            .checks
-            .unwrap_or_default()
-            .iter()
-            .map(|check| check.status.as_deref().map_or(Health::Critical, Health::from_status))
-            .max();
-        Some(Instance {
+        let mut instance = Instance {
             node: node.into_node()?,
             address: service.address.as_deref().and_then(Address::from_text),
             port: service.port(),
@@ -184,8 +197,11 @@ impl HealthEntry {
             tags: service.tags.unwrap_or_default(),
             id: service.id,
             // Consul: an instance without checks is passing, as external services are.
-            health: health.unwrap_or(Health::Passing),
-        })
+            health: Health::Passing,
+            worst: None,
+        };
+        instance.judge(self.checks.unwrap_or_default().into_iter().map(Check::read));
+        Some(instance)
     }
 }
 

@@ -51,11 +51,13 @@ pub mod watch;
 pub mod watches;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::board::{Board, Watch, What};
 use crate::catalog::Form;
 use crate::clock::Clock;
 use crate::config::{CacheConfig, ConsulConfig, GuardConfig};
@@ -142,6 +144,19 @@ impl Watched {
         }
     }
 
+    /// The line that it has on the board.
+    pub fn line(&self) -> Watch {
+        let what = match self {
+            Self::Nodes { .. } => What::Nodes,
+            Self::Queries { .. } => What::Queries,
+            Self::Services { .. } => What::Services,
+            Self::Service(Key { form, service, .. }) => {
+                What::Instances { form: *form, service: service.clone() }
+            }
+        };
+        Watch { datacenter: self.datacenter().to_ascii_lowercase(), what }
+    }
+
     /// Whether it is one of a datacenter's lists.
     pub fn is_list(&self) -> bool {
         !matches!(self, Self::Service(_))
@@ -170,6 +185,8 @@ pub struct Parts {
     pub demands: mpsc::Receiver<Demand>,
     /// All metrics.
     pub metrics: Metrics,
+    /// Where the watches say how they stand.
+    pub board: Arc<Board>,
     /// The clock that the answers are given.
     pub clock: Clock,
 }
@@ -182,13 +199,13 @@ pub async fn run(
     guard: GuardConfig,
     cancel: CancellationToken,
 ) {
-    let Parts { client, publisher, demands, metrics, clock } = parts;
+    let Parts { client, publisher, demands, metrics, board, clock } = parts;
     client.count_in(metrics.cost.clone());
     let backoff = Backoff { min: config.backoff_min, max: config.backoff_max };
     let pace = Pace { backoff, burst: ROUND_BURST, floor: ROUND_FLOOR, poll: POLL };
     let (sender, reports) = mpsc::channel(REPORTS_MAX);
     let tasks_cancel = cancel.child_token();
-    let tasks = Tasks::new(client, metrics.clone(), pace, sender, tasks_cancel);
+    let tasks = Tasks::new(client, metrics.clone(), board, pace, sender, tasks_cancel);
     let loaded = publisher.snapshot();
     let loaded = loaded.datacenters().map(|datacenter| datacenter.name.to_string());
     tasks.poll_datacenters(config.datacenter.clone(), loaded.collect());

@@ -234,6 +234,7 @@ mod tests {
                 tags: Vec::new(),
                 weights: Weights::default(),
                 health: Health::Passing,
+                worst: None,
             };
             let (datacenter, service) = (datacenter.to_owned(), name.to_owned());
             let executed = (form == Form::Query).then(|| Executed {

@@ -7,6 +7,7 @@ mod datacenters;
 mod quorum;
 
 use std::hash::Hash;
+use std::sync::Arc;
 
 use prometheus::IntGauge;
 use tokio::sync::mpsc;
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
+use crate::board::{Board, Line, Standing};
 use crate::catalog::model::Instance;
 use crate::catalog::{Change, Executed, Form, Held};
 use crate::consul::client::{Ask, Client, Place, Reply};
@@ -118,6 +120,7 @@ pub struct Fetched {
 pub struct Tasks {
     client: Client,
     metrics: Metrics,
+    board: Arc<Board>,
     pace: Pace,
     wake: Wake,
     reports: mpsc::Sender<Report>,
@@ -130,12 +133,13 @@ impl Tasks {
     pub fn new(
         client: Client,
         metrics: Metrics,
+        board: Arc<Board>,
         pace: Pace,
         reports: mpsc::Sender<Report>,
         cancel: CancellationToken,
     ) -> Self {
         let (wake, tracker) = (Wake::default(), TaskTracker::new());
-        Self { client, metrics, pace, wake, reports, cancel, tracker }
+        Self { client, metrics, board, pace, wake, reports, cancel, tracker }
     }
 
     /// Whom they ask.
@@ -231,7 +235,9 @@ impl Tasks {
         let pace = if watched.is_list() { self.pace.alert() } else { self.pace };
         let tasks = self.clone();
         let mut was_filtered = true;
+        let line = self.board.begin(watched.line());
         let publish = async move |event: Event<T>| {
+            note(&line, &event);
             let watched = watched.clone();
             if let Event::Same(round) | Event::Value(round) = &event {
                 // A narrow token is one from the start on, and no news.
@@ -340,6 +346,22 @@ impl Tasks {
         let inner = Repeated { name, ask, client: self.client.clone(), place, is_known };
         Counted { inner, metrics: self.metrics.clone() }
     }
+}
+
+fn note<T>(line: &Line, event: &Event<T>) {
+    line.note(|standing| match event {
+        Event::Back => (),
+        Event::Failed { failures, error } => {
+            (standing.failures, standing.error) = (*failures, Some(error.clone()));
+        }
+        Event::Same(round) | Event::Value(round) => {
+            let is_new = matches!(event, Event::Value(_));
+            let changed = if is_new { Some(round.arrived) } else { standing.changed };
+            let index = round.read.position.map(|position| position.index.get());
+            let (heard, is_filtered) = (Some(round.arrived), round.is_filtered);
+            *standing = Standing { index, heard, changed, failures: 0, error: None, is_filtered };
+        }
+    });
 }
 
 /// A source whose requests are counted.

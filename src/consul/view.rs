@@ -218,6 +218,7 @@ mod tests {
                     tags: vec![tag.to_owned()],
                     weights: Weights::default(),
                     health: Health::from_status(health),
+                    worst: None,
                 })
                 .collect();
             let shows = |health| match health {

@@ -292,7 +292,14 @@ mod tests {
             let gauge = metrics.consul.watches_failing.clone();
             let client = Client::new(&config(&["http://127.0.0.1:9"])).unwrap();
             let (reports, _) = mpsc::channel(1);
-            let tasks = Tasks::new(client, metrics, pace, reports, CancellationToken::new());
+            let tasks = Tasks::new(
+                client,
+                metrics,
+                Arc::default(),
+                pace,
+                reports,
+                CancellationToken::new(),
+            );
             let room =
                 Room { at_start, most, streams: most, grows_after: Duration::ZERO, spare: 2 };
             let mut builder = Builder::new(rules, 1, 0, Arc::new(Usage::new(1, false)));

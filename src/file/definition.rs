@@ -6,7 +6,9 @@
 
 use std::collections::HashMap;
 
-use crate::catalog::model::{Address, Health, Instance, NamedPort, Node, Tagged, Weights};
+use crate::catalog::model::{
+    Address, Health, Instance, NamedPort, Node, Tagged, Weights, WorstCheck,
+};
 use crate::file::catalog::{Catalog, Registration};
 use crate::file::fields::{Fields, Found, Reader};
 use crate::file::json::Json;
@@ -41,7 +43,16 @@ struct NodeDraft {
 /// One check: its status, and the service it is about; `None` is the whole node.
 struct Check<'j> {
     health: Health,
+    id: &'j str,
+    name: &'j str,
     service_id: Option<(String, &'j str)>,
+}
+
+impl Check<'_> {
+    fn judge(&self, is_of_node: bool) -> (Health, WorstCheck) {
+        let (id, name) = (self.id.to_owned(), self.name.to_owned());
+        (self.health, WorstCheck { id, name, is_of_node })
+    }
 }
 
 fn read_file(reader: &mut Reader, json: &Json) -> Catalog {
@@ -143,7 +154,7 @@ fn read_services(reader: &mut Reader, fields: &Fields<'_>, node: &Node) -> Vec<R
         let about = |id: &str| check.service_id.as_ref().is_none_or(|(_, about)| *about == id);
         let mut found = check.service_id.is_none();
         for draft in drafts.iter_mut().filter(|draft| about(&draft.instance.id)) {
-            draft.instance.health = draft.instance.health.max(check.health);
+            draft.instance.judge([check.judge(check.service_id.is_none())]);
             found = true;
         }
         if let (false, Some((place, id))) = (found, check.service_id) {
@@ -164,9 +175,10 @@ fn read_service(reader: &mut Reader, fields: &Fields<'_>, node: &Node) -> Regist
     let weights = read_weights(reader, fields);
     // Checks in a service are the service's own, whatever ID they give.
     let checks = read_checks(reader, fields);
-    let health = checks.iter().map(|check| check.health).max().unwrap_or(Health::Passing);
-    let (id, node) = (id.to_owned(), node.clone());
-    let instance = Instance { id, node, address, port, ports, tagged, tags, weights, health };
+    let (id, node, health) = (id.to_owned(), node.clone(), Health::Passing);
+    let mut instance =
+        Instance { id, node, address, port, ports, tagged, tags, weights, health, worst: None };
+    instance.judge(checks.iter().map(|check| check.judge(false)));
     Registration { service: name.to_owned(), instance, speaks_for }
 }
 
@@ -307,7 +319,9 @@ fn read_checks<'j>(reader: &mut Reader, fields: &Fields<'j>) -> Vec<Check<'j>> {
             let fields = reader.fields(found, &CHECK)?;
             let service_id = reader.text(&fields, "service_id");
             let service_id = service_id.map(|id| (fields.place_of("service_id"), id));
-            Some(Check { health: read_status(reader, &fields), service_id })
+            let text = |reader: &mut Reader, key| reader.text(&fields, key).unwrap_or_default();
+            let (name, id) = (text(reader, "name"), text(reader, "id"));
+            Some(Check { health: read_status(reader, &fields), id, name, service_id })
         })
         .collect()
 }

@@ -112,13 +112,12 @@ pub const CONNECT: Shape = Shape {
 /// A check of a node or a service.
 pub const CHECK: Shape = Shape {
     noun: "a check",
-    read: &[&["status"], &["service_id"]],
+    read: &[&["id", "check_id"], &["name"], &["status"], &["service_id"]],
     ignored: &[
         "alias_node",
         "alias_service",
         "args",
         "body",
-        "check_id",
         "create_index",
         "definition",
         "deregister_critical_service_after",
@@ -132,11 +131,9 @@ pub const CHECK: Shape = Shape {
         "h2ping_use_tls",
         "header",
         "http",
-        "id",
         "interval",
         "method",
         "modify_index",
-        "name",
         "namespace",
         "node",
         "notes",

@@ -31,6 +31,7 @@ fn fill(builder: &mut Builder, service: &str, tags: &[&str], held: Held) -> bool
         tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
         weights: Weights::default(),
         health: Health::Passing,
+        worst: None,
     };
     builder.apply(Change::Service {
         datacenter: "dc1".to_owned(),

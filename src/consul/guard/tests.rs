@@ -171,6 +171,7 @@ fn of_form(form: Form, service: &str, instances: &str) -> Change {
             tags: Vec::new(),
             weights: Weights::default(),
             health,
+            worst: None,
         }
     });
     let executed = (form == Form::Query).then(|| Executed {

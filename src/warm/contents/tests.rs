@@ -19,6 +19,8 @@ fn node(name: &str) -> Node {
 }
 
 fn instance(node: Node) -> Instance {
+    let (id, name) = ("service:web".to_owned(), "web answers".to_owned());
+    let worst = WorstCheck { id, name, is_of_node: false };
     Instance {
         id: "web".to_owned(),
         node,
@@ -29,6 +31,7 @@ fn instance(node: Node) -> Instance {
         tags: vec!["v1".to_owned()],
         weights: Weights { passing: 3, warning: 1 },
         health: Health::Warning,
+        worst: Some(Box::new(worst)),
     }
 }
 

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::Executed;
-use crate::catalog::model::{Address, Health, Instance, NamedPort, Node, Tagged, Weights};
+use crate::catalog::model::{
+    Address, Health, Instance, NamedPort, Node, Tagged, Weights, WorstCheck,
+};
 use crate::warm::Refusal;
 
 /// Borrowed when it is written, owned when it is read.
@@ -44,6 +46,9 @@ pub struct InstanceText<'a> {
     /// While all checks pass, and while the worst is a warning.
     weights: (u16, u16),
     health: Text<'a>,
+    /// The check that makes it so, by ID and name, and whether it is the node's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    worst: Option<(Text<'a>, Text<'a>, bool)>,
 }
 
 /// What a prepared query said besides.
@@ -119,6 +124,10 @@ impl<'a> InstanceText<'a> {
                 Health::Unknown => "unknown",
                 Health::Critical => "critical",
             }),
+            worst: instance.worst.as_ref().map(|worst| {
+                let WorstCheck { id, name, is_of_node } = &**worst;
+                (Cow::Borrowed(&**id), Cow::Borrowed(&**name), *is_of_node)
+            }),
         }
     }
 
@@ -149,6 +158,10 @@ impl<'a> InstanceText<'a> {
             tags: self.tags.iter().map(|tag| tag.clone().into_owned()).collect(),
             weights: Weights { passing, warning },
             health: Health::from_status(&self.health),
+            worst: self.worst.as_ref().map(|(id, name, is_of_node)| {
+                let (id, name) = (id.to_string(), name.to_string());
+                Box::new(WorstCheck { id, name, is_of_node: *is_of_node })
+            }),
         })
     }
 }

@@ -64,6 +64,7 @@ fn a_listed_tag_that_nobody_has_is_wanted_until_it_is_settled() {
         tags: vec![tag.to_owned()],
         weights: Weights::default(),
         health,
+        worst: None,
     };
     let listed = ["v1", "v2", "v3", "a.b"].map(str::to_owned).to_vec();
     let instances = vec![instance("v1", Health::Passing), instance("v2", Health::Critical)];

@@ -233,6 +233,7 @@ fn instance() -> impl Strategy<Value = Instance> {
             tags: tags.into_iter().map(str::to_owned).collect(),
             weights: Weights { passing: weights.0, warning: weights.1 },
             health,
+            worst: None,
         },
     )
 }

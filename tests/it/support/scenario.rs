@@ -245,6 +245,7 @@ impl Draft {
             tags: Vec::new(),
             weights: Weights::default(),
             health: Health::Passing,
+            worst: None,
         };
         loop {
             if let Some(tagged) = words.tagged()? {
