@@ -27,9 +27,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use crate::admin::Admin;
+use crate::admin::{Admin, Explain};
 use crate::answer::chaos::Chaos;
-use crate::answer::{Policy, Recursion, Soa};
+use crate::answer::{Policy, Recursion, Soa, Transport};
 use crate::app::listening::{Addresses, Listening};
 use crate::board::Board;
 use crate::catalog::{Change, Rules};
@@ -39,6 +39,7 @@ use crate::consul;
 use crate::demand::{Demand, Demands, Served};
 use crate::dns;
 use crate::dns::accept;
+use crate::dns::front::Peer;
 use crate::dns::{Front, Limit, Limits};
 use crate::file;
 use crate::forward;
@@ -170,7 +171,14 @@ impl App {
         let parts_cancel = CancellationToken::new();
         admin.set_nonblocking(true)?;
         let admin = tokio::net::TcpListener::from_std(admin)?;
-        let operator = Admin::new(Arc::clone(&front.store), front.metrics.clone(), front.clock);
+        let board = Arc::new(Board::default());
+        let operator = Admin::new(
+            Arc::clone(&front.store),
+            front.metrics.clone(),
+            Arc::clone(&board),
+            front.clock,
+            explainer(&front),
+        );
         let operator = operator.serve(admin, config.admin.clone(), parts_cancel.clone());
         let mut serving = parts.spawn(operator);
         let grace = config.shutdown_grace;
@@ -180,14 +188,8 @@ impl App {
         let warm_cancel = CancellationToken::new();
         let keeping = warming::keep(warm, Arc::clone(&front.store), warm_cancel.clone());
         let mut keeping = parts.spawn(keeping);
-        let board = Arc::new(Board::default());
-        let source = Source {
-            origin,
-            publisher,
-            demands: served.source,
-            board: Arc::clone(&board),
-            clock: front.clock,
-        };
+        let source =
+            Source { origin, publisher, demands: served.source, board, clock: front.clock };
         let workers = listening.start(&config.dns, &front)?;
         let forwarding = forward(&config, &front.metrics, served.forwarder, parts_cancel.clone());
         let mut forwarding = parts.spawn(forwarding);
@@ -222,6 +224,16 @@ impl App {
         info!("stopped");
         ended
     }
+}
+
+/// Explains what `front` would answer over UDP.
+fn explainer(front: &Front) -> Explain {
+    let front = front.clone();
+    Arc::new(move |query, client| {
+        let front = front.clone();
+        let peer = Peer { transport: Transport::Udp, client, local: None };
+        Box::pin(async move { front.explain(&query, &peer).await })
+    })
 }
 
 /// Serves names that are not ours. Without recursors nobody asks for them.

@@ -6,12 +6,16 @@
 //!                  A second line says that nothing was heard yet, and a file has it all; with
 //!                  ?verbose more say what there is, and what Consul does not show
 //!   GET /metrics   Prometheus' text format
+//!   GET /v1/...    what is in memory, how the watches stand, and why an answer is what it is
 //! ```
-//! It reads the store and the metrics, and knows neither Consul nor the listeners.
+//! It reads the store, the board and the metrics, and knows neither Consul nor the listeners.
 
+mod api;
+mod explaining;
 mod serving;
 mod verbose;
 
+use std::fmt;
 use std::sync::Arc;
 
 use axum::Router;
@@ -24,24 +28,41 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use crate::admin::serving::Serving;
+use crate::board::Board;
 use crate::catalog::Found;
 use crate::clock::Clock;
 use crate::config::AdminConfig;
 use crate::metrics::Metrics;
 use crate::store::Store;
 
+pub use explaining::{Explain, Explaining};
+
 /// What the routes read.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Admin {
     store: Arc<Store>,
     metrics: Metrics,
+    board: Arc<Board>,
     clock: Clock,
+    explain: Explain,
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin").finish_non_exhaustive()
+    }
 }
 
 impl Admin {
-    /// Shows `store` and `metrics`, by the program's clock.
-    pub fn new(store: Arc<Store>, metrics: Metrics, clock: Clock) -> Self {
-        Self { store, metrics, clock }
+    /// Shows `store`, `board` and `metrics`, by the program's clock, and what `explain` says.
+    pub fn new(
+        store: Arc<Store>,
+        metrics: Metrics,
+        board: Arc<Board>,
+        clock: Clock,
+        explain: Explain,
+    ) -> Self {
+        Self { store, metrics, board, clock, explain }
     }
 
     /// Serves until cancelled, then lets the requests end that are being answered.
@@ -58,6 +79,12 @@ impl Admin {
             .route("/health", get(health))
             .route("/ready", get(ready))
             .route("/metrics", get(metrics))
+            .route("/v1/datacenters", get(api::datacenters))
+            .route("/v1/explain", get(explaining::explain))
+            .route("/v1/nodes", get(api::nodes))
+            .route("/v1/services", get(api::services))
+            .route("/v1/services/{name}", get(api::service))
+            .route("/v1/watches", get(api::watches))
             .with_state(self);
         let AdminConfig { connections_max, idle, .. } = config;
         Serving { routes, connections_max, idle, metrics: counts }.run(listener, cancel).await;

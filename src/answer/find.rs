@@ -53,7 +53,7 @@ pub fn find<'s>(
 }
 
 /// What the first `count` of `labels` mean where these are the datacenters there are.
-fn read<'q>(
+pub(in crate::answer) fn read<'q>(
     snapshot: &Snapshot,
     labels: &'q Labels,
     count: usize,

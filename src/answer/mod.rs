@@ -20,6 +20,7 @@ pub mod any;
 pub mod apex;
 pub mod chaos;
 pub mod cookie;
+pub mod explain;
 pub mod find;
 pub mod finding;
 pub mod foreign;
@@ -45,6 +46,7 @@ use crate::name::{Labels, Zone};
 use crate::wire::{CLASS_CH, CLASS_IN, Query, Refusal, Reply, ede, rcode};
 
 pub use cookie::{CookieCheck, Cookies};
+pub use explain::explain;
 pub use foreign::{Recursion, deliver};
 pub use network::Network;
 pub use pick::{Picks, Random};

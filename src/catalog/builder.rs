@@ -42,7 +42,8 @@ impl Builder {
     /// Starts with nothing heard. `lanes` is the number of workers that count, and `labels_max`
     /// how many services have counts of their own; the rest share `other`.
     pub fn new(rules: Rules, lanes: usize, labels_max: usize, other: Arc<Usage>) -> Self {
-        Self { rules, next: Snapshot::default(), lanes, labels_left: labels_max, other }
+        let next = Snapshot { rules: Some(Arc::new(rules.clone())), ..Snapshot::default() };
+        Self { rules, next, lanes, labels_left: labels_max, other }
     }
 
     /// The catalogue as it is now. Cheap: nothing is copied that a change did not touch.
@@ -171,10 +172,7 @@ impl Builder {
     /// Whose clients ask for the datacenter at `at`.
     fn view(&self, at: usize) -> View {
         // The local one comes first.
-        match self.rules.translate_wan_addrs && at > 0 {
-            true => View::Wan,
-            false => View::Lan,
-        }
+        self.rules.view(at == 0)
     }
 
     fn usage(&mut self) -> Arc<Usage> {

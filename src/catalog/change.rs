@@ -180,6 +180,24 @@ impl Held {
         }
     }
 
+    /// The same for people.
+    pub fn in_words(self, now_ms: u64) -> String {
+        match self {
+            Self::Due { .. } => {
+                "in memory, to be fetched again: a newer list contradicts it".to_owned()
+            }
+            Self::Failing { .. } => "by a watch that does not hear Consul at present".to_owned(),
+            Self::Loaded { .. } => "from the snapshot file, not heard of since".to_owned(),
+            Self::OnDemand { fetched_ms: 0, fresh_until_ms: 0 } => {
+                "by its name only: its instances were not fetched".to_owned()
+            }
+            Self::OnDemand { fetched_ms, .. } => {
+                format!("on demand, fetched {} s ago", now_ms.saturating_sub(fetched_ms) / 1000)
+            }
+            Self::Watched => "by a watch, or a file, that tells of each change".to_owned(),
+        }
+    }
+
     /// Whether nothing was fetched since there was reason to.
     pub fn is_unsure(self) -> bool {
         matches!(self, Self::Due { .. } | Self::Loaded { .. })

@@ -191,6 +191,16 @@ pub enum Health {
 }
 
 impl Health {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Passing => "passing",
+            Self::Warning => "warning",
+            Self::Unknown => "unknown",
+            Self::Critical => "critical",
+        }
+    }
+
     /// Reads the status of one check.
     pub fn from_status(status: &str) -> Self {
         match status {

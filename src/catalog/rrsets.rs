@@ -191,6 +191,11 @@ impl RRsets {
 }
 
 impl Selection {
+    /// Whose records these are: places among the instances that are shown, ascending.
+    pub fn members(&self) -> &[u32] {
+        &self.members
+    }
+
     /// Whether no instance is in it.
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()

@@ -1,6 +1,7 @@
 //! Which instances count, with which weight and which TTL: policy that is applied when records
 //! are made, and never per query.
 
+use crate::catalog::addressing::View;
 use crate::catalog::model::{Health, Instance};
 use crate::name::Zone;
 
@@ -46,11 +47,24 @@ impl Rules {
     ///
     /// As Consul: the exact name, else the longest prefix ending in `*`, else 0.
     pub fn service_ttl_secs(&self, service: &str) -> u32 {
+        self.service_ttl_rule(service).map_or(0, |(_, ttl)| *ttl)
+    }
+
+    /// The key in `service_ttl_secs` that sets the TTL of `service`, given in lower case.
+    pub fn service_ttl_rule(&self, service: &str) -> Option<&(String, u32)> {
         let exact = self.service_ttl_secs.iter().find(|(key, _)| key == service);
         let prefixes = self.service_ttl_secs.iter().filter(|(key, _)| {
             key.strip_suffix('*').is_some_and(|prefix| service.starts_with(prefix))
         });
-        exact.or_else(|| prefixes.max_by_key(|(key, _)| key.len())).map_or(0, |(_, ttl)| *ttl)
+        exact.or_else(|| prefixes.max_by_key(|(key, _)| key.len()))
+    }
+
+    /// Whose clients ask for a datacenter, which may be the local one.
+    pub fn view(&self, is_local: bool) -> View {
+        match self.translate_wan_addrs && !is_local {
+            true => View::Wan,
+            false => View::Lan,
+        }
     }
 }
 

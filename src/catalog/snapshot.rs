@@ -20,6 +20,7 @@ use crate::catalog::nodes::NodeRecord;
 use crate::catalog::queries::Queries;
 use crate::catalog::reverse::{self, Owned, Owner, Pointer};
 use crate::catalog::rrsets::RRsets;
+use crate::catalog::selection::Rules;
 use crate::catalog::shards::{Keyed, Shards};
 use crate::catalog::usage::Usage;
 
@@ -28,6 +29,8 @@ use crate::catalog::usage::Usage;
 pub struct Snapshot {
     /// The Unix second of the last change that was published: the SOA's serial.
     pub serial: u32,
+    /// How its records were made; `None` where nothing was published yet.
+    pub rules: Option<Arc<Rules>>,
     pub(in crate::catalog) datacenters: Vec<Arc<Datacenter>>,
     /// The name, lower case, of the datacenter meant where a query names none.
     pub(in crate::catalog) local: Option<Box<str>>,

@@ -25,7 +25,6 @@ pub mod keys_dns;
 pub mod keys_recursion;
 pub mod load;
 pub mod names;
-pub mod nearest;
 pub mod reading;
 pub mod reverse;
 pub mod together;

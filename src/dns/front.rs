@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::answer::explain::Explanation;
 use crate::answer::{self, Asked, Draft, HOSTS_MAX, Host, Outcome, Policy, Transport, Turn, Want};
 use crate::catalog::Snapshot;
 use crate::clock::Clock;
@@ -237,6 +238,38 @@ impl Front {
     ) -> Draft {
         let asked = Asked { turn: Turn::Last, ..peer.asked(query, now_ms) };
         self.finish(waiting, &Late { asked, since }, tally).await
+    }
+
+    /// Explains what `query` is answered with, after all waiting that it would do. Nothing is counted
+    /// as answered. `None` where it cannot be read.
+    pub async fn explain(&self, query: &[u8], peer: &Peer) -> Option<Explanation> {
+        let since = Instant::now();
+        let late = Late { asked: peer.asked(query, self.clock.ms_at(since)), since };
+        let (mut hosts, mut turn) = (Vec::new(), Turn::Last);
+        let wanted = {
+            let Seen { snapshot, policy } = self.store.see();
+            match self.respond(&snapshot, &policy, &late.asked, &mut Draft::default()) {
+                Outcome::Wants(want) => Some(self.ask(&want, query)),
+                Outcome::Replied(_) | Outcome::Silence => None,
+            }
+        };
+        let mut message = None;
+        match wanted {
+            Some(Some(waiting)) => match self.fulfill(waiting, &late, &mut hosts).await {
+                Supplied::All => turn = Turn::Again,
+                Supplied::Message(came) => message = Some(came),
+                Supplied::Nothing => (),
+            },
+            Some(None) => (),
+            None => turn = Turn::First,
+        }
+        let Seen { snapshot, policy } = self.store.see();
+        let asked = Asked { hosts: &hosts, ..self.turn(&late, turn) };
+        let Some(message) = message else { return answer::explain(&snapshot, &policy, &asked) };
+        let mut draft = Draft::default();
+        answer::deliver(&policy, &asked, &message, &mut draft);
+        let explanation = answer::explain(&snapshot, &policy, &asked)?;
+        Some(explanation.with_foreign(&draft.reply))
     }
 
     /// Asks for `want`, which the query `message` lacks. `None` if too many wait already; the query then has its last turn.

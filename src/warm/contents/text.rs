@@ -118,12 +118,7 @@ impl<'a> InstanceText<'a> {
             tagged: instance.tagged.as_deref().map(TaggedText::of),
             tags: instance.tags.iter().map(|tag| Cow::Borrowed(&**tag)).collect(),
             weights: (instance.weights.passing, instance.weights.warning),
-            health: Cow::Borrowed(match instance.health {
-                Health::Passing => "passing",
-                Health::Warning => "warning",
-                Health::Unknown => "unknown",
-                Health::Critical => "critical",
-            }),
+            health: Cow::Borrowed(instance.health.as_str()),
             worst: instance.worst.as_ref().map(|worst| {
                 let WorstCheck { id, name, is_of_node } = &**worst;
                 (Cow::Borrowed(&**id), Cow::Borrowed(&**name), *is_of_node)

@@ -22,18 +22,29 @@ fn last_part(key: &str) -> &str {
     key.rsplit('.').next().unwrap_or(key)
 }
 
-/// Levenshtein's: the letters to put in, take out or change to make `a` into `b`.
+/// Letters to put in, take out, change, or exchange with the next, to make `a` into `b`.
 fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut before: Vec<usize> = Vec::new();
     let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (done, letter) in a.chars().enumerate() {
+    for (done, letter) in a.iter().enumerate() {
         let mut next = vec![done + 1];
-        for ((other, above), diagonal) in b.iter().zip(row.iter().skip(1)).zip(&row) {
+        for ((at, other), (above, diagonal)) in
+            b.iter().enumerate().zip(row.iter().skip(1).zip(&row))
+        {
             let left = next.last().copied().unwrap_or_default();
-            let changed = diagonal + usize::from(letter != *other);
-            next.push(changed.min(above + 1).min(left + 1));
+            let changed = diagonal + usize::from(letter != other);
+            let pair =
+                |text: &[char], at: usize| Some((*text.get(at.checked_sub(1)?)?, *text.get(at)?));
+            let is_exchanged =
+                pair(&a, done).is_some_and(|(first, second)| pair(&b, at) == Some((second, first)));
+            let exchanged = match is_exchanged {
+                true => before.get(at - 1).map_or(usize::MAX, |count| count + 1),
+                false => usize::MAX,
+            };
+            next.push(changed.min(above + 1).min(left + 1).min(exchanged));
         }
-        row = next;
+        before = std::mem::replace(&mut row, next);
     }
     row.last().copied().unwrap_or_default()
 }
@@ -51,6 +62,7 @@ mod tests {
             ("DNS.Workers", "dns.workers"),
             ("dns.listne", "dns.listen"),
             ("domian", "domain"),
+            ("odmain", "domain"),
             // the right word in the wrong section
             ("workers", "dns.workers"),
             ("admin.workers", "dns.workers"),

@@ -1,0 +1,167 @@
+//! `/v1/explain`: why a question is answered as it is.
+//!
+//! It says what the data plane says, which explains what it would answer; here a question is read
+//! from a URL, and what the watches say of themselves is added.
+
+use std::fmt::Write as _;
+use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query as DnsQuery};
+use hickory_proto::rr::{Name, RecordType};
+use serde::{Deserialize, Serialize};
+
+use crate::admin::Admin;
+use crate::admin::api::{Problem, WatchJson, form, local_name};
+use crate::answer::explain::Explanation;
+use crate::board::{Watch, What};
+
+/// Explains what a query, as on the wire, is answered with for a client over UDP.
+pub type Explain = Arc<dyn Fn(Vec<u8>, IpAddr) -> Explaining + Send + Sync>;
+
+/// What comes of it; `None` where the query cannot be read.
+pub type Explaining = Pin<Box<dyn Future<Output = Option<Explanation>> + Send>>;
+
+/// What is asked.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::admin) struct Asking {
+    name: String,
+    /// As `A`, `SRV` or `TYPE65`.
+    #[serde(rename = "type")]
+    rtype: Option<String>,
+    client: Option<String>,
+    /// How many bytes the client takes over UDP; 0 is without EDNS.
+    bytes: Option<u16>,
+    /// `json`, or `text`.
+    format: Option<String>,
+}
+
+/// An explanation, with what the watches say of themselves.
+#[derive(Debug, Serialize)]
+struct Explained {
+    #[serde(flatten)]
+    explanation: Explanation,
+    /// Those that the answer comes from: the service's own, and its datacenter's lists.
+    watches: Vec<WatchJson>,
+    /// What has to happen before the program is ready.
+    pending: Vec<String>,
+}
+
+pub(in crate::admin) async fn explain(
+    State(admin): State<Admin>,
+    Query(asking): Query<Asking>,
+) -> Response {
+    let (query, client) = match read(&asking) {
+        Ok(read) => read,
+        Err(error) => return Problem::reply(StatusCode::BAD_REQUEST, error),
+    };
+    let is_text = match asking.format.as_deref() {
+        Some("text") => true,
+        Some("json") | None => false,
+        Some(other) => {
+            let error = format!("format: {other:?} is neither \"json\" nor \"text\"");
+            return Problem::reply(StatusCode::BAD_REQUEST, error);
+        }
+    };
+    let Some(explanation) = (admin.explain)(query, client).await else {
+        let error = format!("name: {:?} cannot be asked", asking.name);
+        return Problem::reply(StatusCode::BAD_REQUEST, error);
+    };
+    let explained = add_watches(&admin, explanation);
+    match is_text {
+        true => explained.text().into_response(),
+        false => Json(explained).into_response(),
+    }
+}
+
+/// The query that is meant, and who asks it.
+fn read(asking: &Asking) -> Result<(Vec<u8>, IpAddr), String> {
+    let Asking { name, rtype, client, bytes, .. } = asking;
+    let mut read = Name::from_ascii(name).map_err(|error| format!("name: {name:?}: {error}"))?;
+    read.set_fqdn(true);
+    let rtype = rtype.as_deref().unwrap_or("A");
+    let number = || rtype.to_ascii_uppercase().strip_prefix("TYPE")?.parse::<u16>().ok();
+    let rtype = match (rtype.to_ascii_uppercase().parse::<RecordType>(), number()) {
+        (_, Some(number)) => RecordType::from(number),
+        (Ok(rtype), None) => rtype,
+        (Err(_), None) => return Err(format!("type: {rtype:?} is no type, as A, SRV or TYPE65")),
+    };
+    let client = match client {
+        None => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        Some(text) => text.parse().map_err(|_| format!("client: {text:?} is no IP address"))?,
+    };
+    let mut message = Message::new(1, MessageType::Query, OpCode::Query);
+    message.metadata.recursion_desired = true;
+    message.add_query(DnsQuery::query(read, rtype));
+    match bytes.unwrap_or(BYTES) {
+        0 => (),
+        bytes => {
+            let mut edns = Edns::new();
+            edns.set_max_payload(bytes);
+            message.set_edns(edns);
+        }
+    }
+    let bytes = message.to_vec().map_err(|error| format!("name: {name:?}: {error}"))?;
+    Ok((bytes, client))
+}
+
+fn add_watches(admin: &Admin, mut explanation: Explanation) -> Explained {
+    let mut wanted = Vec::new();
+    let snapshot = admin.store.snapshot.load();
+    let datacenter = match &explanation.subject {
+        Some(subject) => Some(subject.datacenter.clone()),
+        None => explanation.is_ours.then(|| local_name(&snapshot)).flatten(),
+    };
+    if let Some(datacenter) = datacenter {
+        if let Some(subject) = explanation.subject.as_ref().filter(|it| it.kind == "service") {
+            let (form, service) = (form(subject.form), subject.name.to_ascii_lowercase());
+            wanted.push((datacenter.clone(), What::Instances { form, service }));
+        }
+        let list = match explanation.subject.as_ref().map(|it| it.kind) {
+            Some("node") => What::Nodes,
+            _ => What::Services,
+        };
+        wanted.push((datacenter, list));
+    }
+    let mut watches = Vec::new();
+    let mut is_filtered = false;
+    for (datacenter, what) in wanted {
+        let watch = Watch { datacenter, what };
+        if let Some(standing) = admin.board.find(&watch) {
+            is_filtered |= standing.is_filtered;
+            watches.push(WatchJson::new(watch, standing));
+        }
+    }
+    if is_filtered && explanation.reply.as_ref().is_none_or(|reply| reply.rcode != "NOERROR") {
+        explanation.hints.push(
+            "Consul says that the token may not read all of this, so it may exist and be hidden: \
+             it takes service:read and node:read."
+                .to_owned(),
+        );
+    }
+    let pending = admin.store.pending.load().0.clone();
+    Explained { explanation, watches, pending }
+}
+
+impl Explained {
+    fn text(&self) -> String {
+        let mut text = self.explanation.to_string();
+        for watch in &self.watches {
+            writeln!(text, "watch       {}", watch.text()).ok();
+        }
+        for pending in &self.pending {
+            writeln!(text, "not ready   {pending}").ok();
+        }
+        text
+    }
+}
+
+/// What resolvers say: the size that crosses any network unfragmented (DNS Flag Day 2020).
+const BYTES: u16 = 1232;
