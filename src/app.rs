@@ -177,7 +177,7 @@ impl App {
             front.metrics.clone(),
             Arc::clone(&board),
             front.clock,
-            explainer(&front),
+            explainer(&config, &front),
         );
         let operator = operator.serve(admin, config.admin.clone(), parts_cancel.clone());
         let mut serving = parts.spawn(operator);
@@ -227,11 +227,13 @@ impl App {
 }
 
 /// Explains what `front` would answer over UDP.
-fn explainer(front: &Front) -> Explain {
+fn explainer(config: &Config, front: &Front) -> Explain {
     let front = front.clone();
+    // Where it listens everywhere, nobody knows which address would be asked.
+    let local = config.dns.listen.first().map(SocketAddr::ip).filter(|ip| !ip.is_unspecified());
     Arc::new(move |query, client| {
         let front = front.clone();
-        let peer = Peer { transport: Transport::Udp, client, local: None };
+        let peer = Peer { transport: Transport::Udp, client, local };
         Box::pin(async move { front.explain(&query, &peer).await })
     })
 }
@@ -356,6 +358,7 @@ pub fn policy(config: &Config) -> anyhow::Result<Policy> {
         nsid: dns.nsid.then(|| identity().into_bytes().into()),
         idle: dns.connections.idle,
         any: dns.any,
+        why: dns.why.clone(),
         udp_payload_max: dns.udp_payload_max,
         udp_answer_limit: answers.udp_answer_limit.min(UDP_ANSWER_MAX),
         a_record_limit: answers.a_record_limit,

@@ -11,14 +11,14 @@
 //!
 //! ```text
 //! 10  main lib                            arguments, exit codes; this map
-//! 9  cli                                  the subcommands: serve, demo, check, verify
+//! 9  cli                                  the subcommands: serve, demo, check, explain, verify
 //! 8  app                                  binds, wires, runs, drains; nothing else knows all parts
 //! 7  admin consul dns file forward warm   the shells: sockets, HTTP, files; none knows another
 //! 6  publisher                            a source's changes -> the snapshot that is answered from
 //! 5  metrics telemetry                    what is counted, what is logged
 //! 4  board clock config demand pem store  what shells share: time, settings, wishes, the snapshot
-//! 3  stamp                                files that are read again when they change
-//! 2  answer                               question + snapshot -> reply
+//! 3  explain stamp                        why an answer is so; files that are read again
+//! 2  answer nearest                       question + snapshot -> reply; the word that was meant
 //! 1  catalog                              changes -> snapshot, its records encoded
 //! 0  name wire                            what a name means; bytes of DNS
 //! ```
@@ -72,10 +72,12 @@ pub mod config;
 pub mod consul;
 pub mod demand;
 pub mod dns;
+pub mod explain;
 pub mod file;
 pub mod forward;
 pub mod metrics;
 pub mod name;
+pub mod nearest;
 pub mod pem;
 pub mod publisher;
 pub mod stamp;

@@ -25,6 +25,8 @@ enum Command {
     Demo(Listen),
     /// Say what is wrong with a configuration, key by key.
     Check(Check),
+    /// Say why a running server answers a question as it does.
+    Explain(Explain),
     /// Compare what a running server answers with what Consul has.
     Verify(Verify),
 }
@@ -63,6 +65,30 @@ struct Check {
     /// The configuration, in TOML. Without it: the environment alone.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+struct Explain {
+    /// The name to be explained.
+    name: String,
+    /// The type of record that is asked for.
+    #[arg(value_name = "TYPE", default_value = "A")]
+    rtype: String,
+    /// The server's configuration, in TOML. Without it: defaults and environment.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where its admin port is [default: admin.listen].
+    #[arg(long, value_name = "ADDR:PORT")]
+    admin: Option<SocketAddr>,
+    /// Who asks, where answers depend on it [default: 127.0.0.1].
+    #[arg(long, value_name = "IP")]
+    client: Option<String>,
+    /// How many bytes that client takes over UDP; 0 is without EDNS [default: 1232].
+    #[arg(long, value_name = "BYTES")]
+    bytes: Option<u16>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -110,6 +136,19 @@ fn main() -> ExitCode {
         Command::Check(check) => {
             let (out, err) = (&mut std::io::stdout(), &mut std::io::stderr());
             cli::check::check(check.config.as_deref(), env, out, err)
+        }
+        Command::Explain(explain) => {
+            let (out, err) = (&mut std::io::stdout(), &mut std::io::stderr());
+            let terms = cli::explain::Terms {
+                config: explain.config,
+                admin: explain.admin,
+                name: explain.name,
+                rtype: explain.rtype,
+                client: explain.client,
+                bytes: explain.bytes,
+                json: explain.json,
+            };
+            cli::explain::run(&terms, env, out, err)
         }
         Command::Verify(verify) => {
             let (out, err) = (&mut std::io::stdout(), &mut std::io::stderr());

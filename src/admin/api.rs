@@ -193,7 +193,7 @@ pub(in crate::admin) async fn services(
     let snapshot = admin.store.snapshot.load();
     let (datacenters, now_ms) = match within(&snapshot, &place) {
         Ok(datacenters) => (datacenters, admin.clock.signed_ms()),
-        Err(problem) => return problem,
+        Err(problem) => return *problem,
     };
     let mut all = Vec::new();
     for datacenter in datacenters {
@@ -237,7 +237,7 @@ pub(in crate::admin) async fn nodes(
     let snapshot = admin.store.snapshot.load();
     let datacenters = match within(&snapshot, &place) {
         Ok(datacenters) => datacenters,
-        Err(problem) => return problem,
+        Err(problem) => return *problem,
     };
     let mut all = Vec::new();
     for datacenter in datacenters {
@@ -254,14 +254,14 @@ pub(in crate::admin) async fn watches(State(admin): State<Admin>) -> Response {
 }
 
 /// The datacenters that are meant: all, or the one that is named.
-fn within<'s>(snapshot: &'s Snapshot, place: &Where) -> Result<Vec<&'s Datacenter>, Response> {
+fn within<'s>(snapshot: &'s Snapshot, place: &Where) -> Result<Vec<&'s Datacenter>, Box<Response>> {
     let Some(name) = place.datacenter.as_deref().map(str::to_ascii_lowercase) else {
         return Ok(snapshot.datacenters().map(|datacenter| &**datacenter).collect());
     };
     match snapshot.datacenter(Some(name.as_bytes())) {
         Found::Here(datacenter) => Ok(vec![datacenter]),
-        Found::Missing => Err(no_datacenter(snapshot, &name)),
-        Found::Unheard => Err(unheard()),
+        Found::Missing => Err(Box::new(no_datacenter(snapshot, &name))),
+        Found::Unheard => Err(Box::new(unheard())),
     }
 }
 
@@ -292,7 +292,7 @@ fn service_json(datacenter: &Datacenter, service: &Service, now_ms: i64) -> Serv
         name: service.name.to_string(),
         tags: service.listed_tags().map(str::to_owned).collect(),
         held: service.held.in_words(now),
-        old_secs: old_secs(old_since.or(datacenter.old_since(List::Services)), now_ms),
+        old_secs: old_secs(old_since.or_else(|| datacenter.old_since(List::Services)), now_ms),
         health: service.rrsets.as_ref().map(|_| {
             let mut counts = BTreeMap::from(HEALTHS.map(|health| (health.as_str(), 0)));
             for instance in service.instances.iter() {

@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::admin::Admin;
 use crate::admin::api::{Problem, WatchJson, form, local_name};
-use crate::answer::explain::Explanation;
 use crate::board::{Watch, What};
+use crate::explain::Explanation;
 
 /// Explains what a query, as on the wire, is answered with for a client over UDP.
 pub type Explain = Arc<dyn Fn(Vec<u8>, IpAddr) -> Explaining + Send + Sync>;
@@ -52,6 +52,8 @@ struct Explained {
     watches: Vec<WatchJson>,
     /// What has to happen before the program is ready.
     pending: Vec<String>,
+    /// All of this for people.
+    text: String,
 }
 
 pub(in crate::admin) async fn explain(
@@ -76,7 +78,7 @@ pub(in crate::admin) async fn explain(
     };
     let explained = add_watches(&admin, explanation);
     match is_text {
-        true => explained.text().into_response(),
+        true => explained.text.into_response(),
         false => Json(explained).into_response(),
     }
 }
@@ -147,20 +149,14 @@ fn add_watches(admin: &Admin, mut explanation: Explanation) -> Explained {
         );
     }
     let pending = admin.store.pending.load().0.clone();
-    Explained { explanation, watches, pending }
-}
-
-impl Explained {
-    fn text(&self) -> String {
-        let mut text = self.explanation.to_string();
-        for watch in &self.watches {
-            writeln!(text, "watch       {}", watch.text()).ok();
-        }
-        for pending in &self.pending {
-            writeln!(text, "not ready   {pending}").ok();
-        }
-        text
+    let mut text = explanation.to_string();
+    for watch in &watches {
+        writeln!(text, "watch       {}", watch.text()).ok();
     }
+    for pending in &pending {
+        writeln!(text, "not ready   {pending}").ok();
+    }
+    Explained { explanation, watches, pending, text }
 }
 
 /// What resolvers say: the size that crosses any network unfragmented (DNS Flag Day 2020).

@@ -12,6 +12,7 @@
 
 mod api;
 mod explaining;
+mod hosts;
 mod serving;
 mod verbose;
 
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
@@ -45,6 +47,7 @@ pub struct Admin {
     board: Arc<Board>,
     clock: Clock,
     explain: Explain,
+    hosts: Arc<[String]>,
 }
 
 impl fmt::Debug for Admin {
@@ -62,30 +65,33 @@ impl Admin {
         clock: Clock,
         explain: Explain,
     ) -> Self {
-        Self { store, metrics, board, clock, explain }
+        Self { store, metrics, board, clock, explain, hosts: Arc::default() }
     }
 
     /// Serves until cancelled, then lets the requests end that are being answered.
     ///
     /// The listener is bound already; of `config` the limits are kept to.
     pub async fn serve(
-        self,
+        mut self,
         listener: TcpListener,
         config: AdminConfig,
         cancel: CancellationToken,
     ) {
         let counts = self.metrics.admin.clone();
-        let routes = Router::new()
+        self.hosts = config.hosts.iter().cloned().collect();
+        let for_machines = Router::new()
             .route("/health", get(health))
             .route("/ready", get(ready))
-            .route("/metrics", get(metrics))
+            .route("/metrics", get(metrics));
+        let for_people = Router::new()
             .route("/v1/datacenters", get(api::datacenters))
             .route("/v1/explain", get(explaining::explain))
             .route("/v1/nodes", get(api::nodes))
             .route("/v1/services", get(api::services))
             .route("/v1/services/{name}", get(api::service))
             .route("/v1/watches", get(api::watches))
-            .with_state(self);
+            .layer(middleware::from_fn_with_state(self.clone(), hosts::check));
+        let routes = for_machines.merge(for_people).with_state(self);
         let AdminConfig { connections_max, idle, .. } = config;
         Serving { routes, connections_max, idle, metrics: counts }.run(listener, cancel).await;
     }

@@ -53,7 +53,11 @@ pub fn find<'s>(
 }
 
 /// What the first `count` of `labels` mean where these are the datacenters there are.
-pub(in crate::answer) fn read<'q>(
+///
+/// # Errors
+///
+/// Fails where no rule of the grammar matches.
+pub fn read<'q>(
     snapshot: &Snapshot,
     labels: &'q Labels,
     count: usize,

@@ -98,6 +98,11 @@ pub struct Trace<'s> {
 }
 
 impl Trace<'_> {
+    /// A name that is there for its type alone.
+    pub fn of_parent() -> Self {
+        Self { finding: Finding::Empty, ..Self::of_zone() }
+    }
+
     /// A zone itself, for which no catalogue is asked.
     pub fn of_zone() -> Self {
         Self { finding: Finding::Apex, cache: None, is_by_client: false, is_stale: false }

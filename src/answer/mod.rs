@@ -20,7 +20,6 @@ pub mod any;
 pub mod apex;
 pub mod chaos;
 pub mod cookie;
-pub mod explain;
 pub mod find;
 pub mod finding;
 pub mod foreign;
@@ -35,6 +34,7 @@ pub mod select;
 pub mod service;
 pub mod stale;
 pub mod transport;
+pub mod why;
 
 use std::net::IpAddr;
 
@@ -43,10 +43,9 @@ use crate::answer::refused::Refused;
 use crate::answer::transport::UDP_PAYLOAD_MIN;
 use crate::catalog::{CacheResult, Form, Snapshot, Usage};
 use crate::name::{Labels, Zone};
-use crate::wire::{CLASS_CH, CLASS_IN, Query, Refusal, Reply, ede, rcode};
+use crate::wire::{CLASS_CH, CLASS_IN, Query, Refusal, Reply, ede, rcode, rtype};
 
 pub use cookie::{CookieCheck, Cookies};
-pub use explain::explain;
 pub use foreign::{Recursion, deliver};
 pub use network::Network;
 pub use pick::{Picks, Random};
@@ -120,6 +119,12 @@ pub enum Outcome<'s> {
     Silence,
     /// Something is to be fetched first; then the question comes again, on its last turn.
     Wants(Want<'s>),
+    /// The answer to another question is to be explained: the one without this one's first label,
+    /// and of this type. What is told is the answer.
+    Why {
+        /// The type.
+        rtype: u16,
+    },
 }
 
 /// Enough of a reply for the metrics and the query log.
@@ -213,9 +218,17 @@ pub fn respond<'s>(
     let near = query.edns.and_then(|edns| edns.subnet?.address());
     let asked = &Asked { near: near.filter(|_| policy.client_subnet), ..*asked };
     let labels = Labels::from_wire(query.name);
+    let why = labels.as_ref().and_then(|labels| why::asked_type(policy, asked, labels));
+    if let (Some(rtype), rtype::TXT | rtype::ANY) = (why, query.qtype) {
+        return Outcome::Why { rtype };
+    }
     let found = labels.as_ref().and_then(|labels| {
         let realm = Realm::of(policy, asked, labels)?;
-        Some((realm.find(snapshot, policy, asked, labels)?, realm, labels))
+        let found = match why {
+            Some(_) => Trace::of_parent(),
+            None => realm.find(snapshot, policy, asked, labels)?,
+        };
+        Some((found, realm, labels))
     });
     let Some((found, realm, labels)) = found else {
         return foreign::respond(policy, asked, &query, labels.as_ref(), draft);
@@ -240,16 +253,17 @@ pub fn respond<'s>(
 }
 
 /// The zone that a name is in, as far as it concerns us.
-#[derive(Clone, Copy)]
-struct Realm<'p> {
+#[derive(Clone, Copy, Debug)]
+pub struct Realm<'p> {
     /// `None` for a reverse name in no zone of ours: a known address has an answer all the same.
-    zone: Option<RealmZone<'p>>,
+    pub zone: Option<RealmZone<'p>>,
     /// The labels left when the zone is removed.
-    count: usize,
+    pub count: usize,
 }
 
-#[derive(Clone, Copy)]
-enum RealmZone<'p> {
+/// A zone that concerns us.
+#[derive(Clone, Copy, Debug)]
+pub enum RealmZone<'p> {
     /// One in which services and nodes have their names.
     Forward(&'p Zone),
     /// One of addresses.
@@ -257,7 +271,8 @@ enum RealmZone<'p> {
 }
 
 impl<'p> Realm<'p> {
-    fn of(policy: &'p Policy, asked: &Asked<'_>, labels: &Labels) -> Option<Self> {
+    /// The zone that the name of `labels` is in; `None` where it is in none that concerns us.
+    pub fn of(policy: &'p Policy, asked: &Asked<'_>, labels: &Labels) -> Option<Self> {
         // Of two zones with a common end, the longer one is meant.
         let closest = |zones: &'p [Zone]| {
             let below = zones.iter().filter_map(|zone| Some((labels.below(zone)?, zone)));
@@ -287,7 +302,7 @@ impl<'p> Realm<'p> {
     }
 
     /// What there is. `None` where that is not ours to say.
-    fn find<'s>(
+    pub fn find<'s>(
         &self,
         snapshot: &'s Snapshot,
         policy: &Policy,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::answer::chaos::Chaos;
 use crate::answer::cookie::{CookieCheck, Cookies};
 use crate::answer::foreign::Recursion;
-use crate::answer::{Asked, Transport};
+use crate::answer::{Asked, Network, Transport};
 use crate::name::{Labels, Zone};
 use crate::wire::{Edns, Keepalive, Opt};
 
@@ -47,6 +47,8 @@ pub struct Policy {
     pub idle: Duration,
     /// What ANY is answered with.
     pub any: AnyAnswer,
+    /// The clients to whom answers are explained under `_why`; empty is none.
+    pub why: Vec<Network>,
 }
 
 /// What ANY is answered with (RFC 8482).
@@ -94,6 +96,7 @@ impl Policy {
             nsid: None,
             idle: Duration::from_secs(30),
             any: AnyAnswer::All,
+            why: Vec::new(),
         }
     }
 

@@ -15,7 +15,7 @@ pub mod server;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use anyhow::Context as _;
 use tokio::time::{self, Instant};
 
 use crate::catalog::{Change, Form, Found, Held};
+use crate::cli::reachable;
 use crate::cli::verify::expected::Expected;
 use crate::cli::verify::question::Question;
 use crate::cli::verify::server::Server;
@@ -137,16 +138,6 @@ fn listener(config: &Config) -> anyhow::Result<SocketAddr> {
         anyhow::bail!("dns.listen has port 0: say with --server where the server answers");
     }
     Ok(reachable(listen))
-}
-
-/// As a client of this machine reaches it.
-fn reachable(listen: SocketAddr) -> SocketAddr {
-    let ip = match listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, listen.port())
 }
 
 /// The datacenter that the server takes for its own.

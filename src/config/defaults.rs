@@ -61,6 +61,7 @@ impl Default for DnsConfig {
             identity: None,
             nsid: false,
             any: AnyAnswer::All,
+            why: LOOPBACK_NETWORKS.iter().filter_map(|text| Network::parse(text)).collect(),
             cookies: true,
             cookie_secrets: Vec::new(),
             cookie_secrets_file: None,
@@ -130,7 +131,12 @@ impl Default for RecursionConfig {
 
 impl Default for AdminConfig {
     fn default() -> Self {
-        Self { listen: loopback(8654), connections_max: 64, idle: Duration::from_secs(10) }
+        Self {
+            listen: loopback(8654),
+            hosts: Vec::new(),
+            connections_max: 64,
+            idle: Duration::from_secs(10),
+        }
     }
 }
 
@@ -215,3 +221,6 @@ const ALLOWED: [&str; 8] = [
 fn loopback(port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
 }
+
+/// Those of this machine.
+const LOOPBACK_NETWORKS: [&str; 2] = ["127.0.0.0/8", "::1/128"];

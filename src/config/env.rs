@@ -12,7 +12,7 @@ use crate::config::draft::Place;
 use crate::config::draft::Remark;
 use crate::config::draft::Written;
 use crate::config::keys;
-use crate::name::nearest::nearest;
+use crate::nearest::nearest;
 
 /// Adds our variables among `variables` to `draft`.
 pub fn read(variables: &[(String, String)], draft: &mut Draft) {

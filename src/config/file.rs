@@ -18,7 +18,7 @@ use crate::config::draft::Place;
 use crate::config::draft::Value;
 use crate::config::draft::Written;
 use crate::config::keys;
-use crate::name::nearest::nearest;
+use crate::nearest::nearest;
 
 /// Adds what `text`, the contents of the file at `path`, says to `draft`.
 pub fn read(path: &Path, text: &str, draft: &mut Draft) {

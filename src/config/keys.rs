@@ -15,6 +15,7 @@ use crate::config::keys_connections;
 use crate::config::keys_consul;
 use crate::config::keys_dns;
 use crate::config::keys_recursion;
+use crate::config::reading;
 
 /// All keys, in the README's order.
 pub fn all() -> impl Iterator<Item = &'static Key> + Clone {
@@ -71,6 +72,17 @@ static KEYS: &[Key] = &[
         r#""127.0.0.1:8654""#,
         "Where health, readiness and metrics are served over HTTP. Port 0 lets the system choose.",
         Kind::Socket(|config, value| config.admin.listen = value),
+    ),
+    Key::new(
+        "admin.hosts",
+        "[]",
+        "Names, beside `localhost`, that the admin port's pages and `/v1` may be asked under. Its \
+         addresses always may, and so may `/health`, `/ready` and `/metrics` under any name.",
+        Kind::Names {
+            allowed: "a domain such as dns1.example.com",
+            read: |text| Some(vec![reading::domain(text)?]),
+            put: |config, value| config.admin.hosts = value,
+        },
     ),
     Key::new(
         "admin.connections_max",
@@ -369,7 +381,6 @@ mod tests {
     use crate::config::Config;
     use crate::config::draft::{Place, Written};
     use crate::config::duration;
-    use crate::config::reading;
 
     #[test]
     fn no_two_keys_share_a_name_or_a_variable() {

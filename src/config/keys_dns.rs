@@ -98,6 +98,13 @@ pub static KEYS: &[Key] = &[
         Kind::Flag(|config, value| config.dns.client_subnet = value),
     ),
     Key::new(
+        "dns.why",
+        r#"["127.0.0.0/8", "::1/128"]"#,
+        "The clients to whom TXT for `_why.NAME` explains what NAME is answered with. Those of a \
+         forwarder on this machine are all its clients: `[]` tells nobody.",
+        Kind::Networks(|config, value| config.dns.why = value),
+    ),
+    Key::new(
         "dns.chaos",
         "true",
         "Whether `version.bind` and `id.server` are answered in class CH.",

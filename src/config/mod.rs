@@ -101,6 +101,8 @@ pub struct DnsConfig {
     pub nsid: bool,
     /// What ANY is answered with.
     pub any: AnyAnswer,
+    /// The clients to whom answers are explained.
+    pub why: Vec<Network>,
     /// Whether cookies are made and looked at.
     pub cookies: bool,
     /// What they are made with, each of 32 hexadecimal digits: two at most. Empty is one that is
@@ -214,6 +216,8 @@ pub enum Strategy {
 pub struct AdminConfig {
     /// Bound over TCP. Port 0 lets the system choose.
     pub listen: SocketAddr,
+    /// Names that it may be asked under beside its addresses, in lower case.
+    pub hosts: Vec<String>,
     /// HTTP connections open at once. At least 1.
     pub connections_max: usize,
     /// How long a connection may stay without a complete request, or without reading a reply.

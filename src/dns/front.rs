@@ -18,11 +18,11 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::answer::explain::Explanation;
 use crate::answer::{self, Asked, Draft, HOSTS_MAX, Host, Outcome, Policy, Transport, Turn, Want};
 use crate::catalog::Snapshot;
 use crate::clock::Clock;
 use crate::demand::{Demands, HostRecord, Server, Supply};
+use crate::explain::{Explanation, explain, why};
 use crate::metrics::{Metrics, Tally};
 use crate::store::{Seen, Store};
 use crate::wire::CLASS_IN;
@@ -174,7 +174,10 @@ impl Front {
         draft: &mut Draft,
     ) -> Outcome<'s> {
         // Unwind safety: the draft's buffers are cleared before they are used again.
-        let decide = AssertUnwindSafe(|| answer::respond(snapshot, policy, asked, draft));
+        let decide = AssertUnwindSafe(|| match answer::respond(snapshot, policy, asked, draft) {
+            Outcome::Why { rtype } => why::answer(snapshot, policy, asked, rtype, draft),
+            outcome => outcome,
+        });
         catch_unwind(decide).unwrap_or_else(|_| {
             self.metrics.dns.panics.inc();
             *draft = Draft::default();
@@ -250,7 +253,7 @@ impl Front {
             let Seen { snapshot, policy } = self.store.see();
             match self.respond(&snapshot, &policy, &late.asked, &mut Draft::default()) {
                 Outcome::Wants(want) => Some(self.ask(&want, query)),
-                Outcome::Replied(_) | Outcome::Silence => None,
+                Outcome::Replied(_) | Outcome::Silence | Outcome::Why { .. } => None,
             }
         };
         let mut message = None;
@@ -265,10 +268,10 @@ impl Front {
         }
         let Seen { snapshot, policy } = self.store.see();
         let asked = Asked { hosts: &hosts, ..self.turn(&late, turn) };
-        let Some(message) = message else { return answer::explain(&snapshot, &policy, &asked) };
+        let Some(message) = message else { return explain(&snapshot, &policy, &asked) };
         let mut draft = Draft::default();
         answer::deliver(&policy, &asked, &message, &mut draft);
-        let explanation = answer::explain(&snapshot, &policy, &asked)?;
+        let explanation = explain(&snapshot, &policy, &asked)?;
         Some(explanation.with_foreign(&draft.reply))
     }
 
@@ -350,7 +353,7 @@ impl Front {
                 let answered = self.demands.ask(&want, asked.bytes)?;
                 Some((answered, self.bounds(&want).patience, host_of(&want)))
             }
-            Outcome::Replied(_) | Outcome::Silence => None,
+            Outcome::Replied(_) | Outcome::Silence | Outcome::Why { .. } => None,
         }
     }
 

@@ -120,6 +120,8 @@ impl Tally {
                 }
                 self.count_reply(transport, replied);
             }
+            // It was answered before it comes here.
+            Outcome::Why { .. } => (),
             Outcome::Silence => {
                 if let Some(lane) = self.lanes.get(self.lane) {
                     lane.ignored.fetch_add(1, Ordering::Relaxed);

@@ -6,7 +6,6 @@
 pub mod address;
 pub mod grammar;
 pub mod labels;
-pub mod nearest;
 pub mod scope;
 
 pub use grammar::{Lookup, ParseError, Subject};

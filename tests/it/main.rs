@@ -17,6 +17,7 @@ mod clients;
 mod connections;
 mod costs;
 mod differential;
+mod explaining;
 mod fairness;
 mod faults;
 mod foreign;

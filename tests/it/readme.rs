@@ -246,11 +246,15 @@ async fn each_dig_shows_what_the_readme_shows() {
     let Some(dig) = dig() else { return };
     let demo = Program::demo().await;
     let server = demo.dns_address().await;
-    let (mut commands, mut digs) = (0, 0);
+    let (mut commands, mut digs, mut explains) = (0, 0, 0);
     for block in blocks("console") {
         for shown in block.split("$ ").skip(1) {
             commands += 1;
             let (command, shown) = shown.split_once('\n').unwrap();
+            if let Some(arguments) = command.strip_prefix("fingerpost explain ") {
+                explains += 1;
+                check_explained(&demo, arguments, shown).await;
+            }
             let Some(arguments) = command.strip_prefix("dig @127.0.0.1 -p 8653 ") else {
                 continue;
             };
@@ -262,7 +266,21 @@ async fn each_dig_shows_what_the_readme_shows() {
             }
         }
     }
-    assert_eq!((commands, digs), (4, 3), "a command that no test runs");
+    assert_eq!((commands, digs, explains), (6, 3, 2), "a command that no test runs");
+}
+
+/// What is shown, in parts with `...` between them, is in what the command prints, in that order.
+async fn check_explained(demo: &Program, arguments: &str, shown: &str) {
+    let admin = demo.admin_address().await.to_string();
+    let args = ["explain", "--admin", &admin].into_iter().chain(arguments.split(' '));
+    let mut explain = Program::start(&args.collect::<Vec<_>>(), &[]);
+    explain.status().await;
+    let printed = explain.stdout();
+    let mut rest = &*printed;
+    for part in shown.split("...\n").filter(|part| !part.is_empty()) {
+        let found = rest.split_once(part);
+        (_, rest) = found.unwrap_or_else(|| panic!("{arguments}: {part:?} is not in {printed}"));
+    }
 }
 
 #[tokio::test]

@@ -84,7 +84,7 @@ impl Expected {
         let mut draft = Draft::default();
         match respond(snapshot, &self.policy, &asked, &mut draft) {
             Outcome::Replied(_) => Some((Said::read(&draft.reply)?, draft.reply.len())),
-            Outcome::Silence | Outcome::Wants(_) => None,
+            Outcome::Silence | Outcome::Wants(_) | Outcome::Why { .. } => None,
         }
     }
 }

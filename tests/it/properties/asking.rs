@@ -52,6 +52,7 @@ impl Known {
                     held: Held::Watched,
                     executed: None,
                 },
+                Outcome::Why { .. } => panic!("nobody may ask why"),
                 Outcome::Wants(want) => panic!("{want:?} of a catalogue that is whole"),
             };
             assert!(self.builder.apply(denied), "asked again for what was denied");

@@ -67,6 +67,7 @@ impl Core {
                 Err(format!("{}.{datacenter}", service.to_lowercase()))
             }
             Outcome::Wants(Want::Foreign) => Err("the recursors".to_owned()),
+            Outcome::Why { rtype } => Err(format!("why, of type {rtype}")),
             Outcome::Wants(Want::Host { name, .. }) => Err(name.to_string()),
             Outcome::Wants(Want::Unlisted { datacenter, form, name }) => {
                 Err(format!("{name}.{}.{datacenter}", form.as_str()))

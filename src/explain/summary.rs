@@ -1,15 +1,15 @@
 //! The sentence that tells an operator why, and what may help.
 
-use crate::answer::explain::instances::{Instances, Verdict};
-use crate::answer::explain::reading::{Meant, Subject};
-use crate::answer::explain::said::Said;
-use crate::answer::explain::{Case, Question, noun, seconds};
 use crate::answer::finding::Finding;
 use crate::catalog::{Form, Found, Service};
-use crate::name::nearest::nearest;
+use crate::explain::instances::{Instances, Verdict};
+use crate::explain::reading::{Meant, Subject};
+use crate::explain::said::Said;
+use crate::explain::{Case, Question, noun, seconds};
+use crate::nearest::nearest;
 
 /// What the sentences are made of.
-pub(in crate::answer) struct Sentences<'s, 'a> {
+pub struct Sentences<'s, 'a> {
     /// The question and what was found.
     pub case: Case<'s, 'a>,
     /// How its name was read.
@@ -20,7 +20,7 @@ pub(in crate::answer) struct Sentences<'s, 'a> {
 
 impl Sentences<'_, '_> {
     /// The summary, and what may help.
-    pub(in crate::answer) fn write(
+    pub fn write(
         &self,
         question: &Question,
         reply: Option<&Said>,
@@ -119,13 +119,13 @@ impl Sentences<'_, '_> {
         let known: Vec<&str> = self.case.snapshot.datacenters().map(|it| &*it.name).collect();
         hints.extend(did_you_mean(name, &known));
         // `v1.web` below the zone reads as a service of the datacenter `web`.
-        if let (Some(local), None, Some(Form::Service)) =
-            (self.case.datacenter(None), &self.meant.tag, self.meant.form)
+        if let (Some(local), None, Some(first)) =
+            (self.case.datacenter(None), &self.meant.tag, &self.meant.name)
             && let Found::Here(service) = local.service(name.as_bytes())
         {
-            let service = &service.name;
+            let (service, place) = (&service.name, &local.name);
             hints.push(format!(
-                "{service:?} is a service: its tags stand before {service}.service."
+                "{service:?} is a service of {place}: is {first}.{service}.service meant?"
             ));
         }
         format!("there is no datacenter {name:?}; Consul knows: {}", known.join(", "))
@@ -145,11 +145,8 @@ impl Sentences<'_, '_> {
             };
         }
         if rrsets.all().is_empty() {
-            let total = instances.total;
-            return format!(
-                "none of the {total} instances of {name:?} may be answered with: {}",
-                reasons(instances)
-            );
+            let (all, why) = (count_of(instances.total, "instance"), reasons(instances));
+            return format!("{name:?} has {all}, and none may be answered with: {why}");
         }
         if let Some(port) = &self.meant.port
             && rrsets.with_port(port.as_bytes()).is_none()
@@ -207,6 +204,7 @@ impl Sentences<'_, '_> {
                     question.bytes_max
                 ),
                 false => {
+                    hints.extend(self.other_types(rtype));
                     format!("the name exists, and has no {rtype} record: {}", reasons(instances))
                 }
             };

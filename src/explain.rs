@@ -18,17 +18,18 @@ pub mod reading;
 pub mod said;
 pub mod summary;
 pub mod text;
+pub mod why;
 
 use std::net::IpAddr;
 
 use serde::Serialize;
 
-use crate::answer::explain::instances::Instances;
-use crate::answer::explain::reading::{Meant, Subject};
-use crate::answer::explain::said::Said;
 use crate::answer::finding::{Finding, Trace};
 use crate::answer::{Asked, Draft, Outcome, Policy, Realm, Want, respond};
 use crate::catalog::{Datacenter, Form, Found, List, Snapshot};
+use crate::explain::instances::Instances;
+use crate::explain::reading::{Meant, Subject};
+use crate::explain::said::Said;
 use crate::name::Labels;
 use crate::wire::{Query, rtype};
 
@@ -116,7 +117,7 @@ pub fn explain(snapshot: &Snapshot, policy: &Policy, asked: &Asked<'_>) -> Optio
     let outcome = respond(snapshot, policy, asked, &mut draft);
     let wanted = match &outcome {
         Outcome::Wants(want) => Some(wanted(want)),
-        Outcome::Replied(_) | Outcome::Silence => None,
+        Outcome::Replied(_) | Outcome::Silence | Outcome::Why { .. } => None,
     };
     let reply = Said::read(&draft.reply).filter(|_| wanted.is_none());
     let labels = Labels::from_wire(query.name);
@@ -278,3 +279,6 @@ fn noun(form: Form) -> &'static str {
         Form::Service => "service",
     }
 }
+
+#[cfg(test)]
+mod tests;

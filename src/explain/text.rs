@@ -2,8 +2,8 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use crate::answer::explain::instances::{Line, Verdict};
-use crate::answer::explain::{Explanation, Instances, Place, Question, Said, Ttl};
+use crate::explain::instances::{Line, Verdict};
+use crate::explain::{Explanation, Instances, Place, Question, Said, Ttl};
 
 impl Display for Explanation {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {

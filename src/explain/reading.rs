@@ -1,9 +1,9 @@
 //! How a name was read, and what of the catalogue it leads to.
 
-use crate::answer::explain::{Case, noun};
 use crate::answer::finding::Finding;
 use crate::answer::{Realm, RealmZone, find};
 use crate::catalog::{Datacenter, Form, Found, Service, queries};
+use crate::explain::{Case, noun};
 use crate::name::{Labels, Lookup, ParseError, Place, Subject as NameSubject};
 
 /// What a name asks for.
@@ -58,106 +58,109 @@ impl Subject {
 }
 
 /// Reads the name of `labels`, which is in `realm`.
-pub(in crate::answer) fn read<'s>(
-    case: &Case<'s, '_>,
-    realm: Realm<'_>,
-    labels: &Labels,
-) -> Meant<'s> {
-    let plain = |subject, text: &str| Meant {
-        text: text.to_owned(),
-        subject,
-        datacenter: None,
-        name: None,
-        tag: None,
-        port: None,
-        form: None,
-        service: None,
-        error: None,
-    };
+pub fn read<'s>(case: &Case<'s, '_>, realm: Realm<'_>, labels: &Labels) -> Meant<'s> {
     if !matches!(realm.zone, Some(RealmZone::Forward(_))) {
         let text = match realm.count {
             0 => "the top of a reverse zone of this server",
             _ => "a reverse name: whose address is this?",
         };
-        return plain(Subject::Reverse, text);
+        return Meant::plain(Subject::Reverse, text);
     }
     let lookup = match find::read(case.snapshot, labels, realm.count) {
         Ok(lookup) => lookup,
         Err(error) => {
             let text = format!("no name that can be here: {error}");
-            return Meant { error: Some(error), ..plain(Subject::Unreadable, &text) };
+            return Meant { error: Some(error), ..Meant::plain(Subject::Unreadable, &text) };
         }
     };
     if matches!(case.trace.finding, Finding::NameServer) {
-        return plain(Subject::Apex, "the name of this server");
+        return Meant::plain(Subject::Apex, "the name of this server");
     }
     let (place, datacenter) = place(case, &lookup);
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let of_form = |form: Form, name: &[u8], what: String| {
+    let meant = |subject, name: &[u8], what: String| Meant {
+        datacenter: datacenter.clone(),
+        name: Some(text(name)),
+        ..Meant::plain(subject, &what)
+    };
+    let of_form = |form, name: &[u8], what: String| {
         let (known, key) = service(case, form, &lookup, name);
-        let name = known.map_or_else(|| text(&key), |service| service.name.to_string());
-        Meant {
-            text: format!("{what}{place}"),
-            datacenter: datacenter.clone(),
-            name: Some(name),
-            form: Some(form),
-            service: known,
-            ..plain(Subject::Service, "")
-        }
+        let registered = known.map_or_else(|| text(&key), |service| service.name.to_string());
+        let meant = meant(Subject::Service, name, format!("{what}{place}"));
+        Meant { name: Some(registered), form: Some(form), service: known, ..meant }
     };
     match lookup.subject {
         NameSubject::Address { address } => {
-            plain(Subject::Address, &format!("the address {address}, spelled out"))
+            Meant::plain(Subject::Address, &format!("the address {address}, spelled out"))
         }
-        NameSubject::Apex => plain(Subject::Apex, "the zone itself"),
+        NameSubject::Apex => Meant::plain(Subject::Apex, "the zone itself"),
         NameSubject::Bare { label } => {
             let what = format!("{:?}, alone: a datacenter, or the parent of names", text(label));
-            Meant { name: Some(text(label)), ..plain(Subject::Kind, &what) }
+            meant(Subject::Kind, label, what)
         }
         NameSubject::Kind | NameSubject::Scope => {
-            Meant { datacenter, ..plain(Subject::Kind, &format!("a parent of names{place}")) }
+            let what = format!("a parent of names{place}");
+            Meant { datacenter, ..Meant::plain(Subject::Kind, &what) }
         }
-        NameSubject::Node { node } => Meant {
-            datacenter,
-            name: Some(text(node)),
-            ..plain(Subject::Node, &format!("the node {:?}{place}", text(node)))
-        },
+        NameSubject::Node { node } => {
+            meant(Subject::Node, node, format!("the node {:?}{place}", text(node)))
+        }
         NameSubject::Connect { service } => {
-            let what = format!("the mesh instances of the service {:?}", text(service));
-            of_form(Form::Connect, service, what)
+            of_form(Form::Connect, service, format!("the mesh instances of {:?}", text(service)))
         }
         NameSubject::Virtual { service } => {
-            let what = format!("the mesh's address of the service {:?}", text(service));
-            of_form(Form::Connect, service, what)
+            of_form(Form::Connect, service, format!("the mesh's address of {:?}", text(service)))
         }
         NameSubject::Ingress { service } => {
-            let what = format!("the ingress gateways of the service {:?}", text(service));
-            of_form(Form::Ingress, service, what)
+            of_form(Form::Ingress, service, format!("the ingress gateways of {:?}", text(service)))
         }
         NameSubject::Query { query, .. } => {
             of_form(Form::Query, query, format!("the {} {:?}", noun(Form::Query), text(query)))
         }
         NameSubject::Service { service, tag, port, is_marked } => {
-            let mut what = format!("the service {:?}", text(service));
-            if let Some(tag) = tag {
-                what += &format!(", its instances with the tag {:?}", text(tag));
-            }
-            if let Some(port) = port {
-                what += &format!(", their port {:?}", text(port));
-            }
-            if is_marked {
-                what += ", written as in RFC 2782";
-            }
             let form = if let Place::Peer(_) = lookup.place { Form::Peer } else { Form::Service };
-            let meant = of_form(form, service, what);
+            let meant = of_form(form, service, instances(service, tag, port, is_marked));
             Meant { tag: tag.map(text), port: port.map(text), ..meant }
         }
     }
 }
 
+impl Meant<'_> {
+    fn plain(subject: Subject, text: &str) -> Self {
+        Self {
+            text: text.to_owned(),
+            subject,
+            datacenter: None,
+            name: None,
+            tag: None,
+            port: None,
+            form: None,
+            service: None,
+            error: None,
+        }
+    }
+}
+
+/// Which instances of a service, in words.
+fn instances(service: &[u8], tag: Option<&[u8]>, port: Option<&[u8]>, is_marked: bool) -> String {
+    let mut what = format!("the service {:?}", text(service));
+    if let Some(tag) = tag {
+        what += &format!(", its instances with the tag {:?}", text(tag));
+    }
+    if let Some(port) = port {
+        what += &format!(", their port {:?}", text(port));
+    }
+    if is_marked {
+        what += ", written as in RFC 2782";
+    }
+    what
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
 /// Where it is, in words, and the datacenter that was named.
 fn place(case: &Case<'_, '_>, lookup: &Lookup<'_>) -> (String, Option<String>) {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     match lookup.place {
         Place::Datacenter(name) => {
             (format!(", in the datacenter {:?}", text(name)), Some(text(name)))

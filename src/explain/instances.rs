@@ -5,13 +5,13 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use crate::answer::explain::Case;
-use crate::answer::explain::reading::Meant;
-use crate::answer::explain::said::Said;
 use crate::answer::finding::Finding;
 use crate::catalog::addressing::{Accept, By, Reached, View};
 use crate::catalog::model::{Address, Health, Instance, WorstCheck};
 use crate::catalog::{Form, Rules, Selection, selection};
+use crate::explain::Case;
+use crate::explain::reading::Meant;
+use crate::explain::said::Said;
 use crate::wire::rtype;
 
 /// The instances of a service.
@@ -81,11 +81,7 @@ pub enum Verdict {
 
 impl Instances {
     /// Those of what is meant; `None` where that is no service, or none are in memory.
-    pub(in crate::answer) fn of(
-        case: &Case<'_, '_>,
-        meant: &Meant<'_>,
-        reply: Option<&Said>,
-    ) -> Option<Self> {
+    pub fn of(case: &Case<'_, '_>, meant: &Meant<'_>, reply: Option<&Said>) -> Option<Self> {
         let service = meant.service?;
         service.rrsets.as_ref()?;
         // The mesh has one address for all of them.
@@ -148,9 +144,10 @@ impl<'c> Judge<'c> {
                 false if policy.a_record_limit == answers => {
                     format!("dns_config.a_record_limit is {answers}: others are in other replies")
                 }
-                false => {
-                    format!("{answers} of {limit} records are in each reply, others in others")
+                false if policy.udp_answer_limit == answers => {
+                    format!("dns_config.udp_answer_limit holds replies without EDNS to {answers}")
                 }
+                false => format!("{answers} of {limit} records are in each reply"),
             }
         });
         Some(Self {
