@@ -20,48 +20,41 @@
 
 #[path = "support/figures.rs"]
 mod figures;
+#[path = "support/generator.rs"]
+mod generator;
+#[path = "support/options.rs"]
+mod options;
+#[path = "support/processes.rs"]
+mod processes;
+#[path = "support/question.rs"]
+mod question;
 // Its own tests are not run here, so what they use is unused.
 #[allow(unused_imports)]
 #[path = "../tests/it/support/mod.rs"]
 mod support;
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::figures::{Figures, Place, pin};
+use crate::generator::{Pace, trickle};
+use crate::options::Options;
 use crate::support::authority::{Authority, SERVER};
 use crate::support::program::{ANY_PORT, Program};
 
 fn main() {
-    let mut options = Options { rounds: 15, json: false };
-    let mut arguments = std::env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        match argument.as_str() {
-            "--bench" => (),
-            "--json" => options.json = true,
-            "--rounds" => {
-                let count = arguments.next().and_then(|count| count.parse().ok());
-                options.rounds = count.expect("--rounds takes a number");
-            }
-            other => panic!("{other} is none of --rounds N, --json"),
-        }
-    }
+    let options = Options::read(15, &[]);
     let place = Place::here();
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().build().expect("a runtime");
     let rows = runtime.block_on(measure(options.rounds));
     print(&place, &rows, &options);
-}
-
-struct Options {
-    rounds: usize,
-    json: bool,
 }
 
 /// One round of each kind, one after the other.
@@ -99,13 +92,14 @@ async fn measure(rounds: usize) -> Vec<Pair> {
     let mut pairs = Vec::new();
     ask(dns).await;
     for _ in 0..rounds {
-        let (quiet, lost_quiet) = ask(dns).await;
+        let quiet = ask(dns).await;
         let crowd = Crowd::gather(dns, tls).await;
         let open = gathered(admin).await;
-        let (crowded, lost) = ask(dns).await;
+        let crowded = ask(dns).await;
         crowd.leave().await;
         settle(admin).await;
-        pairs.push(Pair { quiet, crowded, lost: lost + lost_quiet, open });
+        let lost = quiet.lost + crowded.lost;
+        pairs.push(Pair { quiet: quiet.latencies, crowded: crowded.latencies, lost, open });
     }
     pairs
 }
@@ -125,7 +119,7 @@ fn print(place: &Place, pairs: &[Pair], options: &Options) {
     let open = pairs.iter().map(|pair| pair.open).min().unwrap_or_default();
     if options.json {
         let row = |(label, (quiet, crowded, ratio)): &(&str, (Figures, Figures, Figures))| {
-            let ratio = [0.25, 0.5, 0.75].map(|share| ratio.quantile(share));
+            let ratio = ratio.quartiles();
             let (quiet, crowded) = (quiet.median(), crowded.median());
             json!({ "figure": label, "quiet_us": quiet, "crowded_us": crowded, "ratio": ratio })
         };
@@ -138,42 +132,17 @@ fn print(place: &Place, pairs: &[Pair], options: &Options) {
     println!("medians of {} rounds in alternation; ratios with quartiles\n", pairs.len());
     println!("{:<5}{:>12}{:>13}   crowded to quiet", "", "quiet us", "crowded us");
     for (label, (quiet, crowded, ratio)) in rows {
-        let [low, middle, high] = [0.25, 0.5, 0.75].map(|share| ratio.quantile(share));
         let (quiet, crowded) = (quiet.median(), crowded.median());
-        println!("{label:<5}{quiet:>12.1}{crowded:>13.1}   {middle:.2} [{low:.2}..{high:.2}]");
+        println!("{label:<5}{quiet:>12.1}{crowded:>13.1}   {ratio}");
     }
     println!("queries lost: {lost}; connections open in the least crowded round: {open}");
 }
 
-/// Asks once a millisecond for a round, from a thread that has nothing else to do. Gives the
-/// latencies in microseconds, and how many replies did not come.
-async fn ask(server: SocketAddr) -> (Figures, usize) {
-    tokio::task::spawn_blocking(move || ask_alone(server)).await.expect("a client that is content")
-}
-
-fn ask_alone(server: SocketAddr) -> (Figures, usize) {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
-    socket.connect(server).expect("a server");
-    socket.set_read_timeout(Some(Duration::from_secs(1))).expect("a socket that gives up");
-    let (mut taken, mut lost, begun) = (Vec::new(), 0, Instant::now());
-    let mut reply = [0; 1500];
-    for id in 0..u16::MAX {
-        if begun.elapsed() > ROUND {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-        let mut query = QUERY.to_vec();
-        query[..2].copy_from_slice(&id.to_be_bytes());
-        let since = Instant::now();
-        socket.send(&query).expect("room to send");
-        match socket.recv(&mut reply) {
-            Ok(_) if reply[..2] == id.to_be_bytes() && reply[3] & 0xf == 0 => {
-                taken.push(since.elapsed().as_secs_f64() * 1e6);
-            }
-            _ => lost += 1,
-        }
-    }
-    (taken.into_iter().collect(), lost)
+/// Asks once a millisecond for a round, from a thread that has nothing else to do.
+async fn ask(server: SocketAddr) -> Pace {
+    let is_right = |_, reply: &[u8]| reply[3] & 0xf == 0;
+    let asking = move || trickle(server, ROUND, |_| QUERY.to_vec(), is_right);
+    tokio::task::spawn_blocking(asking).await.expect("a client that is content")
 }
 
 /// Connections that are of no good.

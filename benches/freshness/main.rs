@@ -30,6 +30,8 @@
 mod catalog;
 #[path = "../support/figures.rs"]
 mod figures;
+#[path = "../support/options.rs"]
+mod options;
 #[path = "../support/processes.rs"]
 mod processes;
 #[path = "../support/question.rs"]
@@ -45,45 +47,24 @@ mod stage;
 #[path = "../../tests/it/support/mod.rs"]
 mod support;
 mod table;
+#[path = "../support/target.rs"]
+mod target;
 
 use serde_json::{Value, json};
 
 use crate::figures::{Place, pin, said_by};
+use crate::options::Options;
 use crate::source::Kind;
 use crate::stage::Stage;
 use crate::support::{choose_crypto, consul_binary};
 use crate::table::Table;
 
 fn main() {
-    let options = Options::read();
+    let options = Options::read(100, &[]);
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(1).enable_all().build().expect("a runtime");
     choose_crypto();
     runtime.block_on(run(&options));
-}
-
-struct Options {
-    rounds: usize,
-    json: bool,
-}
-
-impl Options {
-    fn read() -> Self {
-        let mut options = Self { rounds: 100, json: false };
-        let mut arguments = std::env::args().skip(1);
-        while let Some(argument) = arguments.next() {
-            match argument.as_str() {
-                "--bench" => (),
-                "--json" => options.json = true,
-                "--rounds" => {
-                    let count = arguments.next().and_then(|count| count.parse().ok());
-                    options.rounds = count.expect("--rounds takes a number");
-                }
-                other => panic!("{other} is none of --rounds N, --json"),
-            }
-        }
-        options
-    }
 }
 
 async fn run(options: &Options) {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::figures::Figures;
 use crate::source::Kind;
+use crate::target::verdict;
 
 /// When one change was seen, in ms since it was sent.
 #[derive(Clone, Copy)]
@@ -68,12 +69,9 @@ impl Table {
             );
         }
         println!("  queries lost: {}", self.lost());
-        let [low, middle, high] = self.ratio();
-        let met = verdict(middle <= RATIO_MAX);
-        println!(
-            "DNS behind a bare blocking query: p50 ratio {middle:.2} [{low:.2}..{high:.2}], \
-             at most {RATIO_MAX}: {met}"
-        );
+        let ratio = self.ratio();
+        let met = verdict(ratio.median() <= RATIO_MAX);
+        println!("DNS behind a bare blocking query: p50 ratio {ratio}, at most {RATIO_MAX}: {met}");
         let p99 = self.p99();
         println!("DNS p99 {p99:.2} ms, at most {P99_MAX_MS} ms: {}", verdict(p99 <= P99_MAX_MS));
     }
@@ -87,7 +85,7 @@ impl Table {
         let rows: Vec<Value> = rows.collect();
         let cost = self.cost.as_ref();
         let cost = cost.map(|cost| json!({ "watched": cost.watched, "alone": cost.alone }));
-        let [low, middle, high] = self.ratio();
+        let [low, middle, high] = self.ratio().quartiles();
         json!({
             "consul": self.kind.label(), "services": self.services, "rows": rows,
             "published_mean": self.published_mean, "consul_cpu_ms": cost, "lost": self.lost(),
@@ -113,10 +111,9 @@ impl Table {
         rows
     }
 
-    /// Quartiles of the answer's time to the blocking query's, round by round.
-    fn ratio(&self) -> [f64; 3] {
-        let ratio: Figures = self.ours.iter().map(|seen| seen.dns / seen.blocking).collect();
-        [0.25, 0.5, 0.75].map(|share| ratio.quantile(share))
+    /// The answer's time to the blocking query's, round by round.
+    fn ratio(&self) -> Figures {
+        self.ours.iter().map(|seen| seen.dns / seen.blocking).collect()
     }
 
     fn p99(&self) -> f64 {
@@ -128,10 +125,6 @@ impl Table {
         let all = [&self.ours, &self.consul, &self.bursts].into_iter().flatten();
         all.map(|seen| seen.lost).sum()
     }
-}
-
-fn verdict(is_met: bool) -> &'static str {
-    if is_met { "met" } else { "MISSED" }
 }
 
 /// Of the answer's time to the bare blocking query's, at p50.

@@ -23,12 +23,16 @@ pub struct Site {
 }
 
 impl Site {
-    /// One with a certificate of `authority`.
-    pub fn start(catalog: Catalog, authority: &Authority) -> Self {
+    /// One with a certificate of `authority`: on core 2, where the machine has so many `cores`.
+    pub fn start(catalog: Catalog, authority: &Authority, cores: usize) -> Self {
         let program = std::env::current_exe().expect("the path of this program");
         let [cert, key] = ["server.pem", "server.key"].map(|file| authority.path(file));
         let mut command = Command::new("nice");
-        command.args(["-n", "5"]).arg(program).arg("--consul");
+        command.args(["-n", "5"]);
+        if cores > 2 {
+            command.args(["taskset", "-c", "2"]);
+        }
+        command.arg(program).arg("--consul");
         command.args([catalog.services.to_string(), catalog.instances.to_string()]);
         command.arg(cert).arg(key).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("a scripted Consul");
@@ -39,6 +43,12 @@ impl Site {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        // What comes before this program in the command becomes it.
+        self.child.id()
     }
 
     /// Makes so many changes a second from now on.
@@ -96,7 +106,11 @@ async fn change(scripted: &Scripted, catalog: Catalog, rate: &AtomicU64) {
     let (mut since, mut due, mut service) = (Instant::now(), 0.0, 0);
     loop {
         ticks.tick().await;
-        due += since.elapsed().as_secs_f64() * rate.load(Ordering::Relaxed) as f64;
+        let rate = rate.load(Ordering::Relaxed) as f64;
+        if rate > 0.0 {
+            scripted.prepare();
+        }
+        due += since.elapsed().as_secs_f64() * rate;
         since = Instant::now();
         while due >= 1.0 {
             scripted.change(service);

@@ -8,11 +8,13 @@ use tokio::runtime::Runtime;
 
 use crate::catalog::{Catalog, entry_bytes, registration_bytes};
 use crate::figures::{Figures, said_by};
+use crate::options::Options;
 use crate::processes::{peak, pss};
 use crate::support::authority::{Authority, SERVER};
 use crate::support::consul_binary;
 use crate::support::metrics::value;
-use crate::{Options, fetch, load, real, site, verdict};
+use crate::target::{Bound, Target};
+use crate::{fetch, load, real, site};
 
 pub struct Starts(Vec<Row>);
 
@@ -26,14 +28,15 @@ struct Row {
     fetches_ms: Figures,
     /// Of the last two, round by round.
     ratio: Figures,
-    pss_mib: Figures,
+    /// As they were taken, one after the other.
+    pss_mib: Vec<f64>,
     peak_mib: Figures,
     connections: usize,
     bytes: u64,
 }
 
 /// Starts the server a few times beside each Consul.
-pub fn measure(runtime: &Runtime, options: &Options) -> Starts {
+pub fn measure(runtime: &Runtime, options: &Options, cores: usize) -> Starts {
     let authority = Authority::new();
     authority.issue("server", SERVER);
     let starts = options.rounds.min(STARTS_MAX);
@@ -51,7 +54,7 @@ pub fn measure(runtime: &Runtime, options: &Options) -> Starts {
     for services in SERVICES {
         for instances in INSTANCES {
             let catalog = Catalog { services, instances };
-            let site = site::Site::start(catalog, &authority);
+            let site = site::Site::start(catalog, &authority, cores);
             let consul = Consul { label: "scripted".to_owned(), address: site.address() };
             add(consul, catalog);
         }
@@ -76,8 +79,7 @@ impl Row {
     fn print(&self) {
         let Catalog { services, instances } = self.catalog;
         let size = format!("{services} x {instances}");
-        let [low, middle, high] = [0.25, 0.5, 0.75].map(|share| self.ratio.quantile(share));
-        let ratio = format!("{middle:.2} [{low:.2}..{high:.2}]");
+        let ratio = &self.ratio;
         println!(
             "{size:>17} {:<15}{:>5}{:>8.1}{:>9.0}{:>8.0}{:>11.0}  {ratio:<20}{:>9.1}{:>9.1}",
             self.consul,
@@ -86,9 +88,13 @@ impl Row {
             self.ready_ms.median(),
             self.complete_ms.median(),
             self.fetches_ms.median(),
-            self.pss_mib.median(),
+            self.pss().median(),
             self.peak_mib.median(),
         );
+    }
+
+    fn pss(&self) -> Figures {
+        self.pss_mib.iter().copied().collect()
     }
 
     fn measure(
@@ -131,7 +137,7 @@ impl Row {
             complete_ms: complete.into_iter().collect(),
             fetches_ms: fetches.into_iter().collect(),
             ratio,
-            pss_mib: sets.into_iter().collect(),
+            pss_mib: sets,
             peak_mib: peaks.into_iter().collect(),
             connections,
             bytes,
@@ -159,66 +165,57 @@ fn print_head() {
 }
 
 impl Starts {
-    /// What the rows come to.
+    /// What memory is to be seen beside.
     pub fn print(&self) {
-        println!();
-        for target in self.targets() {
-            let Target { what, figure, most } = target;
-            println!("{what}: {figure:.2}, at most {most:.2}: {}", verdict(figure <= most));
-        }
-        let registered = registration_bytes();
+        let (entry, registered) = (entry_bytes(), registration_bytes());
         println!(
-            "(what is registered for an instance has {registered} bytes, of compact JSON too)"
+            "\nan instance has {entry} bytes in Consul's replies, {registered} where it is registered"
         );
     }
 
     pub fn json(&self) -> Value {
         let rows = self.0.iter().map(|row| {
-            let ratio = [0.25, 0.5, 0.75].map(|share| row.ratio.quantile(share));
             json!({
                 "services": row.catalog.services, "instances": row.catalog.instances,
                 "consul": row.consul, "connections": row.connections, "bytes": row.bytes,
                 "ready_ms": row.ready_ms.median(),
                 "complete_ms": row.complete_ms.median(), "fetches_ms": row.fetches_ms.median(),
-                "ratio": ratio, "pss_mib": row.pss_mib.median(), "peak_mib": row.peak_mib.median(),
+                "ratio": row.ratio.quartiles(), "pss_mib": row.pss().median(), "peak_mib": row.peak_mib.median(),
             })
         });
-        let targets = self.targets().into_iter().map(
-            |target| json!({ "target": target.what, "figure": target.figure, "most": target.most }),
-        );
-        let (rows, targets): (Vec<Value>, Vec<Value>) = (rows.collect(), targets.collect());
-        json!({ "rows": rows, "targets": targets, "registration_bytes": registration_bytes() })
+        let rows: Vec<Value> = rows.collect();
+        json!({
+            "rows": rows, "entry_bytes": entry_bytes(), "registration_bytes": registration_bytes(),
+        })
     }
 
-    fn targets(&self) -> Vec<Target> {
+    /// What the rows come to.
+    pub fn targets(&self) -> Vec<Target> {
+        let at_most = |text, figures, most| Target { text, figures, bound: Bound::AtMost(most) };
         let mut targets = Vec::new();
         for row in self.0.iter().filter(|row| row.catalog.is(1000, 10)) {
-            let what = format!("MiB at 1000 x 10, {}", row.consul);
-            targets.push(Target { what, figure: row.pss_mib.median(), most: MIB_MAX });
+            let text = format!("MiB at 1000 x 10, {}: <= {MIB_MAX}", row.consul);
+            targets.push(at_most(text, row.pss(), MIB_MAX));
         }
+        let entry = entry_bytes() as f64;
         for [few, many] in self.0.as_chunks().0 {
             let more = many.catalog.services * (many.catalog.instances - few.catalog.instances);
-            let bytes = (many.pss_mib.median() - few.pss_mib.median()) * 1024.0 * 1024.0;
-            let what = format!("bytes for a further instance of {}", few.catalog.services);
-            let (figure, most) = (bytes / more as f64, entry_bytes() as f64);
-            targets.push(Target { what, figure, most });
+            let pairs = few.pss_mib.iter().zip(&many.pss_mib);
+            let bytes = pairs.map(|(few, many)| (many - few) * 1024.0 * 1024.0 / more as f64);
+            let services = few.catalog.services;
+            let text = format!("bytes for a further instance of {services}: <= its JSON, {entry}");
+            targets.push(at_most(text, bytes.collect(), entry));
         }
         for row in &self.0 {
             let Catalog { services, instances } = row.catalog;
-            let what = format!(
-                "all in memory, to the fetches, at {services} x {instances}, {}",
-                row.consul
+            let consul = &row.consul;
+            let text = format!(
+                "all in memory, {services} x {instances}, {consul}: <= {READY_MAX} x the fetches"
             );
-            targets.push(Target { what, figure: row.ratio.median(), most: READY_MAX });
+            targets.push(at_most(text, row.ratio.clone(), READY_MAX));
         }
         targets
     }
-}
-
-struct Target {
-    what: String,
-    figure: f64,
-    most: f64,
 }
 
 const SERVICES: [usize; 3] = [100, 1000, 10_000];

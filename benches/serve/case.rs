@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 
+use crate::generator::Queries;
 use crate::peers::Server;
 use crate::zone::{MIX, mixed};
 
@@ -39,12 +40,6 @@ pub enum Edns {
     Cookie(u16),
 }
 
-/// The queries of a case, all of one length.
-pub struct Queries {
-    bytes: Vec<u8>,
-    len: usize,
-}
-
 impl Case {
     /// All of its queries, with ids of zero.
     pub fn queries(&self) -> Queries {
@@ -63,9 +58,7 @@ impl Case {
             }
         };
         let queries: Vec<Vec<u8>> = names.iter().map(|name| self.query(name)).collect();
-        let len = queries.first().map_or(0, Vec::len);
-        assert!(queries.iter().all(|query| query.len() == len), "{}: of one length", self.label);
-        Queries { bytes: queries.concat(), len }
+        Queries::new(&queries)
     }
 
     fn query(&self, name: &str) -> Vec<u8> {
@@ -90,33 +83,19 @@ impl Case {
         query
     }
 
-    /// The id of `reply`, which is that of a server or the query itself, sent back.
+    /// Looks whether `reply` is that of a server, or the query itself, sent back.
     ///
     /// # Panics
     ///
     /// When it is neither.
-    pub fn check(&self, reply: &[u8]) -> u16 {
-        let &[id_high, id_low, high, low, _, _, answers_high, answers_low, ..] = reply else {
+    pub fn check(&self, reply: &[u8]) {
+        let &[_, _, high, low, _, _, answers_high, answers_low, ..] = reply else {
             panic!("{}: a reply of {} bytes", self.label, reply.len());
         };
         let is_echo = high & 0x80 == 0;
         let answers = u16::from_be_bytes([answers_high, answers_low]);
         let is_right = low & 0xf == self.rcode && self.answers.contains(&answers);
         assert!(is_echo || is_right, "{}: rcode {}, {answers} answers", self.label, low & 0xf);
-        u16::from_be_bytes([id_high, id_low])
-    }
-}
-
-impl Queries {
-    /// Query `at`, counted round and round.
-    pub fn get(&self, at: usize) -> &[u8] {
-        let at = at * self.len % self.bytes.len();
-        &self.bytes[at..at + self.len]
-    }
-
-    /// The length of each.
-    pub fn len(&self) -> usize {
-        self.len
     }
 }
 

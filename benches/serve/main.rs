@@ -29,11 +29,16 @@
 mod case;
 #[path = "../support/figures.rs"]
 mod figures;
+#[path = "../support/generator.rs"]
 mod generator;
+#[path = "../support/options.rs"]
+mod options;
 mod peers;
 mod picture;
 #[path = "../support/processes.rs"]
 mod processes;
+#[path = "../support/question.rs"]
+mod question;
 mod roles;
 mod stream;
 // Its own tests are not run here, so what they use is unused.
@@ -41,13 +46,17 @@ mod stream;
 #[path = "../../tests/it/support/mod.rs"]
 mod support;
 mod table;
+#[path = "../support/target.rs"]
+mod target;
 mod zone;
 
-use std::path::PathBuf;
+use std::path::Path;
+use std::time::Duration;
 
-use crate::case::{Case, Queries};
+use crate::case::Case;
 use crate::figures::{Place, pin};
-use crate::generator::{LANES, Pace, Run, pace};
+use crate::generator::{Asked, Pace, Queries, Run, Saturation, pace, settle};
+use crate::options::Options;
 use crate::peers::{Files, Peer, Server};
 use crate::stream::Carrier;
 use crate::zone::Zone;
@@ -64,7 +73,7 @@ fn main() {
         _ => (),
     }
     support::choose_crypto();
-    let options = Options::of(&texts);
+    let options = Options::read(15, &["--only TEXT", "--pictures FOLDER"]);
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(1).enable_all().build().expect("a runtime");
     let stage = runtime.block_on(Stage::set());
@@ -79,35 +88,8 @@ fn main() {
         true => println!("{}", table::json(&stage, &results)),
         false => table::print(&stage, &results),
     }
-    if let Some(folder) = &options.pictures {
-        picture::write(folder, &stage, &results);
-    }
-}
-
-struct Options {
-    rounds: usize,
-    json: bool,
-    /// Rows whose label has this.
-    only: String,
-    pictures: Option<PathBuf>,
-}
-
-impl Options {
-    fn of(arguments: &[&str]) -> Self {
-        let mut options = Self { rounds: 15, json: false, only: String::new(), pictures: None };
-        let mut arguments = arguments.iter();
-        while let Some(argument) = arguments.next() {
-            let mut value = || *arguments.next().unwrap_or_else(|| panic!("{argument} of what?"));
-            match *argument {
-                "--bench" => (),
-                "--json" => options.json = true,
-                "--only" => value().clone_into(&mut options.only),
-                "--pictures" => options.pictures = Some(value().into()),
-                "--rounds" => options.rounds = value().parse().expect("--rounds takes a number"),
-                other => panic!("{other} is none of --rounds, --only, --json, --pictures"),
-            }
-        }
-        options
+    if let Some(folder) = options.own("--pictures") {
+        picture::write(Path::new(folder), &stage, &results);
     }
 }
 
@@ -188,13 +170,26 @@ impl Row {
         for (server, runs) in entries {
             let Some(peer) = stage.peer(*server) else { continue };
             runs.extend(match *way {
-                Way::Udp(ports) => Some(generator::saturate(peer, case, queries, ports)),
+                Way::Udp(ports) => Some(saturate(peer, case, queries, ports)),
                 Way::Stream(carrier) => {
                     stream::saturate(peer, carrier, &stage.files.authority(), case, queries)
                 }
             });
         }
     }
+}
+
+/// Asks `peer` from `ports` ports so that it always has more to do, and waits until it has not.
+fn saturate(peer: &Peer, case: &Case, queries: &Queries, ports: usize) -> Run {
+    let check = |reply: &[u8]| case.check(reply);
+    let how = Saturation { ports, window: LANES * WINDOW / ports, ..SATURATION };
+    let run = generator::saturate(asked(peer, queries, &check), how);
+    settle(peer.pid);
+    run
+}
+
+fn asked<'a>(peer: &Peer, queries: &'a Queries, check: &'a dyn Fn(&[u8])) -> Asked<'a> {
+    Asked { server: peer.udp, pid: peer.pid, queries, check }
 }
 
 /// Latencies of one server at shares of the rate that it can answer.
@@ -231,7 +226,9 @@ impl Results {
             let servers = [Server::Ours, Server::Double];
             rows.push(Row::new(stage, Way::Udp(ports), &case::STREAMS[0], &servers));
         }
-        rows.retain(|row| row.label().contains(&options.only));
+        // Rows whose label has this.
+        let only = options.own("--only").unwrap_or_default();
+        rows.retain(|row| row.label().contains(only));
         let load = |server: &Server| Load {
             server: *server,
             paces: SHARES.iter().map(|share| (*share, Vec::new())).collect(),
@@ -253,13 +250,31 @@ impl Results {
                 continue;
             };
             let Some(whole) = runs.last().map(|run| run.rate) else { continue };
+            let check = |reply: &[u8]| row.case.check(reply);
             for (share, rounds) in paces {
                 let rate = whole * *share;
-                rounds.push((rate, pace(peer, row.case, &row.queries, rate)));
+                rounds.push((rate, pace(asked(peer, &row.queries, &check), rate)));
             }
         }
     }
 }
+
+/// Client ports, unless other numbers of them are compared.
+const LANES: usize = 8;
+
+/// Queries outstanding on a port, where there are [`LANES`] of them: all together are no more than
+/// a socket's buffer holds by default.
+const WINDOW: usize = 32;
+
+/// Lost is what takes longer than the slowest takes for all of it, or it would be asked more than
+/// it can answer.
+const SATURATION: Saturation = Saturation {
+    ports: LANES,
+    window: WINDOW,
+    warm_up: Duration::from_millis(50),
+    round: Duration::from_millis(400),
+    lost: Duration::from_secs(5),
+};
 
 /// The row whose rates say at which pace latencies are looked at.
 const PACED: &str = "A x3";

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -11,7 +11,8 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use crate::figures::said_by;
-use crate::processes;
+use crate::processes::pss;
+use crate::question::asking;
 use crate::support::authority::{Authority, SERVER};
 use crate::support::consul::free_port;
 use crate::support::process::Process;
@@ -94,14 +95,9 @@ enum Held {
 }
 
 impl Peer {
-    /// CPU time that it has had.
-    pub fn cpu(&self) -> Duration {
-        processes::cpu(self.pid)
-    }
-
     /// Its share of the machine's memory in MiB.
     pub fn memory_mib(&self) -> f64 {
-        processes::pss(self.pid)
+        pss(self.pid)
     }
 }
 
@@ -361,8 +357,7 @@ fn role(server: Server, files: &Files) -> Peer {
 
 /// Asks until a reply comes with the answers that the zone has.
 fn until_it_answers(peer: &Peer) {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
-    socket.connect(peer.udp).expect("an address to ask");
+    let socket = asking(peer.udp);
     socket.set_read_timeout(Some(Duration::from_millis(100))).expect("a socket that gives up");
     let case = crate::case::UDP.iter().find(|case| case.label == "10,000 names");
     let queries = case.expect("a case of all names").queries();

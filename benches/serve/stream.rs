@@ -11,9 +11,10 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tokio::time::Instant;
 
-use crate::case::{Case, Queries};
-use crate::generator::{Run, settle};
+use crate::case::Case;
+use crate::generator::{Queries, Run, settle};
 use crate::peers::Peer;
+use crate::processes::cpu;
 use crate::support::authority::SERVER;
 
 /// What carries the messages.
@@ -52,11 +53,11 @@ pub fn saturate(
     };
     let mut lines: Vec<Line<'_>> = (0..LINES).map(line).collect();
     ask_for(WARM_UP, &mut lines, case);
-    let begun = (Instant::now(), peer.cpu());
+    let begun = (Instant::now(), cpu(peer.pid));
     let answered = ask_for(ROUND, &mut lines, case);
-    let run = Run::new(peer, answered, begun);
+    let run = Run::new(peer.pid, answered, begun);
     drop(lines);
-    settle(peer);
+    settle(peer.pid);
     Some(run)
 }
 

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::figures::Figures;
 use crate::generator::Run;
 use crate::peers::Server;
+use crate::target::{self, Bound, Target};
 use crate::{Load, Results, Row, Stage};
 
 /// Prints everything.
@@ -26,12 +27,8 @@ pub fn print(stage: &Stage, results: &Results) {
     for peer in &stage.peers {
         println!("  {:<30}{:>8.1} MiB", peer.server.name(), peer.memory_mib());
     }
-    println!("\ntargets:");
-    for aim in AIMS {
-        if let Some(ratio) = aim.ratio(results) {
-            println!("  {:<66} {}  {}", aim.text(), show(&ratio), aim.verdict(&ratio));
-        }
-    }
+    let targets: Vec<Target> = AIMS.iter().filter_map(|aim| aim.target(results)).collect();
+    target::print(&targets);
 }
 
 fn print_row(row: &Row) {
@@ -41,7 +38,7 @@ fn print_row(row: &Row) {
         let (rate, cost, load) = (of(|run| run.rate), of(|run| run.cpu_us), of(|run| run.load));
         let ratio = match server {
             Server::Ours => String::new(),
-            _ => row.runs(Server::Ours).map_or(String::new(), |ours| show(&over(ours, runs))),
+            _ => row.runs(Server::Ours).map_or(String::new(), |ours| over(ours, runs).to_string()),
         };
         println!("  {:<30}{rate:>10.0}{cost:>10.2}{load:>6.2}   {ratio}", server.name());
     }
@@ -94,11 +91,6 @@ fn over(ours: &[Run], others: &[Run]) -> Figures {
     ours.iter().zip(others).map(|(ours, other)| ours.rate / other.rate).collect()
 }
 
-fn show(ratio: &Figures) -> String {
-    let [low, middle, high] = [0.25, 0.5, 0.75].map(|share| ratio.quantile(share));
-    format!("{middle:.2} [{low:.2}..{high:.2}]")
-}
-
 /// Everything, for programs.
 pub fn json(stage: &Stage, results: &Results) -> Value {
     let rows: Vec<Value> = results.rows.iter().map(json_row).collect();
@@ -115,9 +107,9 @@ pub fn json(stage: &Stage, results: &Results) -> Value {
         json!({ "server": peer.server.name(), "version": peer.version, "pss_mib": memory })
     });
     let aims = AIMS.iter().filter_map(|aim| {
-        let ratio = aim.ratio(results)?;
-        let verdict = aim.verdict(&ratio);
-        Some(json!({ "target": aim.text(), "ratio": quartiles(&ratio), "verdict": verdict }))
+        let target = aim.target(results)?;
+        let (ratio, verdict) = (quartiles(&target.figures), target.verdict());
+        Some(json!({ "target": target.text, "ratio": ratio, "verdict": verdict }))
     });
     json!({
         "place": stage.place.to_string(), "pinned": stage.pinned,
@@ -139,58 +131,53 @@ fn json_row(row: &Row) -> Value {
 }
 
 fn quartiles(figures: &Figures) -> Value {
-    let [low, middle, high] = [0.25, 0.5, 0.75].map(|share| figures.quantile(share));
+    let [low, middle, high] = figures.quartiles();
     json!({ "median": middle, "quartiles": [low, high] })
 }
 
-/// A target: a ratio of two entries of the tables, and its bound.
+/// A ratio of two entries of the tables, and where it is to be.
 struct Aim {
     /// Row and server.
     ours: (&'static str, Server),
     to: (&'static str, Server),
-    bound: Bound,
+    aspect: Aspect,
 }
 
-enum Bound {
-    /// Of the rates.
-    RateAtLeast(f64),
-    /// Of CPU time per query.
-    CostAtMost(f64),
+enum Aspect {
+    /// The rates: their ratio is this at least.
+    Rate(f64),
+    /// CPU time per query: this at most.
+    Cost(f64),
 }
 
 impl Aim {
     const fn rate(row: &'static str, to: Server, bound: f64) -> Self {
-        Self { ours: (row, Server::Ours), to: (row, to), bound: Bound::RateAtLeast(bound) }
+        Self { ours: (row, Server::Ours), to: (row, to), aspect: Aspect::Rate(bound) }
     }
 
-    fn ratio(&self, results: &Results) -> Option<Figures> {
+    /// It, as it was measured.
+    fn target(&self, results: &Results) -> Option<Target> {
         let runs = |(label, server): (&str, Server)| {
             results.rows.iter().find(|row| row.label() == label)?.runs(server)
         };
         let (ours, to) = (runs(self.ours)?, runs(self.to)?);
-        Some(match self.bound {
-            Bound::RateAtLeast(_) => over(ours, to),
-            Bound::CostAtMost(_) => {
-                ours.iter().zip(to).map(|(ours, to)| ours.cpu_us / to.cpu_us).collect()
+        let (figures, bound) = match self.aspect {
+            Aspect::Rate(bound) => (over(ours, to), Bound::AtLeast(bound)),
+            Aspect::Cost(bound) => {
+                let pairs = ours.iter().zip(to);
+                (pairs.map(|(ours, to)| ours.cpu_us / to.cpu_us).collect(), Bound::AtMost(bound))
             }
-        })
+        };
+        Some(Target { text: self.text(), figures, bound })
     }
 
     fn text(&self) -> String {
         let [ours, to] = [self.ours, self.to].map(|(row, server)| (row, server.name()));
         let to = if ours.0 == to.0 { to.1.to_owned() } else { format!("{} {}", to.1, to.0) };
-        match self.bound {
-            Bound::RateAtLeast(bound) => format!("{}, {}: rate >= {bound} x {to}", ours.0, ours.1),
-            Bound::CostAtMost(bound) => format!("{}, {}: CPU/q <= {bound} x {to}", ours.0, ours.1),
+        match self.aspect {
+            Aspect::Rate(bound) => format!("{}, {}: rate >= {bound} x {to}", ours.0, ours.1),
+            Aspect::Cost(bound) => format!("{}, {}: CPU/q <= {bound} x {to}", ours.0, ours.1),
         }
-    }
-
-    fn verdict(&self, ratio: &Figures) -> &'static str {
-        let is_met = match self.bound {
-            Bound::RateAtLeast(bound) => ratio.quantile(0.25) >= bound,
-            Bound::CostAtMost(bound) => ratio.quantile(0.75) <= bound,
-        };
-        if is_met { "met" } else { "MISSED" }
     }
 }
 
@@ -203,12 +190,8 @@ const AIMS: &[Aim] = &[
     Aim::rate(SRV, Server::Knot, 1.10),
     Aim::rate("A x3", Server::Echo, 0.90),
     Aim::rate(SRV, Server::Echo, 0.90),
-    Aim {
-        ours: ("A x3", Server::Bare),
-        to: ("A x3", Server::Echo),
-        bound: Bound::RateAtLeast(0.95),
-    },
-    Aim { ours: (SRV, Server::Bare), to: (SRV, Server::Echo), bound: Bound::RateAtLeast(0.95) },
+    Aim { ours: ("A x3", Server::Bare), to: ("A x3", Server::Echo), aspect: Aspect::Rate(0.95) },
+    Aim { ours: (SRV, Server::Bare), to: (SRV, Server::Echo), aspect: Aspect::Rate(0.95) },
     Aim::rate("A x3", Server::Consul, 10.0),
     Aim::rate(SRV, Server::Consul, 25.0),
     Aim::rate("SRV x50, EDNS", Server::Consul, 100.0),
@@ -216,12 +199,12 @@ const AIMS: &[Aim] = &[
     Aim {
         ours: ("NXDOMAIN flood", Server::Ours),
         to: ("A x3", Server::Ours),
-        bound: Bound::RateAtLeast(0.95),
+        aspect: Aspect::Rate(0.95),
     },
     Aim {
         ours: ("A x3, from 64 ports", Server::Double),
         to: ("A x3, from 64 ports", Server::Ours),
-        bound: Bound::CostAtMost(1.10),
+        aspect: Aspect::Cost(1.10),
     },
     Aim::rate("A x3 over TCP", Server::Hickory, 1.0),
     Aim::rate("SRV x10, EDNS over TCP", Server::Hickory, 1.0),

@@ -23,6 +23,11 @@ impl Figures {
         self.quantile(0.5)
     }
 
+    /// Both quartiles, and the middle between them.
+    pub fn quartiles(&self) -> [f64; 3] {
+        [0.25, 0.5, 0.75].map(|share| self.quantile(share))
+    }
+
     /// The largest.
     pub fn max(&self) -> f64 {
         self.quantile(1.0)
@@ -31,6 +36,14 @@ impl Figures {
     /// How many there are.
     pub fn count(&self) -> usize {
         self.0.len()
+    }
+}
+
+/// The middle one with the quartiles, as in `1.02 [0.98..1.05]`.
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [low, middle, high] = self.quartiles();
+        f.pad(&format!("{middle:.2} [{low:.2}..{high:.2}]"))
     }
 }
 

@@ -3,7 +3,7 @@
 // What one bench leaves unused is not dead.
 #![allow(dead_code)]
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use hickory_proto::op::{Message, ResponseCode};
@@ -37,7 +37,11 @@ pub fn addresses(reply: &[u8]) -> Vec<Ipv4Addr> {
 
 /// A socket that asks `server`, and gives up a reply after [`LOST`].
 pub fn asking(server: SocketAddr) -> UdpSocket {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
+    let own: IpAddr = match server {
+        SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    let socket = UdpSocket::bind((own, 0)).expect("a socket");
     socket.connect(server).expect("an address to ask");
     socket.set_read_timeout(Some(LOST)).expect("a socket that gives up");
     socket

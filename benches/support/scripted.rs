@@ -2,7 +2,7 @@
 //!
 //! It is for what a real one on the same two cores cannot be: ten thousand services that are there at
 //! once, a thousand changes a second that cost next to nothing. It keeps a version for each service
-//! and writes a body when it is asked for; blocking queries are held until the version is higher
+//! and writes a body when it is asked for, or has all of them at hand; blocking queries are held until the version is higher
 //! than `index`, or `wait` is over, and as many streams share a connection as in Consul.
 //!
 //! It knows the paths that a server of names asks for, and no faults.
@@ -12,8 +12,8 @@
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -48,6 +48,8 @@ struct Shared {
     /// Of the lists, and it stays.
     lists: watch::Sender<u64>,
     connections: AtomicUsize,
+    /// By service, those of even and of odd versions, once they are [prepared](Scripted::prepare).
+    bodies: OnceLock<Vec<[Bytes; 2]>>,
 }
 
 impl Scripted {
@@ -67,6 +69,7 @@ impl Scripted {
             versions: (0..catalog.services).map(|_| watch::Sender::new(0)).collect(),
             lists: watch::Sender::new(0),
             connections: AtomicUsize::new(0),
+            bodies: OnceLock::new(),
         });
         let mut accepting = JoinSet::new();
         let tls = TlsAcceptor::from(Arc::new(tls));
@@ -84,6 +87,13 @@ impl Scripted {
         self.shared.connections.load(Ordering::Relaxed)
     }
 
+    /// Writes all bodies of services, once: from now on a change costs what it takes to send one.
+    pub fn prepare(&self) {
+        let Shared { catalog, bodies, .. } = &*self.shared;
+        let both = |service| [0, 1].map(|version| catalog.health(service, version).into());
+        bodies.get_or_init(|| (0..catalog.services).map(both).collect());
+    }
+
     /// Makes the next version of a service.
     pub fn change(&self, service: usize) {
         self.shared.versions[service].send_modify(|version| *version += 1);
@@ -93,12 +103,14 @@ impl Scripted {
 impl Shared {
     async fn reply(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         let asked = Asked::of(request.uri().query().unwrap_or_default());
-        let (index, body) = match request.uri().path() {
-            "/v1/agent/self" => (1, r#"{"Config":{"Datacenter":"dc1"}}"#.to_owned()),
-            "/v1/catalog/datacenters" => (1, r#"["dc1"]"#.to_owned()),
-            "/v1/catalog/services" => (asked.wait(&self.lists).await + 1, self.catalog.names()),
-            "/v1/catalog/nodes" => (asked.wait(&self.lists).await + 1, self.catalog.nodes()),
-            "/v1/health/service/consul" => (asked.wait(&self.lists).await + 1, CONSUL.to_owned()),
+        let (index, body): (u64, Bytes) = match request.uri().path() {
+            "/v1/agent/self" => (1, r#"{"Config":{"Datacenter":"dc1"}}"#.into()),
+            "/v1/catalog/datacenters" => (1, r#"["dc1"]"#.into()),
+            "/v1/catalog/services" => {
+                (asked.wait(&self.lists).await + 1, self.catalog.names().into())
+            }
+            "/v1/catalog/nodes" => (asked.wait(&self.lists).await + 1, self.catalog.nodes().into()),
+            "/v1/health/service/consul" => (asked.wait(&self.lists).await + 1, CONSUL.into()),
             path => {
                 let service = path.strip_prefix("/v1/health/service/web-");
                 let service = service.and_then(|service| service.parse::<usize>().ok());
@@ -106,7 +118,7 @@ impl Shared {
                     return missing();
                 };
                 let version = asked.wait(&self.versions[service]).await;
-                (version + 1, self.catalog.health(service, version))
+                (version + 1, self.health(service, version))
             }
         };
         let reply = Response::builder()
@@ -115,6 +127,13 @@ impl Shared {
             .header("X-Consul-KnownLeader", "true")
             .header("X-Consul-LastContact", "0");
         reply.body(Full::from(body)).expect("headers of text")
+    }
+
+    fn health(&self, service: usize, version: u64) -> Bytes {
+        match self.bodies.get() {
+            Some(bodies) => bodies[service][version as usize % 2].clone(),
+            None => self.catalog.health(service, version).into(),
+        }
     }
 }
 
