@@ -18,7 +18,10 @@
 //!
 //! fingerpost serves a catalogue file with its default configuration, but one thread; it counts,
 //! marks what is asked for, and answers cookies. `bare` is `dns::batch` and `answer::respond`
-//! without these counts. `10,000 names` draws from as many services.
+//! without these counts. `10,000 names` draws from as many services. Beside the hits there is a row
+//! for each thing that is on by default and takes time, or that resolvers do unasked: EDNS, a cookie,
+//! letters of mixed case (0x20), a tag, the short form, the AAAA that comes with every A, PTR; and one
+//! for a socket on `[::1]` and on `0.0.0.0`. What each costs is told as a share of our own A x3.
 //!
 //! Run: `tests/run bench serve [--rounds N] [--only TEXT] [--json] [--pictures FOLDER]`, which
 //! provides the peers; fifteen minutes. Without them: `cargo bench --bench serve`.
@@ -108,7 +111,9 @@ impl Stage {
         let mut peers = Vec::new();
         // What is started now stays there; then the generator moves away.
         let mut pinned = pin("0");
-        for server in [Server::Ours, Server::Wild, Server::Bare].iter().chain(Server::ALL) {
+        for server in
+            [Server::Ours, Server::Wild, Server::Six, Server::Bare].iter().chain(Server::ALL)
+        {
             peers.extend(peers::start(*server, &zone, &files).await);
         }
         pinned &= pin(if place.cores > 2 { "0,2" } else { "0,1" });
@@ -212,7 +217,7 @@ impl Results {
         for case in case::UDP {
             let mut servers = with_ours(case.others);
             if case.label == PACED || case.label.starts_with("SRV x10") {
-                servers.extend([Server::Wild, Server::Bare]);
+                servers.extend([Server::Wild, Server::Six, Server::Bare]);
             }
             rows.push(Row::new(stage, Way::Udp(LANES), case, &servers));
         }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::support::consul::free_port;
 use crate::support::process::Process;
 use crate::support::program::Program;
 use crate::support::{on_path, skip};
-use crate::zone::Zone;
+use crate::zone::{REVERSE_ZONE, Zone};
 
 /// A kind of server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -27,6 +27,8 @@ pub enum Server {
     Ours,
     /// The same on a wildcard address.
     Wild,
+    /// The same over IPv6.
+    Six,
     /// The same with two threads, on both cores.
     Double,
     /// Our batches and answers without what is around them: no counts, no watch over panics.
@@ -59,6 +61,7 @@ impl Server {
         match self {
             Self::Ours => "fingerpost",
             Self::Wild => "fingerpost on 0.0.0.0",
+            Self::Six => "fingerpost on [::1]",
             Self::Double => "fingerpost, two threads",
             Self::Bare => "fingerpost, bare",
             Self::Consul => "Consul",
@@ -114,6 +117,7 @@ impl Files {
         let files = Self { folder, authority };
         files.write("catalog.json", &zone.catalog().to_string());
         files.write("consul.zone", &zone.master_file());
+        files.write("reverse.zone", &zone.reverse_file());
         files.write("records", &zone.records().map(|line| line + "\n").collect::<String>());
         files.write("hosts", &zone.hosts());
         files.write("dnsmasq.srv", &zone.srv_hosts());
@@ -143,6 +147,13 @@ pub async fn start(server: Server, zone: &Zone, files: &Files) -> Option<Peer> {
     let peer = match server {
         Server::Ours => ours(server, "127.0.0.1:0", "1", files).await,
         Server::Wild => ours(server, "0.0.0.0:0", "1", files).await,
+        Server::Six => {
+            if UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
+                skip("IPv6");
+                return None;
+            }
+            ours(server, "[::1]:0", "1", files).await
+        }
         Server::Double => ours(server, "127.0.0.1:0", "2", files).await,
         Server::Consul => consul(zone).await?,
         Server::Bare | Server::Hickory | Server::Echo => role(server, files),
@@ -170,7 +181,8 @@ async fn ours(server: Server, listen: &str, workers: &str, files: &Files) -> Pee
     ];
     let program = Program::start(&arguments, &variables);
     program.ready().await;
-    let udp = loopback(program.dns_address().await.port());
+    let address = program.dns_address().await;
+    let udp = if address.ip().is_unspecified() { loopback(address.port()) } else { address };
     let (pid, version) = (program.pid(), env!("CARGO_PKG_VERSION").to_owned());
     let _held = Held::Program(program);
     Peer { server, udp, tcp: Some(udp), tls: Some(tls), pid, version, _held }
@@ -208,7 +220,8 @@ fn nsd(files: &Files) -> Option<Peer> {
              xfrdir: \"{folder}\"\n zonelistfile: \"{folder}/nsd.list\"\n rrl-ratelimit: 0\n \
              minimal-responses: yes\n verbosity: 0\n\
              remote-control:\n control-enable: no\n\
-             zone:\n name: consul\n zonefile: consul.zone\n"
+             zone:\n name: consul\n zonefile: consul.zone\n\
+             zone:\n name: {REVERSE_ZONE}\n zonefile: reverse.zone\n"
         ),
     );
     let version = version(&program, "-v");
@@ -227,8 +240,10 @@ fn knot(files: &Files) -> Option<Peer> {
              background-workers: 1\n    rundir: \"{folder}\"\n\
              database:\n    storage: \"{folder}/knot\"\n\
              log:\n  - target: stderr\n    any: error\n\
-             zone:\n  - domain: consul\n    file: \"{folder}/consul.zone\"\n    \
-             zonefile-sync: -1\n    journal-content: none\n    semantic-checks: off\n"
+             template:\n  - id: default\n    zonefile-sync: -1\n    journal-content: none\n    \
+             semantic-checks: off\n\
+             zone:\n  - domain: consul\n    file: \"{folder}/consul.zone\"\n  \
+             - domain: {REVERSE_ZONE}\n    file: \"{folder}/reverse.zone\"\n"
         ),
     );
     let version = version(&program, "--version");

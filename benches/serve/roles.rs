@@ -14,7 +14,7 @@ use fingerpost::dns::batch::Batch;
 use fingerpost::dns::datagram::Datagrams;
 use fingerpost::name::Zone;
 use hickory_proto::op::{Edns, Metadata, ResponseCode};
-use hickory_proto::rr::rdata::{A, AAAA, SRV};
+use hickory_proto::rr::rdata::{A, SRV};
 use hickory_proto::rr::{LowerName, Name, RData, Record, RecordType};
 use hickory_server::Server;
 use hickory_server::net::runtime::Time;
@@ -172,7 +172,6 @@ fn record(line: &str) -> Record {
     let number = |at: usize| words[at].parse().expect("a number");
     let data = match words[3] {
         "A" => RData::A(A(words[4].parse().expect("an address"))),
-        "AAAA" => RData::AAAA(AAAA(words[4].parse().expect("an address"))),
         _ => {
             let target = Name::from_ascii(words[7]).expect("a name");
             RData::SRV(SRV::new(number(4), number(5), number(6), target))

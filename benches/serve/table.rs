@@ -2,11 +2,12 @@
 
 use serde_json::{Value, json};
 
+use crate::case::FEATURES;
 use crate::figures::Figures;
 use crate::generator::Run;
 use crate::peers::Server;
 use crate::target::{self, Bound, Target};
-use crate::{Load, Results, Row, Stage};
+use crate::{Load, PACED, Results, Row, Stage};
 
 /// Prints everything.
 pub fn print(stage: &Stage, results: &Results) {
@@ -22,6 +23,7 @@ pub fn print(stage: &Stage, results: &Results) {
     for row in &results.rows {
         print_row(row);
     }
+    print_features(results);
     print_loads(&results.loads);
     println!("memory (PSS):");
     for peer in &stage.peers {
@@ -43,6 +45,33 @@ fn print_row(row: &Row) {
         println!("  {:<30}{rate:>10.0}{cost:>10.2}{load:>6.2}   {ratio}", server.name());
     }
     println!();
+}
+
+/// What costs how much, of those things that are there unasked.
+fn print_features(results: &Results) {
+    let features = features(results);
+    if features.is_empty() {
+        return;
+    }
+    println!("fingerpost's rate to its own for {PACED} on 127.0.0.1");
+    for (label, ratio) in features {
+        println!("  {label:<30} {ratio}");
+    }
+    println!();
+}
+
+/// Rates to our own of [`PACED`], round by round, by what is different.
+fn features(results: &Results) -> Vec<(String, Figures)> {
+    let row = |label: &str| results.rows.iter().find(|row| row.label() == label);
+    let Some(plain) = row(PACED) else { return Vec::new() };
+    let Some(ours) = plain.runs(Server::Ours) else { return Vec::new() };
+    let sockets = [Server::Wild, Server::Six].into_iter().filter_map(|server| {
+        Some((format!("{PACED}, {}", server.name()), over(plain.runs(server)?, ours)))
+    });
+    let features = FEATURES.iter().filter_map(|label| {
+        Some(((*label).to_owned(), over(row(label)?.runs(Server::Ours)?, ours)))
+    });
+    sockets.chain(features).collect()
 }
 
 fn print_loads(loads: &[Load]) {
@@ -106,6 +135,9 @@ pub fn json(stage: &Stage, results: &Results) -> Value {
         let memory = peer.memory_mib();
         json!({ "server": peer.server.name(), "version": peer.version, "pss_mib": memory })
     });
+    let features = features(results).into_iter();
+    let features =
+        features.map(|(label, ratio)| json!({ "row": label, "to_plain": quartiles(&ratio) }));
     let aims = AIMS.iter().filter_map(|aim| {
         let target = aim.target(results)?;
         let (ratio, verdict) = (quartiles(&target.figures), target.verdict());
@@ -114,6 +146,7 @@ pub fn json(stage: &Stage, results: &Results) -> Value {
     json!({
         "place": stage.place.to_string(), "pinned": stage.pinned,
         "servers": servers.collect::<Vec<Value>>(), "rows": rows,
+        "features": features.collect::<Vec<Value>>(),
         "latencies": loads.collect::<Vec<Value>>(), "targets": aims.collect::<Vec<Value>>(),
     })
 }

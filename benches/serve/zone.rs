@@ -4,60 +4,57 @@
 //! service of `n` has `n` different ones.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::Ipv4Addr;
 
 use serde_json::{Value, json};
 
 /// Services by name, and how many instances each has.
 pub struct Zone {
     services: Vec<(String, usize)>,
-    six: usize,
 }
 
 /// One instance of a service.
 pub struct Instance<'z> {
     pub service: &'z str,
+    /// All of [`TAGGED`] have it.
+    pub tag: Option<&'static str>,
     pub node: String,
-    pub address: IpAddr,
+    pub address: Ipv4Addr,
 }
 
 impl Zone {
-    /// `web<n>` for each of [`SIZES`], `six` of three with IPv6 addresses, and [`MIX`] small ones.
+    /// `web<n>` for each of [`SIZES`], and [`MIX`] small ones.
     pub fn new() -> Self {
         let sizes = SIZES.map(|size| (format!("web{size}"), size));
         let mix = (0..MIX).map(|number| (mixed(number), 1));
-        Self { services: sizes.into_iter().chain(mix).collect(), six: 3 }
+        Self { services: sizes.into_iter().chain(mix).collect() }
     }
 
     /// All instances, service by service.
     pub fn instances(&self) -> impl Iterator<Item = Instance<'_>> {
-        let four = self.services.iter().flat_map(|(service, count)| {
+        self.services.iter().flat_map(|(service, count)| {
             (0..*count).map(move |at| Instance {
                 service,
+                tag: (service == TAGGED).then_some(TAG),
                 node: format!("node-{at}"),
-                address: Ipv4Addr::from_bits(0x0a00_0001 + at as u32).into(),
+                address: Ipv4Addr::from_bits(0x0a00_0001 + at as u32),
             })
-        });
-        let six = (0..self.six).map(|at| Instance {
-            service: "six",
-            node: format!("six-{at}"),
-            address: Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1 + at as u16).into(),
-        });
-        four.chain(six)
+        })
     }
 
     /// Every node with its address.
-    fn nodes(&self) -> BTreeMap<String, IpAddr> {
+    fn nodes(&self) -> BTreeMap<String, Ipv4Addr> {
         self.instances().map(|instance| (instance.node, instance.address)).collect()
     }
 
     /// As our catalogue file says it.
     pub fn catalog(&self) -> Value {
-        let mut nodes: BTreeMap<String, (IpAddr, Vec<Value>)> = BTreeMap::new();
+        let mut nodes: BTreeMap<String, (Ipv4Addr, Vec<Value>)> = BTreeMap::new();
         for instance in self.instances() {
             let (_, services) = nodes.entry(instance.node).or_insert((instance.address, vec![]));
-            services.push(json!({ "name": instance.service, "port": PORT }));
+            services.push(json!({
+                "name": instance.service, "port": PORT, "tags": Vec::from_iter(instance.tag),
+            }));
         }
         let nodes = nodes.into_iter().map(|(name, (address, services))| {
             json!({ "name": name, "address": address, "services": services })
@@ -67,30 +64,37 @@ impl Zone {
 
     /// As Consul is told of one instance.
     pub fn registration(instance: &Instance<'_>) -> Value {
-        let Instance { service, node, address } = instance;
+        let Instance { service, tag, node, address } = instance;
         json!({
             "Node": node, "Address": address,
-            "Service": { "ID": format!("{service}-{node}"), "Service": service, "Port": PORT },
+            "Service": {
+                "ID": format!("{service}-{node}"), "Service": service, "Port": PORT,
+                "Tags": Vec::from_iter(tag),
+            },
         })
     }
 
     /// As a master file of RFC 1035 says it.
     pub fn master_file(&self) -> String {
-        let mut text = "$ORIGIN consul.\n$TTL 5\n@ SOA ns hostmaster 1 3600 600 86400 5\n@ NS ns\n\
-            ns A 127.0.0.1\n"
-            .to_owned();
-        for line in self.records() {
-            writeln!(text, "{line}").expect("room");
-        }
-        text
+        let text = head("consul.") + "ns A 127.0.0.1\n";
+        self.records().fold(text, |text, line| text + &line + "\n")
+    }
+
+    /// The same of [`REVERSE_ZONE`], with all of its names.
+    pub fn reverse_file(&self) -> String {
+        self.nodes().into_iter().fold(head(REVERSE_ZONE), |text, (node, address)| {
+            let [_, b, c, d] = address.octets();
+            text + &format!("{d}.{c}.{b} 5 IN PTR {}\n", node_name(&node))
+        })
     }
 
     /// Every record as a line of such a file, with names in full.
     pub fn records(&self) -> impl Iterator<Item = String> {
-        let services = self.instances().flat_map(|Instance { service, node, address }| {
+        let services = self.instances().flat_map(|Instance { service, tag, node, address }| {
             let (name, target) = (service_name(service), node_name(&node));
             let srv = format!("{name} 5 IN SRV 1 1 {PORT} {target}");
-            [address_record(&name, address), srv]
+            let tagged = tag.map(|tag| address_record(&format!("{tag}.{name}"), address));
+            [address_record(&name, address), srv].into_iter().chain(tagged)
         });
         let nodes = self.nodes();
         services.chain(nodes.into_iter().map(|(node, ip)| address_record(&node_name(&node), ip)))
@@ -98,7 +102,7 @@ impl Zone {
 
     /// As a file of hosts says it, each address with a name.
     pub fn hosts(&self) -> String {
-        let line = |ip: IpAddr, name: &str| format!("{ip} {}\n", name.trim_end_matches('.'));
+        let line = |ip: Ipv4Addr, name: &str| format!("{ip} {}\n", name.trim_end_matches('.'));
         let services = self.instances();
         let services =
             services.map(|instance| line(instance.address, &service_name(instance.service)));
@@ -118,6 +122,14 @@ impl Zone {
     }
 }
 
+/// What a zone begins with.
+fn head(origin: &str) -> String {
+    format!(
+        "$ORIGIN {origin}\n$TTL 5\n@ SOA ns.consul. hostmaster.consul. 1 3600 600 86400 5\n\
+         @ NS ns.consul.\n"
+    )
+}
+
 /// The name of the small service `number`; all are of one length.
 pub fn mixed(number: usize) -> String {
     format!("mix{number:05}")
@@ -131,15 +143,24 @@ fn node_name(node: &str) -> String {
     format!("{node}.node.dc1.consul.")
 }
 
-fn address_record(name: &str, address: IpAddr) -> String {
-    let rtype = if address.is_ipv4() { "A" } else { "AAAA" };
-    format!("{name} 5 IN {rtype} {address}")
+fn address_record(name: &str, address: Ipv4Addr) -> String {
+    format!("{name} 5 IN A {address}")
 }
 
 /// How many small services there are.
 pub const MIX: usize = 10_000;
 
-/// Instances of the services `web1`, `web3` and so on.
-const SIZES: [usize; 5] = [1, 3, 10, 50, 1_500];
+/// Instances of the services `web3`, `web10` and so on.
+const SIZES: [usize; 4] = [3, 10, 50, 1_500];
+
+/// Whose instances have the tag [`TAG`].
+const TAGGED: &str = "web3";
+const TAG: &str = "v1";
+
+/// Where the addresses of all nodes are.
+pub const REVERSE_ZONE: &str = "10.in-addr.arpa.";
+
+/// The address of the last node, which few services share.
+pub const REVERSED: &str = "220.5.0.10.in-addr.arpa";
 
 const PORT: u16 = 8080;
