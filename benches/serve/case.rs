@@ -147,7 +147,8 @@ pub const UDP: &[Case] = &[
     none("REFUSED", Names::One("www.example.com"), 5),
 ];
 
-/// Rows of what is on by default, or asked for without being told to: none of it may be a trap.
+/// Rows of what is on by default, of what resolvers do unasked, and of names that are not there: none
+/// of it may be a trap.
 pub const FEATURES: &[&str] = &[
     "A x3, EDNS",
     "A x3, cookie",

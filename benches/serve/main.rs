@@ -21,7 +21,7 @@
 //! without these counts. `10,000 names` draws from as many services. Beside the hits there is a row
 //! for each thing that is on by default and takes time, or that resolvers do unasked: EDNS, a cookie,
 //! letters of mixed case (0x20), a tag, the short form, the AAAA that comes with every A, PTR; and one
-//! for a socket on `[::1]` and on `0.0.0.0`. What each costs is told as a share of our own A x3.
+//! for a socket on `[::1]` and on `0.0.0.0`. What each costs is told beside our own A x3.
 //!
 //! Run: `tests/run bench serve [--rounds N] [--only TEXT] [--json] [--pictures FOLDER]`, which
 //! provides the peers; fifteen minutes. Without them: `cargo bench --bench serve`.

@@ -53,25 +53,36 @@ fn print_features(results: &Results) {
     if features.is_empty() {
         return;
     }
-    println!("fingerpost's rate to its own for {PACED} on 127.0.0.1");
-    for (label, ratio) in features {
-        println!("  {label:<30} {ratio}");
+    println!("fingerpost, to its own {PACED} on 127.0.0.1");
+    println!("{:<32}{:<22}CPU/q", "", "rate");
+    for Feature { label, rate, cost } in features {
+        println!("  {label:<30}{rate:<22}{cost}");
     }
     println!();
 }
 
-/// Rates to our own of [`PACED`], round by round, by what is different.
-fn features(results: &Results) -> Vec<(String, Figures)> {
+/// Something that is there unasked, beside [`PACED`].
+struct Feature {
+    label: String,
+    /// Of the rates, round by round.
+    rate: Figures,
+    /// Of CPU time per query.
+    cost: Figures,
+}
+
+fn features(results: &Results) -> Vec<Feature> {
     let row = |label: &str| results.rows.iter().find(|row| row.label() == label);
     let Some(plain) = row(PACED) else { return Vec::new() };
     let Some(ours) = plain.runs(Server::Ours) else { return Vec::new() };
+    let feature =
+        |label, runs| Feature { label, rate: over(runs, ours), cost: cost_over(runs, ours) };
     let sockets = [Server::Wild, Server::Six].into_iter().filter_map(|server| {
-        Some((format!("{PACED}, {}", server.name()), over(plain.runs(server)?, ours)))
+        Some(feature(format!("{PACED}, {}", server.name()), plain.runs(server)?))
     });
-    let features = FEATURES.iter().filter_map(|label| {
-        Some(((*label).to_owned(), over(row(label)?.runs(Server::Ours)?, ours)))
-    });
-    sockets.chain(features).collect()
+    let rows = FEATURES
+        .iter()
+        .filter_map(|label| Some(feature((*label).to_owned(), row(label)?.runs(Server::Ours)?)));
+    sockets.chain(rows).collect()
 }
 
 fn print_loads(loads: &[Load]) {
@@ -120,6 +131,11 @@ fn over(ours: &[Run], others: &[Run]) -> Figures {
     ours.iter().zip(others).map(|(ours, other)| ours.rate / other.rate).collect()
 }
 
+/// The same of CPU time per query.
+fn cost_over(ours: &[Run], others: &[Run]) -> Figures {
+    ours.iter().zip(others).map(|(ours, other)| ours.cpu_us / other.cpu_us).collect()
+}
+
 /// Everything, for programs.
 pub fn json(stage: &Stage, results: &Results) -> Value {
     let rows: Vec<Value> = results.rows.iter().map(json_row).collect();
@@ -135,9 +151,9 @@ pub fn json(stage: &Stage, results: &Results) -> Value {
         let memory = peer.memory_mib();
         json!({ "server": peer.server.name(), "version": peer.version, "pss_mib": memory })
     });
-    let features = features(results).into_iter();
-    let features =
-        features.map(|(label, ratio)| json!({ "row": label, "to_plain": quartiles(&ratio) }));
+    let features = features(results).into_iter().map(|Feature { label, rate, cost }| {
+        json!({ "row": label, "rate": quartiles(&rate), "cpu_us": quartiles(&cost) })
+    });
     let aims = AIMS.iter().filter_map(|aim| {
         let target = aim.target(results)?;
         let (ratio, verdict) = (quartiles(&target.figures), target.verdict());
@@ -196,10 +212,7 @@ impl Aim {
         let (ours, to) = (runs(self.ours)?, runs(self.to)?);
         let (figures, bound) = match self.aspect {
             Aspect::Rate(bound) => (over(ours, to), Bound::AtLeast(bound)),
-            Aspect::Cost(bound) => {
-                let pairs = ours.iter().zip(to);
-                (pairs.map(|(ours, to)| ours.cpu_us / to.cpu_us).collect(), Bound::AtMost(bound))
-            }
+            Aspect::Cost(bound) => (cost_over(ours, to), Bound::AtMost(bound)),
         };
         Some(Target { text: self.text(), figures, bound })
     }
