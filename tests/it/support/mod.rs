@@ -19,6 +19,7 @@ pub mod https;
 pub mod metrics;
 pub mod process;
 pub mod program;
+pub mod prometheus;
 pub mod quic;
 pub mod recursor;
 pub mod scenario;
