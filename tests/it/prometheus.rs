@@ -87,6 +87,22 @@ async fn a_prometheus_scrapes_as_the_readme_says_and_no_alert_stirs() {
     assert_eq!(names, tested_alerts(&text), "each alert is tested under its own name");
 }
 
+#[tokio::test]
+async fn a_server_that_was_never_told_a_catalogue_is_noticed() {
+    let mut config = Config::default();
+    // Nobody listens there.
+    config.consul.addresses = vec![ConsulAddress::Http("http://127.0.0.1:9".to_owned())];
+    let server = stage::start(config);
+    let Some(prometheus) = scrape_as_the_readme_says(&server).await else { return };
+    let noticed = poll(PATIENCE, async || {
+        let alerts = prometheus.alerts().await.into_iter();
+        let stirring = alerts.filter(|alert| alert["state"] != "inactive");
+        let names = stirring.map(|alert| alert["name"].as_str().unwrap().to_owned());
+        (names.collect::<Vec<_>>() == ["FingerpostNoCatalogue"]).then_some(())
+    });
+    assert!(noticed.await.is_some(), "{:?}", prometheus.alerts().await);
+}
+
 /// The alerts of which the tests show both that they fire and that they do not.
 fn tested_alerts(text: &str) -> BTreeSet<String> {
     let groups = text.split("\n  - name: ").skip(1);
