@@ -120,32 +120,52 @@ fn tested_alerts(text: &str) -> BTreeSet<String> {
 async fn what_alerts_and_panels_name_is_there() {
     let Some((_consul, server)) = serve_consul().await else { return };
     let Some(prometheus) = scrape_as_the_readme_says(&server).await else { return };
-    let alerts = prometheus.alerts().await.into_iter();
-    let alerts = alerts.map(|alert| alert["query"].as_str().unwrap().to_owned());
-    let alerts: Vec<String> = alerts.collect();
-    let panels = dashboard::expressions();
+    let alerts = prometheus.alerts().await.into_iter().map(|alert| {
+        let text = alert["annotations"].to_string();
+        (alert["query"].as_str().unwrap().to_owned(), text)
+    });
+    let (alerts, panels) = (alerts.collect::<Vec<_>>(), dashboard::expressions());
     assert!(alerts.len() > 20 && panels.len() > 30, "{} {}", alerts.len(), panels.len());
-    let mut named = BTreeSet::new();
-    for expression in alerts.iter().chain(&panels) {
+    for (expression, text) in alerts.iter().chain(&panels) {
         let answer = prometheus.query(expression).await;
         answer.unwrap_or_else(|error| panic!("{expression}: {error}"));
         let selectors = selectors(expression);
         assert!(!selectors.is_empty() || expression.contains("up{"), "{expression}: names nothing");
-        named.extend(selectors);
-    }
-    for selector in named {
-        let series = poll(PATIENCE, async || {
-            let series = prometheus.series(&selector).await.unwrap();
-            (!series.is_empty()).then_some(())
-        });
-        assert!(series.await.is_some(), "nothing is selected by {selector}");
+        for selector in selectors {
+            let series = poll(PATIENCE, async || {
+                prometheus.series(&selector).await.unwrap().into_iter().next()
+            });
+            let Some(series) = series.await else { panic!("nothing is selected by {selector}") };
+            for label in labels(text) {
+                assert!(series[label].is_string(), "{selector} has no {label}, says {text}");
+                assert!(keeps(expression, label), "{expression} drops {label}, says {text}");
+            }
+        }
     }
 }
 
+/// The labels that a legend or an annotation shows.
+fn labels(text: &str) -> Vec<&str> {
+    let shown = text.split("{{").skip(1).filter_map(|rest| Some(rest.split_once("}}")?.0.trim()));
+    let labels = shown.filter(|shown| !shown.starts_with("$value"));
+    labels.map(|label| label.trim_start_matches("$labels.")).collect()
+}
+
+/// Whether the result of an expression can have `label`: each sum in it is by it.
+fn keeps(expression: &str, label: &str) -> bool {
+    let sums_all = ["sum(", "count(", "max(", "min("].iter().any(|sum| expression.contains(sum));
+    let mut kept = expression.split(" by (").skip(1).map(|rest| rest.split_once(')').unwrap().0);
+    !sums_all && kept.all(|kept| kept.split(", ").any(|kept| kept == label))
+}
+
 #[test]
-fn selectors_are_found_in_expressions() {
+fn expressions_are_read_as_they_are_meant() {
     let expression = "sum(rate(fingerpost_a_total{x=~\"b|c\"}[5m])) / fingerpost_d > 0";
     assert_eq!(selectors(expression), ["fingerpost_a_total{x=~\"b|c\"}", "fingerpost_d"]);
+    assert!(!keeps(expression, "x"));
+    assert!(keeps("sum by (x, y) (fingerpost_a)", "x"));
+    assert!(!keeps("max by (x) (sum by (y) (fingerpost_a))", "x"));
+    assert_eq!(labels("{{dc}}, {{ $labels.x }}: {{ $value | humanize }}"), ["dc", "x"]);
 }
 
 /// The selectors of our series in an expression, each with its matchers.

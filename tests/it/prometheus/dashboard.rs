@@ -9,23 +9,29 @@ use serde_json::Value;
 
 const DASHBOARD: &str = include_str!("../../../config/grafana/fingerpost.json");
 
-/// The expressions of all panels and variables, with something in the place of the variables.
-pub fn expressions() -> Vec<String> {
+/// The expressions of all panels and variables, each with the text that names its labels.
+///
+/// Something stands in the place of the variables.
+pub fn expressions() -> Vec<(String, String)> {
     let panels = panels();
     let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
-    let mut expressions: Vec<String> =
-        targets.map(|target| text(&target["expr"]).to_owned()).collect();
-    for variable in dashboard()["templating"]["list"].as_array().unwrap() {
-        // What `label_values(SELECTOR, LABEL)` selects.
+    let mut expressions: Vec<(&str, String)> = targets
+        .map(|target| (text(&target["expr"]), text(&target["legendFormat"]).to_owned()))
+        .collect();
+    let dashboard = dashboard();
+    for variable in dashboard["templating"]["list"].as_array().unwrap() {
         let query = variable["query"]["query"].as_str().unwrap_or_default();
-        let selector = query.strip_prefix("label_values(").and_then(|rest| rest.rsplit_once(", "));
-        expressions.extend(selector.map(|(selector, _)| selector.to_owned()));
+        let arguments = query.strip_prefix("label_values(").and_then(|rest| rest.strip_suffix(')'));
+        expressions.extend(arguments.map(|arguments| {
+            let (selector, label) = arguments.rsplit_once(", ").unwrap();
+            (selector, format!("{{{{{label}}}}}"))
+        }));
     }
-    let replaced = expressions.iter().map(|expression| {
+    let replaced = expressions.into_iter().map(|(expression, labels)| {
         let expression = expression.replace("$__rate_interval", "1m").replace("$instance", ".*");
-        expression.replace("$dc", ".*")
+        (expression.replace("$dc", ".*"), labels)
     });
-    replaced.inspect(|expression| assert!(!expression.contains('$'), "{expression}")).collect()
+    replaced.inspect(|(expression, _)| assert!(!expression.contains('$'), "{expression}")).collect()
 }
 
 #[test]
