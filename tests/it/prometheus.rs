@@ -65,6 +65,8 @@ async fn a_prometheus_scrapes_as_the_readme_says_and_no_alert_stirs() {
     let up = prometheus.query("up{job=\"fingerpost\"}").await.unwrap();
     assert_eq!(up[0]["value"][1], "1");
     assert_eq!(up[0]["metric"]["instance"], server.admin().to_string());
+    let health = prometheus.query("fingerpost_service_health{exported_instance=\"n1/web\"}").await;
+    assert_eq!(health.unwrap()[0]["value"][1], "1", "the label that would be the server's");
 
     // Before the first scrape one stirs, since there is nothing to scrape.
     let quiet = poll(PATIENCE, async || {
