@@ -42,7 +42,8 @@ impl Catalog {
         let store = Arc::new(Store::new(support::policy()));
         let metrics = Metrics::register(&store, Clock::start(), LANES, 0)
             .expect("metrics of their own registry");
-        let publisher = Publisher::new(store, metrics, support::rules(), LANES, LABELS_MAX);
+        let (_, rules) = tokio::sync::watch::channel(support::rules());
+        let publisher = Publisher::new(store, metrics, rules, LANES, LABELS_MAX);
         let services = (0..services)
             .map(|number| {
                 let name = support::service_name(number);

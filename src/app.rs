@@ -12,6 +12,7 @@
 
 pub mod cookies;
 pub mod listening;
+pub mod reload;
 pub mod warming;
 
 use std::io;
@@ -20,7 +21,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinError;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +32,7 @@ use crate::admin::{Admin, Explain};
 use crate::answer::chaos::Chaos;
 use crate::answer::{Policy, Recursion, Soa, Transport};
 use crate::app::listening::{Addresses, Listening};
+use crate::app::reload::Reloader;
 use crate::board::Board;
 use crate::catalog::{Change, Rules};
 use crate::clock::{self, Clock};
@@ -47,7 +49,8 @@ use crate::forward::Forwarder;
 use crate::metrics::Metrics;
 use crate::name::Zone;
 use crate::publisher::Publisher;
-use crate::store::Store;
+use crate::publisher::told;
+use crate::store::{Cell, Store};
 
 /// Where the catalogue comes from.
 #[derive(Debug)]
@@ -85,6 +88,8 @@ pub struct App {
     front: Front,
     served: Served,
     publisher: Publisher,
+    reloader: Arc<Reloader>,
+    hosts: Arc<Cell<Vec<String>>>,
 }
 
 impl App {
@@ -111,14 +116,23 @@ impl App {
             Demands::new(config.dns.waiting_max, 3 * config.recursion.waiting_max);
         let limits = limits(&config);
         let front = Front::new(Arc::clone(&store), metrics.clone(), clock, demands, limits);
-        let publisher = Publisher::new(
-            store,
-            metrics,
-            rules(&config, zone),
-            lanes,
-            config.metrics.services_max,
+        let (tell_rules, rules) = watch::channel(rules(&config, zone));
+        let hosts = Arc::new(Cell::new(config.admin.hosts.clone()));
+        let reloader = Reloader::new(
+            Arc::clone(&store),
+            metrics.clone(),
+            clock,
+            tell_rules,
+            Arc::clone(&hosts),
         );
-        Ok(Self { config, origin, listening, admin, front, served, publisher })
+        let publisher = Publisher::new(store, metrics, rules, lanes, config.metrics.services_max);
+        let reloader = Arc::new(reloader);
+        Ok(Self { config, origin, listening, admin, front, served, publisher, reloader, hosts })
+    }
+
+    /// Has the configuration read again, from the sources that it is told.
+    pub fn reloader(&self) -> Arc<Reloader> {
+        Arc::clone(&self.reloader)
     }
 
     /// The addresses that DNS is answered on, with the ports that the system chose.
@@ -164,7 +178,8 @@ impl App {
     ///
     /// Fails when a part cannot be started, or ends before `stop`.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        let Self { config, origin, listening, admin, front, served, mut publisher } = self;
+        let Self { config, origin, listening, admin, front, served, mut publisher, .. } = self;
+        let (reloader, hosts) = (self.reloader, self.hosts);
         // The source and the admin port outlive the listeners: queries may still wait for the
         // one, and a shutdown may be watched at the other.
         let parts = TaskTracker::new();
@@ -177,7 +192,8 @@ impl App {
             front.metrics.clone(),
             Arc::clone(&board),
             front.clock,
-            explainer(&config, &front),
+            (explainer(&config, &front), Arc::new(move || reloader.reload())),
+            hosts,
         );
         let operator = operator.serve(admin, config.admin.clone(), parts_cancel.clone());
         let mut serving = parts.spawn(operator);
@@ -290,16 +306,31 @@ impl Source {
             }
             Origin::File { catalog, path } => {
                 publish_all(&mut publisher, catalog.changes());
+                let publisher = Arc::new(Mutex::new(publisher));
+                let renewing = renew(Arc::clone(&publisher));
                 let publish = async move |changes: Vec<Change>| {
-                    publisher.publish(changes);
+                    publisher.lock().await.publish(changes);
                 };
-                file::follow(path, catalog, cancel, publish).await;
+                tokio::select! {
+                    () = file::follow(path, catalog, cancel, publish) => (),
+                    () = renewing => (),
+                }
             }
             Origin::Fixed(changes) => {
                 publish_all(&mut publisher, changes);
-                cancel.cancelled().await;
+                let renewing = renew(Arc::new(Mutex::new(publisher)));
+                cancel.run_until_cancelled(renewing).await;
             }
         }
+    }
+}
+
+/// Makes all records anew whenever other rules are told.
+async fn renew(publisher: Arc<Mutex<Publisher>>) {
+    let mut rules = publisher.lock().await.rules();
+    loop {
+        told(&mut rules).await;
+        publisher.lock().await.renew();
     }
 }
 

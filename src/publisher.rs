@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use tokio::sync::watch;
+
 use crate::catalog::model::Health;
 use crate::catalog::{Builder, Change, Rules, Snapshot};
 use crate::metrics::Metrics;
@@ -19,6 +21,7 @@ pub struct Publisher {
     builder: Builder,
     store: Arc<Store>,
     metrics: Metrics,
+    rules: watch::Receiver<Rules>,
 }
 
 impl Publisher {
@@ -26,12 +29,28 @@ impl Publisher {
     pub fn new(
         store: Arc<Store>,
         metrics: Metrics,
-        rules: Rules,
+        rules: watch::Receiver<Rules>,
         lanes: usize,
         labels_max: usize,
     ) -> Self {
-        let builder = Builder::new(rules, lanes, labels_max, Arc::clone(&metrics.other));
-        Self { builder, store, metrics }
+        let first = rules.borrow().clone();
+        let builder = Builder::new(first, lanes, labels_max, Arc::clone(&metrics.other));
+        Self { builder, store, metrics, rules }
+    }
+
+    /// Where other rules are told; whoever owns this waits for them, see [`told`].
+    pub fn rules(&self) -> watch::Receiver<Rules> {
+        self.rules.clone()
+    }
+
+    /// Makes all records by the rules that were told last, and publishes them.
+    pub fn renew(&mut self) {
+        let rules = self.rules.borrow_and_update().clone();
+        if self.builder.set_rules(rules) {
+            self.builder.stamp(unix_secs());
+            self.store.snapshot.publish(self.builder.snapshot());
+            self.metrics.consul.publications.inc();
+        }
     }
 
     /// Takes `changes` in and publishes them as one. False if nothing is different for them.
@@ -80,6 +99,13 @@ impl Publisher {
         if !is_ready {
             self.store.pending.publish(Pending(pending));
         }
+    }
+}
+
+/// Returns when other rules were told; never, where nobody will tell any.
+pub async fn told(rules: &mut watch::Receiver<Rules>) {
+    if rules.changed().await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

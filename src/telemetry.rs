@@ -2,9 +2,12 @@
 
 use std::io::IsTerminal;
 use std::panic;
+use std::sync::OnceLock;
 
 use tracing::error;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, fmt, reload};
 
 use crate::config::{LogConfig, LogFormat, LogLevel};
 
@@ -12,7 +15,34 @@ use crate::config::{LogConfig, LogFormat, LogLevel};
 ///
 /// A panic becomes a log line too: it is caught where it happens, and must not pass unseen.
 pub fn start(config: LogConfig) {
-    let level = match config.level {
+    let (filter, handle) = reload::Layer::new(filter(config.level));
+    let lines = || fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let all = tracing_subscriber::registry().with(filter);
+    // It fails when a subscriber is there already, as in tests with several servers.
+    let started = match config.format {
+        LogFormat::Json => all.with(lines().json().flatten_event(true)).try_init(),
+        LogFormat::Text => all.with(lines().with_ansi(std::io::stderr().is_terminal())).try_init(),
+    };
+    if started.is_ok() {
+        RELOAD.set(Box::new(move |filter| drop(handle.reload(filter)))).ok();
+    }
+    panic::set_hook(Box::new(|panic| error!(%panic, "panicked")));
+}
+
+/// Logs from now on what this level lets through. Nothing where [`start`] was not the first.
+pub fn set_level(level: LogLevel) {
+    if let Some(reload) = RELOAD.get() {
+        reload(filter(level));
+    }
+}
+
+/// Puts another filter in the place of the one that is there.
+type Reload = Box<dyn Fn(EnvFilter) + Send + Sync>;
+
+static RELOAD: OnceLock<Reload> = OnceLock::new();
+
+fn filter(level: LogLevel) -> EnvFilter {
+    let level = match level {
         LogLevel::Error => "error",
         LogLevel::Warn => "warn",
         LogLevel::Info => "info",
@@ -28,15 +58,5 @@ pub fn start(config: LogConfig) {
         "{library},h2={outside},hickory_net={outside},hickory_proto={outside},quinn={outside},\
          quinn_proto={outside},fingerpost={level}"
     );
-    let filter = EnvFilter::new(filter);
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(false);
-    // It fails when a subscriber is there already, as in tests with several servers.
-    match config.format {
-        LogFormat::Json => lines.json().flatten_event(true).try_init().ok(),
-        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).try_init().ok(),
-    };
-    panic::set_hook(Box::new(|panic| error!(%panic, "panicked")));
+    EnvFilter::new(filter)
 }

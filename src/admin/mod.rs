@@ -13,6 +13,7 @@
 mod api;
 mod explaining;
 mod hosts;
+mod reloading;
 mod serving;
 mod verbose;
 
@@ -24,7 +25,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
@@ -35,9 +36,10 @@ use crate::catalog::Found;
 use crate::clock::Clock;
 use crate::config::AdminConfig;
 use crate::metrics::Metrics;
-use crate::store::Store;
+use crate::store::{Cell, Store};
 
 pub use explaining::{Explain, Explaining};
+pub use reloading::{Reload, Reloaded};
 
 /// What the routes read.
 #[derive(Clone)]
@@ -47,7 +49,8 @@ pub struct Admin {
     board: Arc<Board>,
     clock: Clock,
     explain: Explain,
-    hosts: Arc<[String]>,
+    reload: Reload,
+    hosts: Arc<Cell<Vec<String>>>,
 }
 
 impl fmt::Debug for Admin {
@@ -57,28 +60,29 @@ impl fmt::Debug for Admin {
 }
 
 impl Admin {
-    /// Shows `store`, `board` and `metrics`, by the program's clock, and what `explain` says.
+    /// Shows `store`, `board` and `metrics`, by the program's clock, and what `explain` says; has the
+    /// configuration read again by `reload`. `hosts` are the names that it may be asked under.
     pub fn new(
         store: Arc<Store>,
         metrics: Metrics,
         board: Arc<Board>,
         clock: Clock,
-        explain: Explain,
+        (explain, reload): (Explain, Reload),
+        hosts: Arc<Cell<Vec<String>>>,
     ) -> Self {
-        Self { store, metrics, board, clock, explain, hosts: Arc::default() }
+        Self { store, metrics, board, clock, explain, reload, hosts }
     }
 
     /// Serves until cancelled, then lets the requests end that are being answered.
     ///
     /// The listener is bound already; of `config` the limits are kept to.
     pub async fn serve(
-        mut self,
+        self,
         listener: TcpListener,
         config: AdminConfig,
         cancel: CancellationToken,
     ) {
         let counts = self.metrics.admin.clone();
-        self.hosts = config.hosts.iter().cloned().collect();
         let for_machines = Router::new()
             .route("/health", get(health))
             .route("/ready", get(ready))
@@ -90,6 +94,7 @@ impl Admin {
             .route("/v1/services", get(api::services))
             .route("/v1/services/{name}", get(api::service))
             .route("/v1/watches", get(api::watches))
+            .route("/v1/reload", post(reloading::reload))
             .layer(middleware::from_fn_with_state(self.clone(), hosts::check));
         let routes = for_machines.merge(for_people).with_state(self);
         let AdminConfig { connections_max, idle, .. } = config;

@@ -1,14 +1,17 @@
 //! `fingerpost serve`: reads the configuration, binds, runs until a signal.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::app;
 use crate::app::listening::Addresses;
+use crate::app::reload::Reloader;
 use crate::app::{App, Origin};
 use crate::config::{Config, Flags, Loaded, Sources};
 use crate::consul;
@@ -27,7 +30,7 @@ pub fn run(config: Option<&Path>, env: Vec<(String, String)>, flags: Flags) -> u
             Err(error) => return refuse(&format!("{}: {error}", path.display())),
         }
     }
-    let Loaded { config, remarks } = match Config::load(sources) {
+    let Loaded { config, remarks } = match Config::load(sources.clone()) {
         Ok(loaded) => loaded,
         Err(errors) => return refuse(&errors.to_string()),
     };
@@ -46,7 +49,7 @@ pub fn run(config: Option<&Path>, env: Vec<(String, String)>, flags: Flags) -> u
         Ok(origin) => origin,
         Err(mistakes) => return refuse(&mistakes),
     };
-    status(start(config, origin, |_| ()))
+    status(start(config, origin, |app| app.reloader().set_sources(sources)))
 }
 
 /// Runs the app on a runtime of its own; `listening` is told once every socket is open.
@@ -80,12 +83,17 @@ pub fn start(config: Config, origin: Origin, listening: impl FnOnce(&App)) -> an
         let stop = CancellationToken::new();
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let mut hang_up = signal(SignalKind::hangup())?;
+        let reloader = app.reloader();
         let running = app.run(stop.clone());
         tokio::pin!(running);
-        tokio::select! {
-            ended = &mut running => return ended,
-            _ = terminate.recv() => (),
-            _ = interrupt.recv() => (),
+        loop {
+            tokio::select! {
+                ended = &mut running => return ended,
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hang_up.recv() => reload(Arc::clone(&reloader)).await,
+            }
         }
         stop.cancel();
         running.await
@@ -93,6 +101,12 @@ pub fn start(config: Config, origin: Origin, listening: impl FnOnce(&App)) -> an
     // What is still busy after the grace is not waited for.
     runtime.shutdown_background();
     ended
+}
+
+/// Reads the configuration again, which the log tells of.
+async fn reload(reloader: Arc<Reloader>) {
+    // It reads files.
+    spawn_blocking(move || reloader.reload()).await.ok();
 }
 
 /// Sees to it that there are descriptors for as many connections as are configured.

@@ -63,18 +63,28 @@ impl Config {
     /// Fails on text that is no TOML, an unknown key, a value of the wrong type or out of range,
     /// and on values that cannot stand together. The operator must mend them all.
     pub fn load(sources: Sources) -> Result<Loaded, ConfigErrors> {
-        let mut draft = Draft::default();
-        if let Some((path, text)) = &sources.file {
-            file::read(path, text, &mut draft);
-        }
-        consul_env::read(&sources.env, &mut draft);
-        env::read(&sources.env, &mut draft);
-        flags::read(&sources.flags, &mut draft);
-        settle(draft)
+        settle(draft_of(&sources))
     }
 }
 
-fn settle(mut draft: Draft) -> Result<Loaded, ConfigErrors> {
+/// What all `sources` say, key by key.
+pub fn draft_of(sources: &Sources) -> Draft {
+    let mut draft = Draft::default();
+    if let Some((path, text)) = &sources.file {
+        file::read(path, text, &mut draft);
+    }
+    consul_env::read(&sources.env, &mut draft);
+    env::read(&sources.env, &mut draft);
+    flags::read(&sources.flags, &mut draft);
+    draft
+}
+
+/// Reads and checks every value of `draft`, and fills in the defaults.
+///
+/// # Errors
+///
+/// As [`Config::load`].
+pub fn settle(mut draft: Draft) -> Result<Loaded, ConfigErrors> {
     let scheme = if draft.is_https { "https" } else { "http" };
     let mut config = Config::default();
     let mut broken = BTreeSet::new();

@@ -23,6 +23,7 @@ pub mod keys_connections;
 pub mod keys_consul;
 pub mod keys_dns;
 pub mod keys_recursion;
+pub mod live;
 pub mod load;
 pub mod names;
 pub mod reading;

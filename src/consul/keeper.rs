@@ -45,7 +45,7 @@ use crate::consul::watches::Watches;
 use crate::consul::{Key, Watched};
 use crate::demand::{Demand, Wanted};
 use crate::metrics::{Metrics, OTHER, Operation};
-use crate::publisher::Publisher;
+use crate::publisher::{Publisher, told};
 
 /// The keeper's state between two reports.
 pub struct Keeper {
@@ -135,6 +135,7 @@ impl Keeper {
         let mut sweeps = time::interval(SWEEP_EVERY);
         sweeps.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(BATCH_MAX);
+        let mut rules = self.publisher.rules();
         loop {
             let settles = self.guard.next(Instant::now());
             tokio::select! {
@@ -146,6 +147,7 @@ impl Keeper {
                     _ => self.hear(std::mem::take(&mut batch)),
                 },
                 () = until(settles) => self.settle(),
+                () = told(&mut rules) => self.publisher.renew(),
                 _ = sweeps.tick() => {
                     self.settle();
                     self.grow();

@@ -14,6 +14,7 @@ pub mod dns;
 pub mod family;
 pub mod forward;
 pub mod guard;
+pub mod reload;
 pub mod snapshot;
 
 use std::sync::Arc;
@@ -36,6 +37,7 @@ pub use cost::CostMetrics;
 pub use dns::{DnsMetrics, Tally};
 pub use forward::{ForwardMetrics, RecursorMetrics};
 pub use guard::GuardMetrics;
+pub use reload::ReloadMetrics;
 pub use snapshot::SnapshotMetrics;
 
 /// Handles to all metrics. Cheap to clone; clones share their values.
@@ -55,6 +57,8 @@ pub struct Metrics {
     pub forward: ForwardMetrics,
     /// What vanished from Consul and is answered still.
     pub guard: GuardMetrics,
+    /// Configurations that were read again.
+    pub reload: ReloadMetrics,
     /// What is kept on disk.
     pub snapshot: SnapshotMetrics,
     /// Cache results of names without a service, and of services without a label of their own.
@@ -130,6 +134,7 @@ impl Metrics {
         let cost = CostMetrics::register(&registry)?;
         let forward = ForwardMetrics::register(&registry)?;
         let guard = GuardMetrics::register(&registry)?;
+        let reload = ReloadMetrics::register(&registry, clock)?;
         let snapshot = SnapshotMetrics::register(&registry, clock)?;
         registry.register(Box::new(catalog::CatalogCollector::new(
             Arc::clone(store),
@@ -142,7 +147,19 @@ impl Metrics {
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         registry.register(Box::new(build))?;
-        Ok(Self { admin, dns, consul, check, cost, forward, guard, snapshot, other, registry })
+        Ok(Self {
+            admin,
+            dns,
+            consul,
+            check,
+            cost,
+            forward,
+            guard,
+            reload,
+            snapshot,
+            other,
+            registry,
+        })
     }
 
     /// All metrics in Prometheus' text format.

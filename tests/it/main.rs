@@ -39,6 +39,7 @@ mod readme;
 mod real_consul;
 mod recursors;
 mod refused;
+mod reloading;
 mod restarts;
 mod scenario_format;
 mod scenarios;

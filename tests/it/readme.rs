@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use fingerpost::app::{App, Origin};
-use fingerpost::config::{Config, Flags, Sources, keys};
+use fingerpost::config::{Config, Flags, Sources, keys, live};
 use fingerpost::file;
 use fingerpost::metrics::Operation;
 use hickory_proto::rr::RecordType;
@@ -49,6 +49,13 @@ fn every_key_is_listed() {
     let (_, rest) = README.split_once("<!-- keys: begin -->\n").unwrap();
     let (table, _) = rest.split_once("<!-- keys: end -->").unwrap();
     assert!(table == keys::markdown(), "the table of keys is:\n{}", keys::markdown());
+}
+
+#[test]
+fn every_key_that_can_change_live_is_listed() {
+    let shown = blocks("text").into_iter().find(|text| text.starts_with("admin.hosts"));
+    let shown: Vec<String> = shown.unwrap().split_whitespace().map(str::to_owned).collect();
+    assert_eq!(shown, live::LIVE);
 }
 
 #[test]

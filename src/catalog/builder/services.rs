@@ -132,18 +132,7 @@ impl Builder {
             let is_new = self.set_owned(at, key.as_bytes(), owned);
             return self.hold(datacenter, Form::Service, service, held) || is_new;
         }
-        let scope = self.next.datacenters.get(at).map_or("", |datacenter| &*datacenter.name);
-        let order = Order {
-            rules: &self.rules,
-            form: Form::Service,
-            name: &key,
-            node_scope: scope,
-            address_scope: scope,
-            view: self.view(at),
-            leaves_out: true,
-            ttl_secs: self.rules.service_ttl_secs(&key),
-        };
-        let rrsets = order.encode(&instances);
+        let rrsets = self.encode(at, &key, &instances);
         let next = Service {
             held,
             awaited_tags: awaited(&old.listed_tags, true, &instances),
@@ -154,6 +143,26 @@ impl Builder {
         self.replace(at, key.as_bytes(), Some(next));
         self.set_owned(at, key.as_bytes(), owned);
         true
+    }
+
+    pub(in crate::catalog) fn encode(
+        &self,
+        at: usize,
+        key: &str,
+        instances: &[Instance],
+    ) -> RRsets {
+        let scope = self.next.datacenters.get(at).map_or("", |datacenter| &*datacenter.name);
+        let order = Order {
+            rules: &self.rules,
+            form: Form::Service,
+            name: key,
+            node_scope: scope,
+            address_scope: scope,
+            view: self.view(at),
+            leaves_out: true,
+            ttl_secs: self.rules.service_ttl_secs(key),
+        };
+        order.encode(instances)
     }
 
     /// Takes in the addresses of a service whose instances are not kept.
@@ -248,7 +257,7 @@ impl Builder {
 
     /// Puts `next` in the place of what is known of `key`, and keeps the count of each parent of
     /// a query's name right. Whether there is such a form.
-    fn replace_unlisted(
+    pub(in crate::catalog) fn replace_unlisted(
         &mut self,
         at: usize,
         form: Form,
@@ -276,7 +285,7 @@ impl Builder {
         true
     }
 
-    fn encode_unlisted(
+    pub(in crate::catalog) fn encode_unlisted(
         &self,
         at: usize,
         form: Form,
@@ -388,7 +397,7 @@ impl Builder {
     }
 
     /// Puts `next` in the place of the service `key`, and keeps the count of each tag right.
-    fn replace(&mut self, at: usize, key: &[u8], next: Option<Service>) {
+    pub(in crate::catalog) fn replace(&mut self, at: usize, key: &[u8], next: Option<Service>) {
         let Some(datacenter) = self.next.datacenters.get_mut(at).map(Arc::make_mut) else { return };
         let Some(services) = &mut datacenter.services else { return };
         let new = next.as_ref().map(tags_of).unwrap_or_default();

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use fingerpost::answer::Transport;
 use fingerpost::catalog::model::{Address, Health, Instance, Node};
 use fingerpost::catalog::queries::Queries;
-use fingerpost::catalog::{Change, Form};
+use fingerpost::catalog::{Change, Form, Rules};
 use hickory_proto::op::Message;
 use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
@@ -42,6 +42,41 @@ proptest! {
                 let walked = walked.outcome(&bytes, Transport::Tcp, 1);
                 let told = told.outcome(&bytes, Transport::Tcp, 1);
                 prop_assert_eq!(walked, told, "{} {}", name, qtype);
+            }
+        }
+    }
+
+    /// Nor do rules that were in force before.
+    #[test]
+    fn other_rules_before_do_not_show(changes in changes(), at in any::<Index>()) {
+        let before = Rules {
+            only_passing: !rules().only_passing,
+            translate_wan_addrs: !rules().translate_wan_addrs,
+            node_ttl_secs: 77,
+            service_ttl_secs: vec![("*".to_owned(), 78)],
+            ..rules()
+        };
+        let mut builder = straight::builder(before);
+        let (first, rest) = changes.split_at(at.index(changes.len() + 1));
+        for change in first {
+            builder.apply(change.clone());
+        }
+        prop_assert!(builder.set_rules(rules()));
+        for change in rest {
+            builder.apply(change.clone());
+        }
+        let mut changed = Core::of(builder.snapshot(), policy());
+        let mut told = straight::builder(rules());
+        for change in changes {
+            told.apply(change);
+        }
+        let mut told = Core::of(told.snapshot(), policy());
+        for name in names() {
+            for qtype in [SRV, ANY] {
+                let bytes = message(&name, qtype, None);
+                let changed = changed.outcome(&bytes, Transport::Tcp, 1);
+                let told = told.outcome(&bytes, Transport::Tcp, 1);
+                prop_assert_eq!(changed, told, "{} {}", name, qtype);
             }
         }
     }

@@ -1,0 +1,142 @@
+//! A new configuration, while the program runs: checked whole, then used as far as that can be.
+//!
+//! ```text
+//!   the file again --> config::live --> mistakes: nothing changes
+//!                                   \-> policy   one pointer, the next query sees it
+//!                                    -> rules    the source makes all records anew
+//!                                    -> names of the admin port, level of the log
+//! ```
+//! No socket is touched and no query is lost. What waits for a restart is named.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use crate::admin::Reloaded;
+use crate::answer::Policy;
+use crate::app::{cookies, policy, rules};
+use crate::catalog::Rules;
+use crate::clock::Clock;
+use crate::config::live::{self, Renewed};
+use crate::config::{Config, Sources};
+use crate::metrics::Metrics;
+use crate::name::Zone;
+use crate::store::{Cell, Store};
+use crate::telemetry;
+
+/// Reads the configuration again, and uses it.
+#[derive(Debug)]
+pub struct Reloader {
+    state: Mutex<State>,
+    store: Arc<Store>,
+    metrics: Metrics,
+    clock: Clock,
+    rules: watch::Sender<Rules>,
+    hosts: Arc<Cell<Vec<String>>>,
+}
+
+/// What is in use.
+struct State {
+    /// What the program was started with; `None` where that is no configuration of anybody's.
+    started: Option<Sources>,
+    /// What was read last and taken.
+    last: Option<Sources>,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").finish_non_exhaustive()
+    }
+}
+
+impl Reloader {
+    /// Changes what is in `store`, and tells the source by `rules` and the admin port by `hosts`.
+    pub fn new(
+        store: Arc<Store>,
+        metrics: Metrics,
+        clock: Clock,
+        rules: watch::Sender<Rules>,
+        hosts: Arc<Cell<Vec<String>>>,
+    ) -> Self {
+        let state = Mutex::new(State { started: None, last: None });
+        Self { state, store, metrics, clock, rules, hosts }
+    }
+
+    /// Says what the program was started with.
+    pub fn set_sources(&self, sources: Sources) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        *state = State { last: Some(sources.clone()), started: Some(sources) };
+    }
+
+    /// Reads the file again, and uses what it says.
+    ///
+    /// # Errors
+    ///
+    /// Fails with a line for each mistake of the file; then all is as it was.
+    pub fn reload(&self) -> Result<Reloaded, String> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let reloaded = self.apply(&mut state);
+        self.metrics.reload.count(reloaded.is_ok());
+        match &reloaded {
+            Ok(Reloaded { changed, waiting, remarks }) => {
+                remarks.iter().for_each(|remark| warn!("{remark}"));
+                info!(?changed, "the configuration was read again");
+                if !waiting.is_empty() {
+                    warn!(?waiting, "these keys wait for a restart");
+                }
+            }
+            Err(mistakes) => {
+                for mistake in mistakes.lines() {
+                    error!("{mistake}");
+                }
+                error!("the configuration is refused, the old one goes on");
+            }
+        }
+        reloaded
+    }
+
+    fn apply(&self, state: &mut State) -> Result<Reloaded, String> {
+        let State { started: Some(started), last: Some(last) } = &*state else {
+            return Err(NO_FILE.to_owned());
+        };
+        let Some((path, _)) = &started.file else { return Err(NO_FILE.to_owned()) };
+        let path: PathBuf = path.clone();
+        let text = std::fs::read_to_string(&path);
+        let text = text.map_err(|error| format!("{}: {error}", path.display()))?;
+        let new = Sources { file: Some((path, text)), ..started.clone() };
+        let renewed = live::renew(started, &new).map_err(|errors| errors.to_string())?;
+        let changed = live::renew(last, &new).map_err(|errors| errors.to_string())?.changed;
+        let Renewed { config, waiting, remarks, .. } = renewed;
+        self.put(&config, &changed).map_err(|error| format!("{error:#}"))?;
+        state.last = Some(new);
+        let remarks = remarks.iter().map(ToString::to_string).collect();
+        let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
+        Ok(Reloaded { changed: owned(changed), waiting: owned(waiting), remarks })
+    }
+
+    /// Makes all that can fail first.
+    fn put(&self, config: &Config, changed: &[&str]) -> anyhow::Result<()> {
+        let is_of_cookies = |name: &&str| name.starts_with("dns.cookie");
+        // A secret that was drawn at start is not drawn again, and a file may say something else.
+        let are_new = config.dns.cookie_secrets_file.is_some() || changed.iter().any(is_of_cookies);
+        let cookies = match are_new {
+            true => cookies::make(&config.dns, self.clock)?,
+            false => self.store.policy.load().cookies.clone(),
+        };
+        let policy = Policy { cookies, ..policy(config)? };
+        let rules = rules(config, Zone::new(&config.domain)?);
+        self.store.policy.publish(policy);
+        self.rules.send_if_modified(|known| {
+            let is_new = *known != rules;
+            *known = rules;
+            is_new
+        });
+        self.hosts.publish(config.admin.hosts.clone());
+        telemetry::set_level(config.log.level);
+        Ok(())
+    }
+}
+
+const NO_FILE: &str = "there is no configuration file to read again: start with --config";
