@@ -8,6 +8,7 @@
 //! instances of an unlisted one are an answer that crossed a newer list on its way. So a name is
 //! never lost because two replies came in the other order.
 
+pub mod prepared;
 pub mod renewal;
 pub mod services;
 
