@@ -17,7 +17,7 @@
 //! 6  publisher                            a source's changes -> the snapshot that is answered from
 //! 5  metrics telemetry                    what is counted, what is logged
 //! 4  board clock config demand pem store  what shells share: time, settings, wishes, the snapshot
-//! 3  explain stamp                        why an answer is so; files that are read again
+//! 3  build explain stamp                  version; why an answer is so; files that are read again
 //! 2  answer nearest                       question + snapshot -> reply; the word that was meant
 //! 1  catalog                              changes -> snapshot, its records encoded
 //! 0  name wire                            what a name means; bytes of DNS
@@ -65,6 +65,7 @@ pub mod admin;
 pub mod answer;
 pub mod app;
 pub mod board;
+pub mod build;
 pub mod catalog;
 pub mod cli;
 pub mod clock;

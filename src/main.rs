@@ -6,12 +6,13 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use fingerpost::build;
 use fingerpost::cli;
 use fingerpost::config::Flags;
 
 /// An authoritative DNS server for *.consul that answers from memory.
 #[derive(Debug, Parser)]
-#[command(name = "fingerpost", version, propagate_version = true)]
+#[command(name = "fingerpost", version = build::DESCRIPTION, propagate_version = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -26,6 +26,7 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+use crate::build;
 use crate::catalog::Usage;
 use crate::clock::Clock;
 use crate::store::Store;
@@ -141,12 +142,12 @@ impl Metrics {
             Arc::clone(&other),
             health_series_max,
         )?))?;
-        let build = IntGaugeVec::new(
-            Opts::new("fingerpost_build_info", "Always 1; the label is the version running."),
-            &["version"],
+        let info = IntGaugeVec::new(
+            Opts::new("fingerpost_build_info", "Always 1; the labels say what is running."),
+            &["version", "revision"],
         )?;
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        registry.register(Box::new(build))?;
+        info.with_label_values(&[build::VERSION, build::REVISION]).set(1);
+        registry.register(Box::new(info))?;
         Ok(Self {
             admin,
             dns,

@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use hickory_proto::rr::RecordType;
@@ -40,8 +41,17 @@ async fn what_is_no_command_is_status_2() {
 
 #[tokio::test]
 async fn it_says_its_version() {
-    let version = format!("fingerpost {}\n", env!("CARGO_PKG_VERSION"));
+    let revision = commit().map_or_else(String::new, |commit| format!(" ({commit})"));
+    let version = format!("fingerpost {}{revision}\n", env!("CARGO_PKG_VERSION"));
     assert_eq!(run(&["--version"], &[]).await, (Some(0), version, String::new()));
+}
+
+/// The first twelve digits of the commit that is checked out, if these sources are a checkout.
+fn commit() -> Option<String> {
+    let root = env!("CARGO_MANIFEST_DIR");
+    fs::exists(Path::new(root).join(".git")).unwrap().then_some(())?;
+    let output = Command::new("git").args(["-C", root, "log", "-1", "--format=%H"]).output().ok()?;
+    Some(String::from_utf8(output.stdout).unwrap()[..12].to_owned())
 }
 
 #[tokio::test]
