@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use fingerpost::build;
 use fingerpost::cli;
+use fingerpost::cli::completions::Shell;
 use fingerpost::config::Flags;
 
 /// An authoritative DNS server for *.consul that answers from memory.
@@ -30,6 +31,10 @@ enum Command {
     Explain(Explain),
     /// Compare what a running server answers with what Consul has.
     Verify(Verify),
+    /// Print a script by which a shell completes the flags of this program.
+    Completions(Completions),
+    /// Print the manual page, as a file fingerpost.1 would have it.
+    Man,
 }
 
 #[derive(Args, Debug)]
@@ -111,6 +116,13 @@ struct Verify {
     datacenter: Vec<String>,
 }
 
+#[derive(Args, Debug)]
+struct Completions {
+    /// Which shell.
+    #[arg(value_enum, value_name = "SHELL")]
+    shell: Shell,
+}
+
 fn main() -> ExitCode {
     // A name that is no unicode is none of ours. A value is read as far as it is text, so that one
     // of ours is refused rather than passed over.
@@ -162,6 +174,10 @@ fn main() -> ExitCode {
             };
             cli::verify::run(&terms, env, out, err)
         }
+        Command::Completions(Completions { shell }) => {
+            cli::completions::run(Arguments::command(), shell, &mut std::io::stdout())
+        }
+        Command::Man => cli::man::run(Arguments::command(), &mut std::io::stdout()),
     };
     ExitCode::from(code)
 }

@@ -1,8 +1,10 @@
 //! The subcommands, a file each. They print; what they say is decided below.
 
 pub mod check;
+pub mod completions;
 pub mod demo;
 pub mod explain;
+pub mod man;
 pub mod serve;
 pub mod verify;
 

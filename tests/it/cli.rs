@@ -50,7 +50,8 @@ async fn it_says_its_version() {
 fn commit() -> Option<String> {
     let root = env!("CARGO_MANIFEST_DIR");
     fs::exists(Path::new(root).join(".git")).unwrap().then_some(())?;
-    let output = Command::new("git").args(["-C", root, "log", "-1", "--format=%H"]).output().ok()?;
+    let output =
+        Command::new("git").args(["-C", root, "log", "-1", "--format=%H"]).output().ok()?;
     Some(String::from_utf8(output.stdout).unwrap()[..12].to_owned())
 }
 

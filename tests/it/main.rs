@@ -32,6 +32,7 @@ mod image;
 mod kept;
 mod large;
 mod living;
+mod manual;
 mod prometheus;
 mod properties;
 mod quic;
