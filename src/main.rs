@@ -8,6 +8,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use fingerpost::build;
 use fingerpost::cli;
+use fingerpost::cli::check::Named;
 use fingerpost::cli::completions::Shell;
 use fingerpost::config::Flags;
 
@@ -71,6 +72,9 @@ struct Check {
     /// The configuration, in TOML. Without it: the environment alone.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Do not open the files that it names, which are of another machine.
+    #[arg(long)]
+    no_files: bool,
 }
 
 #[derive(Args, Debug)]
@@ -148,7 +152,8 @@ fn main() -> ExitCode {
         }
         Command::Check(check) => {
             let (out, err) = (&mut std::io::stdout(), &mut std::io::stderr());
-            cli::check::check(check.config.as_deref(), env, out, err)
+            let named = if check.no_files { Named::Left } else { Named::Opened };
+            cli::check::check(check.config.as_deref(), named, env, out, err)
         }
         Command::Explain(explain) => {
             let (out, err) = (&mut std::io::stdout(), &mut std::io::stderr());

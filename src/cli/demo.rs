@@ -5,6 +5,7 @@ use std::io::Write as _;
 use tracing::warn;
 
 use crate::app::{App, Origin};
+use crate::cli::files;
 use crate::cli::serve;
 use crate::config::{Config, Flags, Loaded, Sources};
 use crate::file;
@@ -24,8 +25,9 @@ pub fn run(env: Vec<(String, String)>, flags: Flags) -> u8 {
     for remark in remarks {
         warn!("{remark}");
     }
-    if let Err(error) = serve::files(&config) {
-        writeln!(err, "{error:#}").ok();
+    let mistakes = files::of_dns(&config);
+    if !mistakes.is_empty() {
+        writeln!(err, "{}", mistakes.join("\n")).ok();
         return EX_CONFIG;
     }
     let catalog = match file::parse(file::DEMO) {

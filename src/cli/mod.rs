@@ -4,6 +4,7 @@ pub mod check;
 pub mod completions;
 pub mod demo;
 pub mod explain;
+pub mod files;
 pub mod man;
 pub mod serve;
 pub mod verify;

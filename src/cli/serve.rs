@@ -3,23 +3,18 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::app;
 use crate::app::listening::Addresses;
 use crate::app::reload::Reloader;
 use crate::app::{App, Origin};
+use crate::cli::files;
 use crate::config::{Config, Flags, Loaded, Sources};
-use crate::consul;
 use crate::dns::descriptors;
-use crate::file;
-use crate::file::ReadError;
 use crate::telemetry;
-use crate::warm::disk;
 
 /// Serves until SIGTERM or SIGINT; returns the exit status.
 pub fn run(config: Option<&Path>, env: Vec<(String, String)>, flags: Flags) -> u8 {
@@ -38,16 +33,9 @@ pub fn run(config: Option<&Path>, env: Vec<(String, String)>, flags: Flags) -> u
     for remark in remarks {
         warn!("{remark}");
     }
-    if let Some(path) = config.snapshot.path.as_deref().filter(|path| !disk::has_folder(path)) {
-        let path = path.display();
-        return refuse(&format!("snapshot.path = \"{path}\": its folder is not there, create it"));
-    }
-    if let Err(error) = files(&config) {
-        return refuse(&format!("{error:#}"));
-    }
-    let origin = match origin(&config) {
+    let origin = match files::open(&config) {
         Ok(origin) => origin,
-        Err(mistakes) => return refuse(&mistakes),
+        Err(mistakes) => return refuse(&mistakes.join("\n")),
     };
     status(start(config, origin, |app| app.reloader().set_sources(sources)))
 }
@@ -135,34 +123,6 @@ pub fn status(ended: anyhow::Result<()>) -> u8 {
             error!("{error:#}");
             EX_FAILURE
         }
-    }
-}
-
-/// Reads the files that listeners need, which are read again when they are opened.
-///
-/// # Errors
-///
-/// Fails with the first that cannot be used.
-pub fn files(config: &Config) -> anyhow::Result<()> {
-    app::cookies::secrets(&config.dns)?;
-    app::listening::certificate(&config.dns)?;
-    Ok(())
-}
-
-/// Where the catalogue comes from; else what is wrong, a line for each mistake.
-fn origin(config: &Config) -> Result<Origin, String> {
-    let Some(path) = &config.catalog_file else {
-        let client = consul::Client::new(&config.consul).context("cannot ask Consul as configured");
-        return client.map(Origin::Consul).map_err(|error| format!("{error:#}"));
-    };
-    match file::read(path) {
-        Ok(catalog) => Ok(Origin::File { catalog, path: path.clone() }),
-        Err(ReadError::NoCatalog { path, source }) => {
-            let lines =
-                source.mistakes().iter().map(|mistake| format!("{}: {mistake}", path.display()));
-            Err(lines.collect::<Vec<_>>().join("\n"))
-        }
-        Err(error) => Err(format!("{:#}", anyhow::Error::from(error))),
     }
 }
 

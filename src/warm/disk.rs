@@ -54,7 +54,7 @@ pub fn replace(path: &Path, parts: &[&[u8]]) -> Result<(), WriteError> {
     if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
         return Err(WriteError::NoFile);
     }
-    let aside = beside(path, &format!(".{:016x}{ASIDE}", fastrand::u64(..)));
+    let aside = aside(path);
     let written = write_new(&aside, parts).and_then(|()| fs::rename(&aside, path));
     if let Err(error) = written {
         // A disk that is full has room for nothing of no use.
@@ -62,6 +62,16 @@ pub fn replace(path: &Path, parts: &[&[u8]]) -> Result<(), WriteError> {
         return Err(error.into());
     }
     Ok(File::open(folder(path))?.sync_all()?)
+}
+
+/// Finds out whether [`replace`] could write at `path`; nothing is left there.
+///
+/// # Errors
+///
+/// Fails when the system does.
+pub fn try_folder(path: &Path) -> io::Result<()> {
+    let aside = aside(path);
+    write_new(&aside, &[]).and_then(|()| fs::remove_file(&aside))
 }
 
 /// Says that what is at `path` is right still.
@@ -108,6 +118,10 @@ fn write_new(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     parts.iter().try_for_each(|part| file.write_all(part))?;
     file.sync_all()
+}
+
+fn aside(path: &Path) -> PathBuf {
+    beside(path, &format!(".{:016x}{ASIDE}", fastrand::u64(..)))
 }
 
 fn beside(path: &Path, ending: &str) -> PathBuf {

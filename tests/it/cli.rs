@@ -99,7 +99,10 @@ async fn a_file_of_secrets_is_judged_before_anything_starts_and_not_shown() {
     assert!(stderr.contains("/secrets: No such file"), "{stderr}");
     fs::write(&path, "00112233445566778899aabbccddeef\n").unwrap();
     let (status, _, stderr) = run(&serve, &env).await;
-    let expected = format!("{} line 1 is no secret of 32 hexadecimal digits\n", path.display());
+    let expected = format!(
+        "dns.cookie_secrets_file: {} line 1 is no secret of 32 hexadecimal digits\n",
+        path.display()
+    );
     assert_eq!((status, stderr), (Some(78), expected));
 }
 
