@@ -32,6 +32,8 @@ enum Command {
     Explain(Explain),
     /// Compare what a running server answers with what Consul has.
     Verify(Verify),
+    /// Print what a Consul agent's configuration means here, as a configuration with comments.
+    Import(Import),
     /// Print a script by which a shell completes the flags of this program.
     Completions(Completions),
     /// Print the manual page, as a file fingerpost.1 would have it.
@@ -121,6 +123,13 @@ struct Verify {
 }
 
 #[derive(Args, Debug)]
+struct Import {
+    /// Files that end in .json or .hcl, and folders of them, in the order in which Consul reads them.
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+}
+
+#[derive(Args, Debug)]
 struct Completions {
     /// Which shell.
     #[arg(value_enum, value_name = "SHELL")]
@@ -178,6 +187,10 @@ fn main() -> ExitCode {
                 datacenters: verify.datacenter,
             };
             cli::verify::run(&terms, env, out, err)
+        }
+        Command::Import(Import { files }) => {
+            let (out, err) = (&mut std::io::stdout(), &mut std::io::stderr());
+            cli::import::run(&files, out, err)
         }
         Command::Completions(Completions { shell }) => {
             cli::completions::run(Arguments::command(), shell, &mut std::io::stdout())

@@ -5,6 +5,7 @@ pub mod completions;
 pub mod demo;
 pub mod explain;
 pub mod files;
+pub mod import;
 pub mod man;
 pub mod serve;
 pub mod verify;

@@ -29,6 +29,7 @@ mod https;
 mod https3;
 mod https_bounds;
 mod image;
+mod importing;
 mod kept;
 mod large;
 mod living;

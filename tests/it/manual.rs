@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 use crate::support::program::Program;
 use crate::support::{on_path, skip};
 
-const SUBCOMMANDS: [&str; 6] = ["serve", "demo", "check", "verify", "completions", "man"];
+const SUBCOMMANDS: [&str; 7] = ["serve", "demo", "check", "verify", "import", "completions", "man"];
 
 const SHELLS: [&str; 3] = ["bash", "fish", "zsh"];
 

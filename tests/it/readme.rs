@@ -273,7 +273,7 @@ async fn each_dig_shows_what_the_readme_shows() {
             }
         }
     }
-    assert_eq!((commands, digs, explains), (6, 3, 2), "a command that no test runs");
+    assert_eq!((commands, digs, explains), (7, 3, 2), "a command that no test runs");
 }
 
 /// What is shown, in parts with `...` between them, is in what the command prints, in that order.
@@ -304,6 +304,22 @@ async fn check_says_what_the_readme_shows() {
     assert_eq!(check.status().await, Some(78));
     let beginning = format!("{}/", folder.path().display());
     assert_eq!(check.stderr().replace(&beginning, ""), shown);
+}
+
+#[tokio::test]
+async fn import_says_what_the_readme_shows() {
+    let consoles = blocks("console");
+    let shown = consoles.iter().find_map(|block| block.strip_prefix("$ fingerpost import "));
+    let (name, shown) = shown.unwrap().split_once('\n').unwrap();
+    let [agent] = &blocks(&format!("text agent={name}"))[..] else { panic!("no {name}") };
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    std::fs::write(&path, agent).unwrap();
+    let mut import = Program::start(&["import", path.to_str().unwrap()], &[]);
+    assert_eq!(import.status().await, Some(0));
+    let beginning = format!("{}/", folder.path().display());
+    assert_eq!(import.stdout().replace(&beginning, ""), shown);
 }
 
 #[tokio::test]

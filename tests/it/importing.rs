@@ -1,0 +1,168 @@
+//! `fingerpost import` on whole configurations, each beside the page that is expected of it.
+//!
+//! A real Consul says that it takes them too, and which of the keys in our tables it knows.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use fingerpost::cli::import::agent::Agent;
+use fingerpost::cli::import::known;
+use serde_json::{Value, json};
+
+use crate::support::consul_binary;
+use crate::support::program::Program;
+
+/// A sample, and whether Consul 1.8 takes it.
+const SAMPLES: [(&str, bool); 4] =
+    [("server.hcl", true), ("client.json", true), ("folder", true), ("newer.hcl", false)];
+
+fn sample(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/samples/import").join(name)
+}
+
+/// What an import of `paths` prints, without the folder of the samples.
+async fn imported(paths: &[&Path]) -> String {
+    let paths = paths.iter().map(|path| path.to_str().unwrap());
+    let args: Vec<&str> = std::iter::once("import").chain(paths).collect();
+    let mut program = Program::start(&args, &[]);
+    assert_eq!(program.status().await, Some(0), "{}", program.stderr());
+    assert_eq!(program.stderr(), "");
+    program.stdout().replace(&format!("{}/", sample("").display()).replace("//", "/"), "")
+}
+
+#[tokio::test]
+async fn each_sample_becomes_the_page_beside_it() {
+    for (name, _) in SAMPLES {
+        let expected = fs::read_to_string(sample(&format!("{name}.toml"))).unwrap();
+        let page = imported(&[&sample(name)]).await;
+        assert!(page == expected, "{name} becomes\n{page}");
+    }
+}
+
+#[tokio::test]
+async fn check_has_nothing_to_say_about_a_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fingerpost.toml");
+    for (name, _) in SAMPLES {
+        fs::write(&path, imported(&[&sample(name)]).await).unwrap();
+        // The samples name certificates that are nowhere.
+        let mut check =
+            Program::start(&["check", "--no-files", "--config", path.to_str().unwrap()], &[]);
+        assert_eq!(check.status().await, Some(0), "{name}\n{}", check.stderr());
+        assert_eq!(check.stdout(), format!("{}: ok\n", path.display()), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_folder_is_as_good_as_its_files_in_order() {
+    let files = [sample("folder/10-base.hcl"), sample("folder/20-more.json")];
+    let one_by_one = imported(&[&files[0], &files[1]]).await;
+    assert_eq!(one_by_one, imported(&[&sample("folder")]).await);
+    let other_order = imported(&[&files[1], &files[0]]).await;
+    assert!(
+        other_order.contains("service_ttl = { \"db\" = \"3s\", \"web\" = \"1s\" }"),
+        "{other_order}"
+    );
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_is_status_78() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.hcl");
+    fs::write(&path, "domain = \"a\"\nencrypt = s3cret\n").unwrap();
+    let mut import = Program::start(&["import", path.to_str().unwrap(), "/nonexistent.json"], &[]);
+    assert_eq!(import.status().await, Some(78));
+    let expected = format!(
+        "{}:2: not valid HCL: text must be in quotes\n\
+         /nonexistent.json: No such file or directory (os error 2)\n",
+        path.display()
+    );
+    assert_eq!((import.stdout(), import.stderr()), (String::new(), expected));
+}
+
+fn validate(consul: &Path, path: &Path) -> Output {
+    Command::new(consul).arg("validate").arg(path).output().unwrap()
+}
+
+/// Of these tests' Consul; the keys and samples are told by it.
+fn is_of_1_8(consul: &Path) -> bool {
+    let output = Command::new(consul).arg("version").output().unwrap();
+    String::from_utf8(output.stdout).unwrap().starts_with("Consul v1.8.")
+}
+
+#[tokio::test]
+async fn consul_takes_the_samples() {
+    let Some(consul) = consul_binary().filter(|consul| is_of_1_8(consul)) else { return };
+    for (name, is_taken) in SAMPLES {
+        let output = validate(&consul, &sample(name));
+        assert_eq!(output.status.success(), is_taken, "{name}: {output:?}");
+    }
+}
+
+/// Keys that came after 1.8; where they are from is told by Consul's own later sources.
+const NEWER: [&str; 33] = [
+    "acl.tokens.agent_recovery",
+    "acl.tokens.config_file_service_registration",
+    "acl.tokens.dns",
+    "acl.tokens.initial_management",
+    "addresses.grpc_tls",
+    "advertise_reconnect_timeout",
+    "auto_reload_config",
+    "build_date",
+    "cloud",
+    "default_intention_policy",
+    "experiments",
+    "license_path",
+    "license_poll_base_time",
+    "license_poll_max_time",
+    "license_update_base_time",
+    "license_update_max_time",
+    "limits.request_limits",
+    "limits.rpc_client_timeout",
+    "locality",
+    "log_sublevels",
+    "partition",
+    "peering",
+    "ports.grpc_tls",
+    "raft_logstore",
+    "read_replica",
+    "reporting",
+    "rpc",
+    "server_rejoin_age_max",
+    "tls",
+    "ui_config",
+    "use_streaming_backend",
+    "version_metadata",
+    "xds",
+];
+
+#[tokio::test]
+async fn consul_knows_the_keys_of_our_tables() {
+    let Some(consul) = consul_binary().filter(|consul| is_of_1_8(consul)) else { return };
+    // A key that is nothing is a key all the same; the dot parts a table from what is in it.
+    let mut root = json!({ "partition": null });
+    for name in known::names().chain(Agent::names()) {
+        match name.split_once('.') {
+            Some((table, rest)) => {
+                let (last, parents) = (rest.rsplit('.').next().unwrap(), rest.rsplit_once('.'));
+                let table = match parents {
+                    Some((parent, _)) => &mut root[table][parent],
+                    None => &mut root[table],
+                };
+                table[last] = Value::Null;
+            }
+            None if root.get(name).is_none() => root[name] = Value::Null,
+            None => (),
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.json");
+    fs::write(&path, root.to_string()).unwrap();
+    let output = validate(&consul, &path);
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    let refused = said.lines().filter_map(|line| line.split_once("invalid config key "));
+    let mut refused: Vec<&str> = refused.map(|(_, key)| key.trim()).collect();
+    refused.sort_unstable();
+    assert_eq!(refused, NEWER, "{said}");
+}
