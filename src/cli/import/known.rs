@@ -1,7 +1,7 @@
 //! Consul's keys that mean nothing here, each with the reason.
 //!
-//! They are those of its releases from 1.8 to 1.22, old spellings included. What is in a table of
-//! theirs is not looked at, and neither is any value: it may be a secret.
+//! They are those of its releases from 1.8 on, old spellings included. What is in a table of theirs
+//! is not looked at, and neither is any value: it may be a secret.
 
 /// Why the key `name`, as in `ports.serf_lan`, means nothing here; `None` where it is none of these.
 pub fn reason(name: &str) -> Option<&'static str> {
