@@ -52,6 +52,7 @@ fn commit() -> Option<String> {
     fs::exists(Path::new(root).join(".git")).unwrap().then_some(())?;
     let output =
         Command::new("git").args(["-C", root, "log", "-1", "--format=%H"]).output().ok()?;
+    output.status.success().then_some(())?;
     Some(String::from_utf8(output.stdout).unwrap()[..12].to_owned())
 }
 

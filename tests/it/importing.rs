@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use fingerpost::cli::import::agent::Agent;
+use fingerpost::cli::import::hcl;
 use fingerpost::cli::import::known;
 use serde_json::{Value, json};
 
@@ -166,4 +167,46 @@ async fn consul_knows_the_keys_of_our_tables() {
     let mut refused: Vec<&str> = refused.map(|(_, key)| key.trim()).collect();
     refused.sort_unstable();
     assert_eq!(refused, NEWER, "{said}");
+}
+
+/// Whether HCL is what Consul takes for it: each text beside its judgment.
+#[tokio::test]
+async fn consul_reads_hcl_as_we_do() {
+    let Some(consul) = consul_binary().filter(|consul| is_of_1_8(consul)) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.hcl");
+    for (text, is_sound) in [
+        (r#"dns_config { service_ttl { "*" = "5s" "db*" = "10s" } }"#, true),
+        (r#""ports" = { dns = 0x2198, http = 8500, }, domain = "a""#, true),
+        ("ports { dns = 010 } ports = []", true),
+        ("domain\n=\n\"a\" /* one */ # two\n// three", true),
+        (r#"recursors = ["10.0.0.2",, "10.0.0.3",]"#, true),
+        (r#"dns_config "soa" { retry = 5.0 }"#, true),
+        ("domain = <<E\na\nE\n", true),
+        ("node_meta { a = <<-E\n  a\n  E\n}", true),
+        (r#"node_meta { a = "${x("y")} \x41\u00e9\101\t" }"#, true),
+        ("domain = \"a\" domain = \"b\" recursors = [] recursors = []", true),
+        ("domain = a", false),
+        ("domain = 'a'", false),
+        ("domain = \"a\nb\"", false),
+        ("domain = \"a", false),
+        (r#"domain = "\q""#, false),
+        ("domain = <<E\na", false),
+        ("domain = \"${\"", false),
+        ("ports { dns = +1 }", false),
+        ("ports { dns = 8_600 }", false),
+        ("ports { dns = 1", false),
+        ("ports [ ]", false),
+        ("recursors = [\"10.0.0.2\" \"10.0.0.3\"]", false),
+        ("ports { } }", false),
+        ("{ } ports", false),
+        ("domain", false),
+        ("domain \"a\" = \"b\"", false),
+        ("/* domain", false),
+    ] {
+        fs::write(&path, format!("data_dir = \"/nonexistent\"\n{text}\n")).unwrap();
+        let output = validate(&consul, &path);
+        assert_eq!(output.status.success(), is_sound, "Consul: {text}\n{output:?}");
+        assert_eq!(hcl::parse(text).is_ok(), is_sound, "here: {text}");
+    }
 }
