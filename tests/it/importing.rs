@@ -9,10 +9,13 @@ use std::process::{Command, Output};
 use fingerpost::cli::import::agent::Agent;
 use fingerpost::cli::import::hcl;
 use fingerpost::cli::import::known;
+use hickory_proto::rr::RecordType;
 use serde_json::{Value, json};
 
-use crate::support::consul_binary;
-use crate::support::program::Program;
+use crate::support::authority::{Authority, SERVER};
+use crate::support::consul::{Consul, lay_over, version};
+use crate::support::program::{ANY_PORT, Program};
+use crate::support::{consul_binary, dns};
 
 /// A sample, and whether Consul 1.8 takes it.
 const SAMPLES: [(&str, bool); 4] =
@@ -86,15 +89,50 @@ fn validate(consul: &Path, path: &Path) -> Output {
     Command::new(consul).arg("validate").arg(path).output().unwrap()
 }
 
-/// Of these tests' Consul; the keys and samples are told by it.
-fn is_of_1_8(consul: &Path) -> bool {
-    let output = Command::new(consul).arg("version").output().unwrap();
-    String::from_utf8(output.stdout).unwrap().starts_with("Consul v1.8.")
+/// The samples and the keys are held against this release.
+fn consul_1_8() -> Option<PathBuf> {
+    consul_binary().filter(|consul| version(consul) == (1, 8))
+}
+
+/// By HTTP, and by HTTPS with a certificate; the answers are the agent's own.
+#[tokio::test]
+async fn what_was_imported_answers_as_the_agent_did() {
+    let authority = Authority::new();
+    let mut secure = authority.consul();
+    secure["server_name"] = json!(SERVER);
+    for extra in [json!({}), secure] {
+        let mut config = json!({
+            "domain": "corp.",
+            "dns_config": { "node_ttl": "7s", "service_ttl": { "w*": "9s" }, "only_passing": true },
+        });
+        lay_over(&mut config, &extra);
+        let Some(consul) = Consul::start_with(config).await else { return };
+        let service = json!({ "Service": "web", "Port": 80 });
+        let node = json!({ "Node": "n1", "Address": "10.0.0.1", "Service": service });
+        consul.register(node).await;
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fingerpost.toml");
+        fs::write(&path, imported(&[&consul.config_file()]).await).unwrap();
+        let path = path.to_str().unwrap();
+        let serve = ["serve", "--config", path, "--dns", ANY_PORT, "--admin", ANY_PORT];
+        let program = Program::start(&serve, &[]);
+        program.ready().await;
+        for (name, expected) in [
+            ("web.service.corp", "NOERROR aa rd\nanswer web.service.corp. 9 IN A 10.0.0.1"),
+            ("n1.node.corp", "NOERROR aa rd\nanswer n1.node.corp. 7 IN A 10.0.0.1"),
+        ] {
+            for server in [consul.dns_address(), program.dns_address().await] {
+                let reply = dns::ask(server, name, RecordType::A).await;
+                assert_eq!(dns::zone_text(&reply), expected, "{extra}");
+            }
+        }
+    }
 }
 
 #[tokio::test]
 async fn consul_takes_the_samples() {
-    let Some(consul) = consul_binary().filter(|consul| is_of_1_8(consul)) else { return };
+    let Some(consul) = consul_1_8() else { return };
     for (name, is_taken) in SAMPLES {
         let output = validate(&consul, &sample(name));
         assert_eq!(output.status.success(), is_taken, "{name}: {output:?}");
@@ -141,7 +179,7 @@ const NEWER: [&str; 34] = [
 
 #[tokio::test]
 async fn consul_knows_the_keys_of_our_tables() {
-    let Some(consul) = consul_binary().filter(|consul| is_of_1_8(consul)) else { return };
+    let Some(consul) = consul_1_8() else { return };
     // A key that is nothing is a key all the same; the dot parts a table from what is in it.
     let mut root = json!({ "partition": null });
     for name in known::names().chain(Agent::names()) {
@@ -172,7 +210,7 @@ async fn consul_knows_the_keys_of_our_tables() {
 /// Whether HCL is what Consul takes for it: each text beside its judgment.
 #[tokio::test]
 async fn consul_reads_hcl_as_we_do() {
-    let Some(consul) = consul_binary().filter(|consul| is_of_1_8(consul)) else { return };
+    let Some(consul) = consul_1_8() else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.hcl");
     for (text, is_sound) in [

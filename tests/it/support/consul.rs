@@ -255,6 +255,11 @@ impl Consul {
         self.config["node_name"].as_str().unwrap()
     }
 
+    /// The file that configures it.
+    pub fn config_file(&self) -> PathBuf {
+        self.folder.path().join(CONFIG)
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.process.pid()
