@@ -249,7 +249,7 @@ impl<'r> Agent<'r> {
         let Some(limit) = whole(value) else {
             return page.note(name, Fate::ByHand, "it must be a whole number");
         };
-        let share = limit * 2 / 5;
+        let share = limit.clamp(0, PORTS) * 2 / 5;
         let enough = |key: &str, ours: i64| format!("{key} is {ours} by default, which it lets in");
         match scheme {
             _ if limit <= 0 => page.note(name, Fate::Nothing, "the agent has no limit"),
@@ -350,6 +350,9 @@ const OFF: i64 = -1;
 const CONNECTIONS_MAX: i64 = 80;
 const CONNECTIONS_SPARE: i64 = 8;
 const STREAMS_MAX: i64 = 2000;
+
+/// No client has more connections than ports.
+const PORTS: i64 = 65_536;
 
 /// The least that `consul.connections_max` may be.
 const CONNECTIONS_LEAST: i64 = 8;

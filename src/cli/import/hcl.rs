@@ -70,6 +70,7 @@ impl<'t> Reader<'t> {
                 }
                 Some('{') => break,
                 Some('=') => return Err(self.error("a table must follow a label")),
+                Some(_) if keys.len() == DEPTH_MAX => return Err(self.error(TOO_DEEP)),
                 Some(c) if c == '"' || is_letter(c) => keys.push(self.key()?),
                 _ => return Err(self.error("'=' or '{' must follow a key")),
             }
@@ -112,7 +113,7 @@ impl<'t> Reader<'t> {
         read: impl FnOnce(&mut Self) -> Result<Value, SyntaxError>,
     ) -> Result<Value, SyntaxError> {
         if self.depth == DEPTH_MAX {
-            return Err(self.error("too many tables in one another"));
+            return Err(self.error(TOO_DEEP));
         }
         self.next();
         self.depth += 1;
@@ -142,7 +143,7 @@ impl<'t> Reader<'t> {
 
     /// Text in quotes; what is within `${…}` is taken as it stands.
     fn quoted(&mut self) -> Result<String, SyntaxError> {
-        let open = self.error("a text in quotes is never closed");
+        let (start, open) = (self.at, "a text in quotes is never closed");
         self.next();
         let (mut bytes, mut braces) = (Vec::new(), 0_usize);
         let push = |bytes: &mut Vec<u8>, c: char| {
@@ -151,7 +152,7 @@ impl<'t> Reader<'t> {
         while let Some(c) = self.next() {
             match c {
                 '"' if braces == 0 => return Ok(String::from_utf8_lossy(&bytes).into_owned()),
-                '\n' if braces == 0 => return Err(open),
+                '\n' if braces == 0 => break,
                 '\\' if braces == 0 => self.escape(&mut bytes)?,
                 '$' if braces == 0 && self.peek() == Some('{') => {
                     self.next();
@@ -168,14 +169,15 @@ impl<'t> Reader<'t> {
                 }
             }
         }
-        Err(open)
+        Err(self.error_at(start, open))
     }
 
     /// Go's escapes; the backslash has been read.
     fn escape(&mut self, bytes: &mut Vec<u8>) -> Result<(), SyntaxError> {
-        let unknown = self.error("an escape that HCL does not know");
+        let (start, unknown) = (self.at, "an escape that HCL does not know");
+        let unknown = |reader: &Self| reader.error_at(start, unknown);
         if let Some(byte) = self.digits(3, 8) {
-            bytes.push(u8::try_from(byte).map_err(|_| unknown)?);
+            bytes.push(u8::try_from(byte).map_err(|_| unknown(self))?);
             return Ok(());
         }
         let plain = match self.next() {
@@ -188,14 +190,17 @@ impl<'t> Reader<'t> {
             Some('v') => 11,
             Some('\\') => b'\\',
             Some('"') => b'"',
-            Some('x') => self.digits(2, 16).and_then(|byte| byte.try_into().ok()).ok_or(unknown)?,
+            Some('x') => self
+                .digits(2, 16)
+                .and_then(|byte| byte.try_into().ok())
+                .ok_or_else(|| unknown(self))?,
             Some(kind @ ('u' | 'U')) => {
                 let code = self.digits(if kind == 'u' { 4 } else { 8 }, 16);
-                let c = code.and_then(char::from_u32).ok_or(unknown)?;
+                let c = code.and_then(char::from_u32).ok_or_else(|| unknown(self))?;
                 bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
                 return Ok(());
             }
-            _ => return Err(unknown),
+            _ => return Err(unknown(self)),
         };
         bytes.push(plain);
         Ok(())
@@ -213,7 +218,7 @@ impl<'t> Reader<'t> {
     /// Lines up to one that has the word behind `<<` alone. With `<<-` the indentation of that line
     /// is taken off all others, where they have it.
     fn heredoc(&mut self) -> Result<String, SyntaxError> {
-        let open = self.error("a text of several lines is never closed");
+        let start = self.at;
         if !self.take("<<") {
             return Err(self.error("a value is expected"));
         }
@@ -232,7 +237,7 @@ impl<'t> Reader<'t> {
             }
             return Ok(lines.iter().map(|line| format!("{line}\n")).collect());
         }
-        Err(open)
+        Err(self.error_at(start, "a text of several lines is never closed"))
     }
 
     /// The rest of the line, without its end.
@@ -244,7 +249,7 @@ impl<'t> Reader<'t> {
     }
 
     fn number(&mut self) -> Result<Value, SyntaxError> {
-        let wrong = self.error("not a number");
+        let start = self.at;
         let rest = &self.text[self.at..];
         let is_of_number = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '+' | '.');
         let word = &rest[..rest.find(|c| !is_of_number(c)).unwrap_or(rest.len())];
@@ -255,18 +260,18 @@ impl<'t> Reader<'t> {
         };
         let hexadecimal = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X"));
         let whole = match (hexadecimal, digits.strip_prefix('0')) {
-            (Some(digits), _) => i64::from_str_radix(digits, 16),
-            (None, Some(digits)) if !digits.is_empty() => i64::from_str_radix(digits, 8),
-            _ => digits.parse(),
+            // A second sign is one too many, which these would take.
+            _ if digits.contains(['-', '+', '.']) => None,
+            (Some(digits), _) => i64::from_str_radix(digits, 16).ok(),
+            (None, Some(digits)) if !digits.is_empty() => i64::from_str_radix(digits, 8).ok(),
+            _ => digits.parse().ok(),
         };
         let number = match whole {
-            Ok(whole) => Some(Number::from(sign * whole)),
-            Err(_) if word.contains(['.', 'e', 'E']) => {
-                word.parse().ok().and_then(Number::from_f64)
-            }
-            Err(_) => None,
+            Some(whole) => Some(Number::from(sign * whole)),
+            None if word.contains(['.', 'e', 'E']) => word.parse().ok().and_then(Number::from_f64),
+            None => None,
         };
-        number.map(Value::Number).ok_or(wrong)
+        number.map(Value::Number).ok_or_else(|| self.error_at(start, "not a number"))
     }
 
     fn word(&mut self) -> &'t str {
@@ -282,9 +287,9 @@ impl<'t> Reader<'t> {
         loop {
             let rest = &self.text[self.at..];
             self.at += rest.len() - rest.trim_start().len();
-            let open = self.error("a comment is never closed");
             if self.take("/*") {
-                let len = self.text[self.at..].find("*/").ok_or(open)?;
+                let len = self.text[self.at..].find("*/");
+                let len = len.ok_or_else(|| self.error("a comment is never closed"))?;
                 self.at += len + 2;
             } else if self.take("#") || self.take("//") {
                 self.line();
@@ -315,7 +320,12 @@ impl<'t> Reader<'t> {
 
     /// What is wrong here.
     fn error(&self, fact: &'static str) -> SyntaxError {
-        let line = 1 + self.text[..self.at].matches('\n').count();
+        self.error_at(self.at, fact)
+    }
+
+    /// What is wrong where the byte `at` is.
+    fn error_at(&self, at: usize, fact: &'static str) -> SyntaxError {
+        let line = 1 + self.text[..at].matches('\n').count();
         SyntaxError { line, fact }
     }
 }
@@ -348,6 +358,8 @@ fn is_letter(c: char) -> bool {
 
 /// As deep as JSON may be too.
 const DEPTH_MAX: usize = 128;
+
+const TOO_DEEP: &str = "too many tables in one another";
 
 #[cfg(test)]
 mod tests {
@@ -425,6 +437,8 @@ mod tests {
             ("a =\n", "2: a value is expected"),
             ("a = 's3cret'", "1: a value is expected"),
             ("a = 09", "1: not a number"),
+            ("a = --1", "1: not a number"),
+            ("a = 0x+1", "1: not a number"),
             ("a = 8_500", "1: '=' or '{' must follow a key"),
             ("a = +1", "1: a value is expected"),
             ("a = [1 2]", "1: ',' or ']' must follow an item of a list"),
@@ -441,5 +455,7 @@ mod tests {
         }
         let deep = format!("a = {}", "[".repeat(100_000));
         check(&deep, "1: too many tables in one another");
+        let labels = format!("a {} {{ }}", "\"b\" ".repeat(100_000));
+        check(&labels, "1: too many tables in one another");
     }
 }

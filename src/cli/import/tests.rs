@@ -142,6 +142,12 @@ fn ours_stays_below_the_agents_limit() {
     for (limit, https, expected) in [
         (200, "", "means nothing here: consul.connections_max is 80 by default, which it lets in"),
         (0, "", "means nothing here: the agent has no limit"),
+        (-i64::MAX, "", "means nothing here: the agent has no limit"),
+        (
+            i64::MAX,
+            "",
+            "means nothing here: consul.connections_max is 80 by default, which it lets in",
+        ),
         (199, "", "connections_max = 79"),
         (20, "", "connections_max = 8"),
         (20, "", "connections_spare = 4"),
