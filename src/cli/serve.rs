@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 use crate::app::listening::Addresses;
 use crate::app::reload::Reloader;
 use crate::app::{App, Origin};
+use crate::build;
 use crate::cli::files;
 use crate::config::{Config, Flags, Loaded, Sources};
 use crate::dns::descriptors;
@@ -52,7 +53,7 @@ pub fn start(config: Config, origin: Origin, listening: impl FnOnce(&App)) -> an
         let app = App::bind(config, origin)?;
         let Addresses { dns, tls, https, https3, quic } = app.addresses()?;
         let admin = app.admin_address()?;
-        let (version, source) = (env!("CARGO_PKG_VERSION"), app.source());
+        let (version, source) = (build::DESCRIPTION, app.source());
         info!(version, source, ?dns, %admin, "listening");
         if !tls.is_empty() {
             info!(?tls, "listening over TLS");
