@@ -11,8 +11,7 @@
 //!
 //! ```text
 //! 10  main lib                            arguments, exit codes; this map
-//! 9  cli                                  the subcommands: serve, demo, check, explain, verify
-//! 9  cli                                  the subcommands: serve, demo, check, verify, import
+//! 9  cli                                  the subcommands, one of them serve
 //! 8  app                                  binds, wires, runs, drains; nothing else knows all parts
 //! 7  admin consul dns file forward warm   the shells: sockets, HTTP, files; none knows another
 //! 6  publisher                            a source's changes -> the snapshot that is answered from

@@ -11,8 +11,8 @@ use crate::cli::import::page::Fate;
 use crate::cli::import::page::Page;
 use crate::config::key::Effect;
 use crate::config::keys;
-use crate::config::nearest::nearest;
 use crate::config::{Config, Flags, Sources};
+use crate::nearest::nearest;
 
 /// Says what becomes of everything in `root`.
 pub fn translate(root: &Map<String, Value>) -> Page {
