@@ -19,6 +19,7 @@ pub mod said;
 pub mod summary;
 pub mod text;
 pub mod why;
+pub mod words;
 
 use std::net::IpAddr;
 
@@ -31,7 +32,7 @@ use crate::explain::instances::Instances;
 use crate::explain::reading::{Meant, Subject};
 use crate::explain::said::Said;
 use crate::name::Labels;
-use crate::wire::{Query, rtype};
+use crate::wire::{Edns, Query, rtype};
 
 /// What is told of one question.
 #[derive(Clone, Debug, Serialize)]
@@ -84,6 +85,8 @@ pub struct Place {
     pub form: &'static str,
     /// As it is registered, where it is; else as asked.
     pub name: String,
+    /// Whether the catalogue has it.
+    pub is_there: bool,
     /// How its instances, or its list, are kept fresh.
     pub held: String,
     /// Since when Consul does not bear it out, in seconds; `None` where it does.
@@ -105,7 +108,11 @@ impl Explanation {
     pub fn with_foreign(self, reply: &[u8]) -> Self {
         let reply = Said::read(reply);
         let rcode = reply.as_ref().map_or("", |reply| &reply.rcode);
-        let summary = format!("{rcode}: it is not ours, and so the recursors say.");
+        let why = match reply.as_ref().and_then(|reply| reply.error.as_ref()) {
+            Some(error) => error.text.clone(),
+            None => "it is not ours, and so the recursors say".to_owned(),
+        };
+        let summary = format!("{rcode}: {why}.");
         Self { summary, hints: Vec::new(), reply, ..self }
     }
 }
@@ -117,7 +124,8 @@ pub fn explain(snapshot: &Snapshot, policy: &Policy, asked: &Asked<'_>) -> Optio
     let outcome = respond(snapshot, policy, asked, &mut draft);
     let wanted = match &outcome {
         Outcome::Wants(want) => Some(wanted(want)),
-        Outcome::Replied(_) | Outcome::Silence | Outcome::Why { .. } => None,
+        Outcome::Why { .. } => Some("this name asks for an explanation itself".to_owned()),
+        Outcome::Replied(_) | Outcome::Silence => None,
     };
     let reply = Said::read(&draft.reply).filter(|_| wanted.is_none());
     let labels = Labels::from_wire(query.name);
@@ -127,15 +135,17 @@ pub fn explain(snapshot: &Snapshot, policy: &Policy, asked: &Asked<'_>) -> Optio
         Some((realm.find(snapshot, policy, asked, labels)?, realm, labels))
     });
     let question = Question {
-        name: said::name(query.name),
+        name: words::name(query.name),
         rtype: said::type_name(query.qtype),
         client: asked.client,
         bytes_max: asked.transport.reply_max(policy, query.edns.as_ref()),
     };
     let Some((trace, realm, labels)) = found else {
-        return Some(foreign(policy, question, wanted, reply));
+        let within = within(snapshot, policy, asked, query.name);
+        return Some(foreign(policy, question, within, wanted, reply));
     };
-    let case = Case { snapshot, policy, asked, qtype: query.qtype, trace: &trace };
+    let (qtype, edns) = (query.qtype, query.edns.as_ref());
+    let case = Case { snapshot, policy, asked, qtype, edns, trace: &trace };
     let meant = reading::read(&case, realm, labels);
     let instances = Instances::of(&case, &meant, reply.as_ref());
     let subject = case.place(&meant);
@@ -151,6 +161,7 @@ pub fn explain(snapshot: &Snapshot, policy: &Policy, asked: &Asked<'_>) -> Optio
 fn foreign(
     policy: &Policy,
     question: Question,
+    within: Option<String>,
     wanted: Option<String>,
     reply: Option<Said>,
 ) -> Explanation {
@@ -159,19 +170,44 @@ fn foreign(
         format!("a name in no zone of this server, whose zones are: {}", zones.join(", "));
     let summary = match (wanted, &reply) {
         (Some(wanted), _) => format!("It is not ours, and {wanted}."),
-        (None, Some(reply)) => {
-            let why = reply.error.as_ref().map(|error| format!(": {}", error.text));
-            format!("{}{}.", reply.rcode, why.unwrap_or_default())
-        }
+        (None, Some(reply)) => match &reply.error {
+            Some(error) => format!("{}: {}.", reply.rcode, error.text),
+            None => format!("{}: it is a name that servers answer alike everywhere.", reply.rcode),
+        },
         (None, None) => "No reply is sent.".to_owned(),
     };
-    let hints = match policy.recursion.enabled {
-        true => Vec::new(),
-        false => vec!["Other names are answered where `recursors` is set.".to_owned()],
+    let is_reverse = question.name.ends_with(".arpa.");
+    let hint = match policy.recursion.enabled {
+        true if !policy.recursion.allows(question.client) => {
+            Some("Other names are for the clients in recursion.allow.")
+        }
+        true => None,
+        false if is_reverse => {
+            Some("Of addresses that nobody has, only those in dns.reverse_zones are denied.")
+        }
+        false => Some("Other names are answered where `recursors` is set."),
     };
+    let mut hints: Vec<String> = within.into_iter().chain(hint.map(str::to_owned)).collect();
+    hints.truncate(2);
     let (subject, instances, ttl) = (None, None, None);
     let is_ours = false;
     Explanation { is_ours, question, summary, hints, reading, subject, instances, ttl, reply }
+}
+
+/// The name below our zone that was probably meant, if there is one.
+fn within(snapshot: &Snapshot, policy: &Policy, asked: &Asked<'_>, name: &[u8]) -> Option<String> {
+    let zone = policy.zones.first()?;
+    let (_, name) = name.split_last()?;
+    let kinds: [&[u8]; 2] = [b"", b"\x07service"];
+    kinds.into_iter().find_map(|kind| {
+        let wire = [name, kind, zone.wire()].concat();
+        let labels = Labels::from_wire(&wire)?;
+        let realm = Realm::of(policy, asked, &labels)?;
+        let trace = realm.find(snapshot, policy, asked, &labels)?;
+        let is_there =
+            !matches!(trace.finding, Finding::Missing | Finding::NotReady | Finding::Empty);
+        is_there.then(|| format!("Is {} meant?", words::name(&wire)))
+    })
 }
 
 /// What would have to happen first.
@@ -199,6 +235,7 @@ pub struct Case<'s, 'a> {
     policy: &'a Policy,
     asked: &'a Asked<'a>,
     qtype: u16,
+    edns: Option<&'a Edns>,
     /// What was found for the name.
     trace: &'a Trace<'s>,
 }
@@ -214,6 +251,8 @@ impl<'s> Case<'s, '_> {
 
     fn place(&self, meant: &Meant<'s>) -> Option<Place> {
         let datacenter = self.datacenter(meant.datacenter.as_deref())?;
+        let is_there = meant.service.is_some()
+            || matches!(self.trace.finding, Finding::Node(_) | Finding::Empty);
         let local = self.datacenter(None);
         let now_ms = i64::try_from(self.asked.now_ms).unwrap_or(i64::MAX);
         let list = if meant.subject == Subject::Node { List::Nodes } else { List::Services };
@@ -232,6 +271,7 @@ impl<'s> Case<'s, '_> {
             kind: meant.subject.as_str(),
             form: meant.form.map_or("", Form::as_str),
             name: meant.name.clone()?,
+            is_there,
             held,
             old_secs: old_since.map(|since| seconds(now_ms.saturating_sub(since))),
         })
@@ -247,9 +287,13 @@ impl<'s> Case<'s, '_> {
             }
             _ if reply.answers.is_empty() => "dns_config.soa.min_ttl".to_owned(),
             (Finding::Apex, _) if self.qtype == rtype::SOA => "dns_config.soa.min_ttl".to_owned(),
-            (Finding::Service { .. } | Finding::Address(_), Some(service)) => {
+            (Finding::Pointer(pointer), _) if !pointer.is_of_node() => {
+                "dns_config.service_ttl of the service that has the address".to_owned()
+            }
+            (Finding::Service { .. }, Some(service)) => {
                 let own = service.executed().and_then(|executed| executed.ttl_secs);
-                let name = service.name.to_ascii_lowercase();
+                let of = service.executed().map_or(&*service.name, |executed| &*executed.service);
+                let name = of.to_ascii_lowercase();
                 match (own, rules.service_ttl_rule(&name)) {
                     (Some(_), _) => "the prepared query's own TTL".to_owned(),
                     (None, Some((key, _))) => format!("dns_config.service_ttl, key {key:?}"),

@@ -10,17 +10,19 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query as DnsQuery};
-use hickory_proto::rr::{Name, RecordType};
+use hickory_proto::rr::RecordType;
 use serde::{Deserialize, Serialize};
 
 use crate::admin::Admin;
 use crate::admin::api::{Problem, WatchJson, form, local_name};
 use crate::board::{Watch, What};
 use crate::explain::Explanation;
+use crate::explain::words::{parse_name, shown};
+use crate::wire::CLASS_IN;
 
 /// Explains what a query, as on the wire, is answered with for a client over UDP.
 pub type Explain = Arc<dyn Fn(Vec<u8>, IpAddr) -> Explaining + Send + Sync>;
@@ -58,8 +60,12 @@ struct Explained {
 
 pub(in crate::admin) async fn explain(
     State(admin): State<Admin>,
-    Query(asking): Query<Asking>,
+    asking: Result<Query<Asking>, QueryRejection>,
 ) -> Response {
+    let asking = match asking {
+        Ok(Query(asking)) => asking,
+        Err(error) => return Problem::reply(StatusCode::BAD_REQUEST, error.body_text()),
+    };
     let (query, client) = match read(&asking) {
         Ok(read) => read,
         Err(error) => return Problem::reply(StatusCode::BAD_REQUEST, error),
@@ -86,32 +92,29 @@ pub(in crate::admin) async fn explain(
 /// The query that is meant, and who asks it.
 fn read(asking: &Asking) -> Result<(Vec<u8>, IpAddr), String> {
     let Asking { name, rtype, client, bytes, .. } = asking;
-    let mut read = Name::from_ascii(name).map_err(|error| format!("name: {name:?}: {error}"))?;
-    read.set_fqdn(true);
+    let wire = parse_name(name).map_err(|error| format!("name: {name:?}: {error}"))?;
     let rtype = rtype.as_deref().unwrap_or("A");
-    let number = || rtype.to_ascii_uppercase().strip_prefix("TYPE")?.parse::<u16>().ok();
-    let rtype = match (rtype.to_ascii_uppercase().parse::<RecordType>(), number()) {
-        (_, Some(number)) => RecordType::from(number),
-        (Ok(rtype), None) => rtype,
-        (Err(_), None) => return Err(format!("type: {rtype:?} is no type, as A, SRV or TYPE65")),
+    let upper = rtype.to_ascii_uppercase();
+    let number = upper.strip_prefix("TYPE").and_then(|number| number.parse::<u16>().ok());
+    let named = || upper.parse::<RecordType>().ok().map(u16::from);
+    let Some(rtype) = number.or_else(named) else {
+        return Err(format!("type: {rtype:?} is no type, as A, SRV or TYPE65"));
     };
     let client = match client {
         None => IpAddr::V4(Ipv4Addr::LOCALHOST),
         Some(text) => text.parse().map_err(|_| format!("client: {text:?} is no IP address"))?,
     };
-    let mut message = Message::new(1, MessageType::Query, OpCode::Query);
-    message.metadata.recursion_desired = true;
-    message.add_query(DnsQuery::query(read, rtype));
-    match bytes.unwrap_or(BYTES) {
-        0 => (),
-        bytes => {
-            let mut edns = Edns::new();
-            edns.set_max_payload(bytes);
-            message.set_edns(edns);
-        }
+    let payload = bytes.unwrap_or(BYTES);
+    let mut message = vec![0, 1, 0x01, 0, 0, 1, 0, 0, 0, 0, 0, u8::from(payload > 0)];
+    message.extend_from_slice(&wire);
+    message.extend_from_slice(&rtype.to_be_bytes());
+    message.extend_from_slice(&CLASS_IN.to_be_bytes());
+    if payload > 0 {
+        message.extend_from_slice(&[0, 0, 41]);
+        message.extend_from_slice(&payload.to_be_bytes());
+        message.extend_from_slice(&[0; 6]);
     }
-    let bytes = message.to_vec().map_err(|error| format!("name: {name:?}: {error}"))?;
-    Ok((bytes, client))
+    Ok((message, client))
 }
 
 fn add_watches(admin: &Admin, mut explanation: Explanation) -> Explained {
@@ -141,23 +144,34 @@ fn add_watches(admin: &Admin, mut explanation: Explanation) -> Explained {
             watches.push(WatchJson::new(watch, standing));
         }
     }
-    if is_filtered && explanation.reply.as_ref().is_none_or(|reply| reply.rcode != "NOERROR") {
-        explanation.hints.push(
-            "Consul says that the token may not read all of this, so it may exist and be hidden: \
-             it takes service:read and node:read."
-                .to_owned(),
-        );
+    let is_of_names = explanation.subject.as_ref().is_some_and(|it| NAMED.contains(&it.kind));
+    let is_denied = explanation.reply.as_ref().is_some_and(|reply| reply.rcode == "NXDOMAIN");
+    if is_of_names && is_filtered {
+        explanation.hints.push(HIDES.to_owned());
+    } else if is_of_names && is_denied && !watches.is_empty() {
+        explanation.hints.push(MAY_HIDE.to_owned());
     }
     let pending = admin.store.pending.load().0.clone();
     let mut text = explanation.to_string();
     for watch in &watches {
-        writeln!(text, "watch       {}", watch.text()).ok();
+        writeln!(text, "watch       {}", shown(&watch.text())).ok();
     }
     for pending in &pending {
-        writeln!(text, "not ready   {pending}").ok();
+        writeln!(text, "not ready   {}", shown(pending)).ok();
     }
     Explained { explanation, watches, pending, text }
 }
+
+/// What tokens have rights to.
+const NAMED: [&str; 2] = ["node", "service"];
+
+/// Consul has said so.
+const HIDES: &str = "Consul says that the token may not read all of this, so some of it may exist and \
+                     be hidden: it takes service:read and node:read.";
+
+/// It need not.
+const MAY_HIDE: &str = "What a token may not read Consul does not show, before 1.11 without a word: it \
+                        takes service:read and node:read.";
 
 /// What resolvers say: the size that crosses any network unfragmented (DNS Flag Day 2020).
 const BYTES: u16 = 1232;

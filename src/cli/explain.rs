@@ -4,13 +4,14 @@
 //! `/v1/explain` says, as text or as JSON.
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::Deserialize;
 
+use crate::catalog::reverse;
 use crate::cli::reachable;
 use crate::config::{Config, Flags, Sources};
 
@@ -35,8 +36,8 @@ pub struct Terms {
 
 /// Prints the explanation on `out`, or what went wrong on `err`; returns the exit status.
 ///
-/// 0 where the name has records of the type, 1 where it has none, 2 where that could not be found
-/// out, and 78 with a line for each mistake of the configuration.
+/// 0 where the answer has records, 1 where it has none, 2 where that could not be found out or is
+/// SERVFAIL, and 78 with a line for each mistake of the configuration.
 pub fn run(
     terms: &Terms,
     env: Vec<(String, String)>,
@@ -54,14 +55,13 @@ pub fn run(
     let explained = runtime
         .context("cannot start")
         .and_then(|runtime| runtime.block_on(explain(terms, admin)))
-        .and_then(|(text, resolves)| {
+        .and_then(|(text, status)| {
             out.write_all(text.as_bytes())?;
             out.flush()?;
-            Ok(resolves)
+            Ok(status)
         });
     match explained {
-        Ok(true) => 0,
-        Ok(false) => RESOLVES_NOT,
+        Ok(status) => status,
         Err(error) => {
             writeln!(err, "{error:#}").ok();
             UNKNOWN
@@ -83,12 +83,17 @@ fn admin(terms: &Terms, env: Vec<(String, String)>) -> Result<SocketAddr, String
     Ok(reachable(config.admin.listen))
 }
 
-/// What is to be printed, and whether the name has such records.
-async fn explain(terms: &Terms, admin: SocketAddr) -> anyhow::Result<(String, bool)> {
+/// What is to be printed, and the exit status.
+async fn explain(terms: &Terms, admin: SocketAddr) -> anyhow::Result<(String, u8)> {
     // reqwest wants one, be it for plain HTTP.
     rustls::crypto::ring::default_provider().install_default().ok();
     let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
-    let mut parameters = vec![("name", terms.name.clone()), ("type", terms.rtype.clone())];
+    // Whose an address is, is asked by another name.
+    let (name, rtype) = match terms.name.parse::<IpAddr>() {
+        Ok(ip) => (reverse::name(ip), "PTR".to_owned()),
+        Err(_) => (terms.name.clone(), terms.rtype.clone()),
+    };
+    let mut parameters = vec![("name", name), ("type", rtype)];
     parameters.extend(terms.client.clone().map(|client| ("client", client)));
     parameters.extend(terms.bytes.map(|bytes| ("bytes", bytes.to_string())));
     let url = format!("http://{admin}/v1/explain");
@@ -103,8 +108,12 @@ async fn explain(terms: &Terms, admin: SocketAddr) -> anyhow::Result<(String, bo
     }
     let explained: Explained = serde_json::from_str(&json)
         .with_context(|| format!("what listens at {admin} is no admin port of fingerpost's"))?;
-    let resolves = explained.reply.is_some_and(|reply| !reply.answers.is_empty());
-    Ok((if terms.json { json + "\n" } else { explained.text }, resolves))
+    let status = match explained.reply {
+        Some(reply) if !reply.answers.is_empty() => 0,
+        Some(reply) if reply.rcode != "SERVFAIL" => RESOLVES_NOT,
+        Some(_) | None => UNKNOWN,
+    };
+    Ok((if terms.json { json + "\n" } else { explained.text }, status))
 }
 
 #[derive(Deserialize)]
@@ -115,6 +124,7 @@ struct Explained {
 
 #[derive(Deserialize)]
 struct Reply {
+    rcode: String,
     answers: Vec<String>,
 }
 

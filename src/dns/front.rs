@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use prometheus::IntGauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -44,6 +45,10 @@ pub struct Front {
     demands: Demands,
     source: Bounds,
     forwarder: Bounds,
+    /// Places for questions that ask why.
+    curious: Arc<Semaphore>,
+    /// One explanation at a time: it looks at all instances of a service.
+    explaining: Arc<Semaphore>,
 }
 
 /// Places for those that wait for one of the servers of wishes.
@@ -74,11 +79,27 @@ pub struct Limit {
 /// A query that waits for something.
 #[derive(Debug)]
 pub struct Waiting {
+    for_what: Awaited,
+    _place: OwnedSemaphorePermit,
+}
+
+/// What a query waits for.
+#[derive(Debug)]
+enum Awaited {
+    Supply(Awaiting),
+    /// An explanation of its name's answer of this type.
+    Why {
+        rtype: u16,
+    },
+}
+
+/// Something that was asked for.
+#[derive(Debug)]
+struct Awaiting {
     answered: oneshot::Receiver<Supply>,
     patience: Duration,
     /// The host whose records are wanted, and their type, if it is that.
     host: Option<(Box<str>, u16)>,
-    _place: OwnedSemaphorePermit,
 }
 
 /// Who is at the other end, and how it asks.
@@ -157,6 +178,8 @@ impl Front {
             demands,
             source: Bounds::new(limits.source),
             forwarder: Bounds::new(limits.forwarder),
+            curious: Arc::new(Semaphore::new(CURIOUS_MAX)),
+            explaining: Arc::new(Semaphore::new(1)),
         }
     }
 
@@ -174,10 +197,7 @@ impl Front {
         draft: &mut Draft,
     ) -> Outcome<'s> {
         // Unwind safety: the draft's buffers are cleared before they are used again.
-        let decide = AssertUnwindSafe(|| match answer::respond(snapshot, policy, asked, draft) {
-            Outcome::Why { rtype } => why::answer(snapshot, policy, asked, rtype, draft),
-            outcome => outcome,
-        });
+        let decide = AssertUnwindSafe(|| answer::respond(snapshot, policy, asked, draft));
         catch_unwind(decide).unwrap_or_else(|_| {
             self.metrics.dns.panics.inc();
             *draft = Draft::default();
@@ -225,6 +245,13 @@ impl Front {
             }
             let asked = Asked { turn: Turn::Last, ..asked };
             outcome = self.respond(&seen.snapshot, &seen.policy, &asked, draft);
+        } else if let Outcome::Why { rtype } = outcome {
+            if let Ok(place) = Arc::clone(&self.curious).try_acquire_owned() {
+                let waiting = Waiting { for_what: Awaited::Why { rtype }, _place: place };
+                return Begun::Waits { waiting, now_ms: *now_ms };
+            }
+            self.metrics.dns.waiting_refused.inc();
+            outcome = answer::fail(&seen.policy, &asked, draft);
         }
         tally.count(peer.transport, &outcome, *now_ms);
         Begun::Done
@@ -258,21 +285,47 @@ impl Front {
         };
         let mut message = None;
         match wanted {
-            Some(Some(waiting)) => match self.fulfill(waiting, &late, &mut hosts).await {
-                Supplied::All => turn = Turn::Again,
-                Supplied::Message(came) => message = Some(came),
-                Supplied::Nothing => (),
-            },
-            Some(None) => (),
+            Some(Some(Waiting { for_what: Awaited::Supply(awaiting), _place })) => {
+                match self.fulfill(awaiting, &late, &mut hosts).await {
+                    Supplied::All => turn = Turn::Again,
+                    Supplied::Message(came) => message = Some(came),
+                    Supplied::Nothing => (),
+                }
+            }
+            Some(_) => (),
             None => turn = Turn::First,
         }
-        let Seen { snapshot, policy } = self.store.see();
-        let asked = Asked { hosts: &hosts, ..self.turn(&late, turn) };
-        let Some(message) = message else { return explain(&snapshot, &policy, &asked) };
+        let (front, query, peer) = (self.clone(), query.to_vec(), *peer);
+        // It may take a while, and must hold up nobody.
+        let _place = self.explaining.acquire().await.ok()?;
+        let explaining = spawn_blocking(move || {
+            let asked = Asked { hosts: &hosts, turn, ..peer.asked(&query, front.clock.now_ms()) };
+            let Seen { snapshot, policy } = front.store.see();
+            let explanation = explain(&snapshot, &policy, &asked)?;
+            let Some(message) = message else { return Some(explanation) };
+            let mut draft = Draft::default();
+            answer::deliver(&policy, &asked, &message, &mut draft);
+            Some(explanation.with_foreign(&draft.reply))
+        });
+        explaining.await.ok().flatten()
+    }
+
+    /// Answers a query that asks why.
+    async fn tell_why(&self, rtype: u16, query: &Late<'_>, tally: &Tally) -> Draft {
+        let Asked { bytes, client, local, .. } = query.asked;
+        // As over UDP, whatever it came by: what is asked about is what clients see.
+        let peer = Peer { transport: Transport::Udp, client, local };
+        let explanation = match why::question(bytes, rtype) {
+            Some(question) => self.explain(&question, &peer).await,
+            None => None,
+        };
         let mut draft = Draft::default();
-        answer::deliver(&policy, &asked, &message, &mut draft);
-        let explanation = explain(&snapshot, &policy, &asked)?;
-        Some(explanation.with_foreign(&draft.reply))
+        let policy = self.store.policy.load();
+        let asked = self.turn(query, Turn::Last);
+        let outcome = why::answer(&policy, &asked, explanation.as_ref(), &mut draft);
+        tally.count(asked.transport, &outcome, asked.now_ms);
+        tally.time(1, query.since.elapsed());
+        draft
     }
 
     /// Asks for `want`, which the query `message` lacks. `None` if too many wait already; the query then has its last turn.
@@ -281,12 +334,9 @@ impl Front {
         let place = Arc::clone(&bounds.places).try_acquire_owned().ok();
         let waiting = place.and_then(|place| {
             let answered = self.demands.ask(want, message)?;
-            Some(Waiting {
-                answered,
-                patience: bounds.patience,
-                host: host_of(want),
-                _place: place,
-            })
+            let (patience, host) = (bounds.patience, host_of(want));
+            let for_what = Awaited::Supply(Awaiting { answered, patience, host });
+            Some(Waiting { for_what, _place: place })
         });
         if waiting.is_none() {
             self.metrics.dns.waiting_refused.inc();
@@ -298,8 +348,13 @@ impl Front {
     async fn finish(&self, waiting: Waiting, query: &Late<'_>, tally: &Tally) -> Draft {
         let mut hosts = Vec::new();
         let counted = Counted::new(&self.metrics.dns.waiting);
-        let supplied = self.fulfill(waiting, query, &mut hosts).await;
-        drop(counted);
+        let Waiting { for_what, _place } = waiting;
+        let awaiting = match for_what {
+            Awaited::Supply(awaiting) => awaiting,
+            Awaited::Why { rtype } => return self.tell_why(rtype, query, tally).await,
+        };
+        let supplied = self.fulfill(awaiting, query, &mut hosts).await;
+        drop((counted, _place));
         let mut draft = Draft::default();
         let Seen { snapshot, policy } = self.store.see();
         let turn = if let Supplied::Nothing = supplied { Turn::Last } else { Turn::Again };
@@ -322,8 +377,13 @@ impl Front {
 
     /// Waits for what is wanted, and for what is wanted then: a datacenter's lists come before the
     /// instances of its services, and those before the hosts that they are registered with.
-    async fn fulfill(&self, waiting: Waiting, query: &Late<'_>, hosts: &mut Vec<Host>) -> Supplied {
-        let Waiting { mut answered, mut patience, mut host, _place } = waiting;
+    async fn fulfill(
+        &self,
+        awaiting: Awaiting,
+        query: &Late<'_>,
+        hosts: &mut Vec<Host>,
+    ) -> Supplied {
+        let Awaiting { mut answered, mut patience, mut host } = awaiting;
         for _ in 0..STEPS_MAX {
             // The sender is dropped without a word where there will be nothing.
             match (timeout(patience, answered).await, host) {
@@ -431,6 +491,9 @@ struct Late<'q> {
     /// When it came.
     since: Instant,
 }
+
+/// Questions over DNS that are being explained, or wait for that.
+const CURIOUS_MAX: usize = 4;
 
 /// A datacenter, a service, and the hosts.
 const STEPS_MAX: usize = 2 + HOSTS_MAX;

@@ -3,6 +3,7 @@
 use crate::answer::finding::Finding;
 use crate::answer::{Realm, RealmZone, find};
 use crate::catalog::{Datacenter, Form, Found, Service, queries};
+use crate::explain::words::shown;
 use crate::explain::{Case, noun};
 use crate::name::{Labels, Lookup, ParseError, Place, Subject as NameSubject};
 
@@ -25,6 +26,10 @@ pub struct Meant<'s> {
     pub form: Option<Form>,
     /// The service, where the catalogue has it.
     pub service: Option<&'s Service>,
+    /// Whether it is the mesh's address of a service.
+    pub is_virtual: bool,
+    /// Whether it is something that a cluster peer exports.
+    pub is_of_peer: bool,
     /// Why it is no name of ours.
     pub error: Option<ParseError>,
 }
@@ -69,7 +74,7 @@ pub fn read<'s>(case: &Case<'s, '_>, realm: Realm<'_>, labels: &Labels) -> Meant
     let lookup = match find::read(case.snapshot, labels, realm.count) {
         Ok(lookup) => lookup,
         Err(error) => {
-            let text = format!("no name that can be here: {error}");
+            let text = format!("no name that can be here, as {error}");
             return Meant { error: Some(error), ..Meant::plain(Subject::Unreadable, &text) };
         }
     };
@@ -77,20 +82,24 @@ pub fn read<'s>(case: &Case<'s, '_>, realm: Realm<'_>, labels: &Labels) -> Meant
         return Meant::plain(Subject::Apex, "the name of this server");
     }
     let (place, datacenter) = place(case, &lookup);
+    let is_of_peer = matches!(lookup.place, Place::Peer(_));
     let meant = |subject, name: &[u8], what: String| Meant {
+        is_of_peer,
         datacenter: datacenter.clone(),
         name: Some(text(name)),
         ..Meant::plain(subject, &what)
     };
     let of_form = |form, name: &[u8], what: String| {
         let (known, key) = service(case, form, &lookup, name);
-        let registered = known.map_or_else(|| text(&key), |service| service.name.to_string());
+        let registered =
+            known.map_or_else(|| text(&key), |service| shown(registered(&service.name)));
         let meant = meant(Subject::Service, name, format!("{what}{place}"));
         Meant { name: Some(registered), form: Some(form), service: known, ..meant }
     };
     match lookup.subject {
         NameSubject::Address { address } => {
-            Meant::plain(Subject::Address, &format!("the address {address}, spelled out"))
+            let what = format!("the address {address}, spelled out{place}");
+            Meant { datacenter, ..Meant::plain(Subject::Address, &what) }
         }
         NameSubject::Apex => Meant::plain(Subject::Apex, "the zone itself"),
         NameSubject::Bare { label } => {
@@ -108,7 +117,8 @@ pub fn read<'s>(case: &Case<'s, '_>, realm: Realm<'_>, labels: &Labels) -> Meant
             of_form(Form::Connect, service, format!("the mesh instances of {:?}", text(service)))
         }
         NameSubject::Virtual { service } => {
-            of_form(Form::Connect, service, format!("the mesh's address of {:?}", text(service)))
+            let what = format!("the mesh's address of {:?}", text(service));
+            Meant { is_virtual: true, ..of_form(Form::Connect, service, what) }
         }
         NameSubject::Ingress { service } => {
             of_form(Form::Ingress, service, format!("the ingress gateways of {:?}", text(service)))
@@ -135,6 +145,8 @@ impl Meant<'_> {
             port: None,
             form: None,
             service: None,
+            is_virtual: false,
+            is_of_peer: false,
             error: None,
         }
     }
@@ -155,8 +167,14 @@ fn instances(service: &[u8], tag: Option<&[u8]>, port: Option<&[u8]>, is_marked:
     what
 }
 
+/// A name off the wire. Whoever asked wrote it, and it is shown in quotes.
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A result of a prepared query is kept by the client's network too.
+fn registered(name: &str) -> &str {
+    name.split('\0').next().unwrap_or_default()
 }
 
 /// Where it is, in words, and the datacenter that was named.
@@ -193,6 +211,7 @@ fn service<'s>(
     };
     let unlisted = |datacenter: &'s Datacenter, key: &[u8]| found(datacenter.unlisted(form, key));
     match (form, lookup.place) {
+        (Form::Connect | Form::Ingress | Form::Query, Place::Peer(_)) => (None, name.to_vec()),
         (Form::Service, _) => (found(datacenter.service(name)), name.to_vec()),
         (Form::Peer, Place::Peer(peer)) => {
             let key = [name, b".", peer].concat();

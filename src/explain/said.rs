@@ -2,9 +2,10 @@
 
 use hickory_proto::op::Message;
 use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
-use hickory_proto::rr::{Name, RData, Record, RecordType};
-use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
+use hickory_proto::rr::{RData, Record, RecordType};
 use serde::Serialize;
+
+use crate::explain::words::{of_name, rdata};
 
 /// What a reply says.
 #[derive(Clone, Debug, Serialize)]
@@ -26,9 +27,9 @@ pub struct Said {
     /// Of the first answer; without answers, how long that may be believed (RFC 2308 §5).
     #[serde(skip)]
     pub ttl_secs: Option<u32>,
-    /// What the answers say, each without its owner, as in a zone file.
+    /// What the answers say.
     #[serde(skip)]
-    pub rdata: Vec<String>,
+    pub data: Vec<RData>,
 }
 
 /// An extended DNS error.
@@ -62,7 +63,7 @@ impl Said {
             bytes: reply.len(),
             error: extended_error(&message),
             ttl_secs: message.answers.first().map(|record| record.ttl).or(negative),
-            rdata: message.answers.iter().map(|record| record.data.to_string()).collect(),
+            data: message.answers.iter().map(|record| record.data.clone()).collect(),
             answers: lines(&message.answers),
             authority: lines(&message.authorities),
             additional: lines(&message.additionals),
@@ -76,7 +77,8 @@ impl Said {
 }
 
 fn line(record: &Record) -> String {
-    format!("{} {} IN {} {}", record.name, record.ttl, record.record_type(), record.data)
+    let (owner, ttl, data) = (of_name(&record.name), record.ttl, rdata(&record.data));
+    format!("{owner} {ttl} IN {} {data}", record.record_type())
 }
 
 fn extended_error(message: &Message) -> Option<ExtendedError> {
@@ -85,12 +87,6 @@ fn extended_error(message: &Message) -> Option<ExtendedError> {
     let (code, text) = bytes.split_first_chunk::<2>()?;
     let text = String::from_utf8_lossy(text).into_owned();
     Some(ExtendedError { code: u16::from_be_bytes(*code), text })
-}
-
-/// A name off the wire, as zone files have it.
-pub fn name(wire: &[u8]) -> String {
-    let read = Name::read(&mut BinDecoder::new(wire));
-    read.map_or_else(|_| "?".to_owned(), |name| name.to_string())
 }
 
 /// As in zone files (RFC 3597 §5 where it has no name).

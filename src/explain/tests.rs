@@ -7,6 +7,7 @@ use super::*;
 use crate::answer::{Transport, Turn};
 use crate::catalog::model::{Address, Health, Instance, Node, Weights, WorstCheck};
 use crate::catalog::{Builder, Change, Held, Rules, Usage};
+use crate::explain::instances::LISTED_MAX;
 use crate::name::Zone;
 use crate::wire::rtype;
 
@@ -109,29 +110,25 @@ fn names_that_there_are_not() {
     let here = snapshot(false, &THREE);
     let missing = |text: &str| format!("NXDOMAIN: {text}.");
     for (name, summary, hints) in [
-        (
-            "wbe.service.consul",
-            "dc1 has no service \"wbe\"; Consul lists 2",
-            &["Is \"web\" meant?"][..],
-        ),
+        ("wbe.service.consul", "dc1 has no service \"wbe\"; it has 2", &["Is \"web\" meant?"][..]),
         (
             "api.service.consul",
-            "dc1 has no service \"api\"; Consul lists 2",
+            "dc1 has no service \"api\"; it has 2",
             &["There is a service \"api\" in: dc2."],
         ),
         (
             "web.dc9.consul",
-            "there is no datacenter \"dc9\"; Consul knows: dc1, dc2",
+            "there is no datacenter \"dc9\"; there are: dc1, dc2",
             &["Is \"dc1\" meant?"],
         ),
         (
             "v1.web.consul",
-            "there is no datacenter \"web\"; Consul knows: dc1, dc2",
+            "there is no datacenter \"web\"; there are: dc1, dc2",
             &["\"web\" is a service of dc1: is v1.web.service meant?"],
         ),
         (
             "v3.web.service.consul",
-            "no instance of \"web\" has the tag \"v3\"; there are: v1, v2",
+            "no instance of \"web\" has the tag \"v3\"; there are: \"v1\", \"v2\"",
             &["Is \"v1\" meant?"],
         ),
         ("db.service.consul", "\"db\" is listed, and has no instances", &[]),
@@ -149,18 +146,17 @@ fn names_that_there_are_not() {
 
 #[test]
 fn nothing_healthy() {
-    let critical = "1 × critical (the service's check \"web answers\", service:web)";
+    let critical = "1 critical (the service's check \"web answers\")";
     let here = snapshot(true, &["n1 10.0.0.1 v1 critical", "n2 10.0.0.2 v2 warning"]);
-    let warning = "1 × warning (the service's check \"web answers\", service:web), \
+    let warning = "1 warning (the service's check \"web answers\"), \
                    and dns_config.only_passing is set";
     let summary = format!(
         "NXDOMAIN: \"web\" has 2 instances, and none may be answered with: {critical}; {warning}."
     );
     check(&here, "web.service.consul", rtype::A, &summary, &[]);
     let here = snapshot(false, &["n1 10.0.0.1 v1 critical", "n2 10.0.0.2 v2 passing"]);
-    let reason = "critical (the service's check \"web answers\", service:web)";
     let summary = format!(
-        "NXDOMAIN: 1 instance of \"web\" with the tag \"v1\", and none may be answered with: {reason}."
+        "NXDOMAIN: 1 instance of \"web\" with the tag \"v1\", and none may be answered with: {critical}."
     );
     check(&here, "v1.web.service.consul", rtype::A, &summary, &[]);
     let summary = format!("NOERROR: 1 of 2 instances in the answer, 1 out: {critical}.");
@@ -170,11 +166,11 @@ fn nothing_healthy() {
 #[test]
 fn records_of_another_type() {
     let here = snapshot(false, &["n1 10.0.0.1 v1 passing"]);
-    let summary = "NOERROR: the name exists, and has no AAAA record: 1 × no IPv6 address.";
+    let summary = "NOERROR: the name exists, and has no AAAA record: 1 without an IPv6 address.";
     let hints = ["It has records of type A, SRV."];
     check(&here, "web.service.consul", rtype::AAAA, summary, &hints);
     let mixed = snapshot(false, &THREE);
-    let summary = "NOERROR: 2 of 3 instances in the answer, 1 out: 1 × no IPv4 address.";
+    let summary = "NOERROR: 2 of 3 instances in the answer, 1 out: 1 without an IPv4 address.";
     check(&mixed, "web.service.consul", rtype::A, summary, &[]);
 }
 
@@ -194,7 +190,9 @@ fn what_does_not_fit() {
     let reply = few.reply.unwrap();
     assert_eq!((reply.answers.len(), reply.is_truncated()), (3, false), "{}", few.summary);
     assert!(
-        few.summary.ends_with("dns_config.udp_answer_limit holds replies without EDNS to 3."),
+        few.summary.ends_with(
+            "dns_config.udp_answer_limit, of 8 at most, is 3 for replies of up to 512 bytes."
+        ),
         "{}",
         few.summary
     );
@@ -203,14 +201,13 @@ fn what_does_not_fit() {
 #[test]
 fn nothing_heard_yet() {
     let nothing = Snapshot::default();
-    let summary =
-        "SERVFAIL: Consul's lists have not been heard in full yet, so nothing can be denied.";
+    let summary = "SERVFAIL: the lists have not been heard in full yet, so nothing can be denied.";
     check(
         &nothing,
         "web.service.consul",
         rtype::A,
         summary,
-        &["See /ready for what is waited for."],
+        &["The log says what Consul answers, /ready what is waited for."],
     );
 }
 
@@ -258,4 +255,74 @@ fn names_of_others() {
     let summary = "REFUSED: not a zone of this server.";
     let hints = ["Other names are answered where `recursors` is set."];
     check(&here, "www.example.com", rtype::A, summary, &hints);
+}
+
+/// Reasons are looked for among all, and few are listed.
+#[test]
+fn of_thousands_of_instances() {
+    let address = |at: usize| format!("10.1.{}.{}", at / 250, at % 250);
+    let text = |at: usize| {
+        let health = if at.is_multiple_of(2) { "critical" } else { "passing" };
+        format!("n{at} {} t{at} {health}", address(at))
+    };
+    let many: Vec<String> = (1..=3_000).map(text).collect();
+    let here = snapshot(false, &many.iter().map(String::as_str).collect::<Vec<_>>());
+    let critical = "1 critical (the service's check \"web answers\")";
+    let summary = format!(
+        "NXDOMAIN: 1 instance of \"web\" with the tag \"t2998\", and none may be answered with: {critical}."
+    );
+    check(&here, "t2998.web.service.consul", rtype::A, &summary, &[]);
+    let explanation = explained(&here, "web.service.consul", rtype::A, 1232);
+    let expected = "NOERROR: 74 of 3000 instances in the answer, 1500 out: 1500 critical \
+                    (the service's check \"web answers\"); 1426 not in this reply: did not fit: 74 of \
+                    1500 records did; TCP has them all.";
+    assert_eq!(explanation.summary, expected);
+    let instances = explanation.instances.unwrap();
+    assert_eq!((instances.listed.len(), instances.left_off), (LISTED_MAX, 2_000));
+}
+
+/// Whoever registers a service may write what he likes.
+#[test]
+fn what_was_registered_draws_nothing_on_a_terminal() {
+    let rules = Rules::new(Zone::new("consul").unwrap());
+    let mut builder = Builder::new(rules, 1, 9, Arc::new(Usage::new(1, false)));
+    let dc1 = || "dc1".to_owned();
+    builder.apply(Change::Datacenters { local: dc1(), names: vec![dc1()] });
+    builder.apply(Change::Services {
+        datacenter: dc1(),
+        listing: vec![("web".to_owned(), Vec::new())],
+    });
+    let evil = "a\u{1b}[2J\n  in   b".to_owned();
+    let mut instance = instance("n1 10.0.0.1 v1 critical");
+    (instance.id, instance.tags) = (evil.clone(), vec![evil.clone()]);
+    instance.node.name.clone_from(&evil);
+    instance.worst = Some(Box::new(WorstCheck { id: evil.clone(), name: evil, is_of_node: true }));
+    builder.apply(Change::Service {
+        datacenter: dc1(),
+        form: Form::Service,
+        service: "web".to_owned(),
+        instances: vec![instance],
+        held: Held::Watched,
+        executed: None,
+    });
+    let explanation = explained(&builder.snapshot(), "web.service.consul", rtype::A, 1232);
+    let text = explanation.to_string();
+    assert!(text.contains("out  a\\u{1b}[2J\\n  in   b on a"), "{text}");
+    assert!(!text.contains('\u{1b}') && !text.contains("\n  in "), "{text}");
+}
+
+/// The text of an explanation says nothing of a name that there is not.
+#[test]
+fn names_that_were_probably_meant() {
+    let here = snapshot(false, &THREE);
+    for (name, hint) in [
+        ("web.service", "Is web.service.consul. meant?"),
+        ("web", "Is web.service.consul. meant?"),
+        ("web.dc1", "Is web.dc1.consul. meant?"),
+    ] {
+        let explanation = explained(&here, name, rtype::A, 1232);
+        assert_eq!(explanation.hints.first().map(String::as_str), Some(hint), "{name}");
+    }
+    let text = explained(&here, "wbe.service.consul", rtype::A, 1232).to_string();
+    assert!(!text.contains("found "), "{text}");
 }

@@ -13,7 +13,8 @@ impl Display for Explanation {
         writeln!(f, "\n  {summary}")?;
         hints.iter().try_for_each(|hint| writeln!(f, "  {hint}"))?;
         writeln!(f, "\nread as     {reading}")?;
-        if let Some(Place { datacenter, kind, name, held, old_secs, .. }) = subject {
+        let found = subject.as_ref().filter(|subject| subject.is_there);
+        if let Some(Place { datacenter, kind, name, held, old_secs, .. }) = found {
             write!(f, "found       {kind} {name} in {datacenter}, kept {held}")?;
             match old_secs {
                 Some(secs) => writeln!(f, "; old for {secs} s")?,

@@ -1,4 +1,4 @@
-//! `_why.NAME`: what [`explain`] says of NAME, in the strings of a TXT record.
+//! `_why.NAME`: what [`explain`](crate::explain::explain) says of NAME, in the strings of a TXT record.
 //!
 //! ```text
 //!   dig TXT _why.web.service.consul        why the A records are what they are
@@ -7,29 +7,33 @@
 //! For whoever has a terminal and no way to the admin port. The name exists for the clients that
 //! [`Policy::why`](crate::answer::Policy::why) allows, and for no others.
 
-use crate::answer::{Asked, Draft, Outcome, Policy, Replied, fail, respond};
-use crate::catalog::Snapshot;
+use crate::answer::{Asked, Draft, Outcome, Policy, Replied, fail};
+use crate::explain::Explanation;
 use crate::explain::instances::Verdict;
-use crate::explain::{Explanation, explain};
-use crate::wire::query::FLAG_RD;
 use crate::wire::{CLASS_IN, QUESTION_AT, Query, Reply, rcode, rtype};
 
+/// The question that such a name asks to have explained, of this type, as a client over UDP asks it:
+/// the same without the first label. `None` where it cannot be read.
+pub fn question(message: &[u8], rtype: u16) -> Option<Vec<u8>> {
+    let query = Query::parse(message).ok()?;
+    let first = usize::from(*query.name.first()?);
+    let head = message.get(..QUESTION_AT)?;
+    let rest = message.get(QUESTION_AT + query.name.len() + 2..)?;
+    let name = query.name.get(first + 1..)?;
+    // The class, and all that follows: the client's size, network and cookie.
+    Some([head, name, &rtype.to_be_bytes()[..], rest].concat())
+}
+
 /// Answers TXT for such a name.
-pub fn answer<'s>(
-    snapshot: &'s Snapshot,
+pub fn answer(
     policy: &Policy,
     asked: &Asked<'_>,
-    rtype: u16,
+    explanation: Option<&Explanation>,
     draft: &mut Draft,
-) -> Outcome<'s> {
+) -> Outcome<'static> {
     let Ok(query) = &Query::parse(asked.bytes) else { return fail(policy, asked, draft) };
-    let inner = question(query, rtype);
-    let asked_inside = &Asked { bytes: &inner, ..*asked };
-    if let Outcome::Wants(want) = respond(snapshot, policy, asked_inside, draft) {
-        return Outcome::Wants(want);
-    }
-    let texts = match explain(snapshot, policy, asked_inside) {
-        Some(explanation) => texts(&explanation),
+    let texts = match explanation {
+        Some(explanation) => texts(explanation),
         None => vec!["this name cannot be asked".to_owned()],
     };
     let (mut opt, cookie) = policy.opt(asked, query.edns.as_ref());
@@ -48,24 +52,6 @@ pub fn answer<'s>(
     Outcome::Replied(Replied { rcode, qtype, truncated, cache: None, cookie })
 }
 
-/// The question that is explained: the same name without its first label, over the same transport.
-fn question(query: &Query<'_>, rtype: u16) -> Vec<u8> {
-    let first = query.name.first().map_or(0, |len| usize::from(*len));
-    let name = query.name.get(first + 1..).unwrap_or_default();
-    let additional = u8::from(query.edns.is_some());
-    let [high, low] = (query.head.flags & FLAG_RD).to_be_bytes();
-    let mut message = vec![0, 0, high, low, 0, 1, 0, 0, 0, 0, 0, additional];
-    message.extend_from_slice(name);
-    message.extend_from_slice(&rtype.to_be_bytes());
-    message.extend_from_slice(&CLASS_IN.to_be_bytes());
-    if let Some(edns) = &query.edns {
-        message.extend_from_slice(&[0, 0, 41]);
-        message.extend_from_slice(&edns.payload.to_be_bytes());
-        message.extend_from_slice(&[0; 6]);
-    }
-    message
-}
-
 /// What is said, the most telling first.
 fn texts(explanation: &Explanation) -> Vec<String> {
     let Explanation { question, summary, hints, reading, subject, instances, ttl, .. } =
@@ -73,7 +59,7 @@ fn texts(explanation: &Explanation) -> Vec<String> {
     let mut texts = vec![format!("{} {}", question.name, question.rtype), summary.clone()];
     texts.extend(hints.iter().cloned());
     texts.push(format!("read as {reading}"));
-    if let Some(subject) = subject {
+    if let Some(subject) = subject.as_ref().filter(|subject| subject.is_there) {
         texts.push(format!("{} {} is kept {}", subject.kind, subject.name, subject.held));
     }
     if let Some(ttl) = ttl {
@@ -87,16 +73,21 @@ fn texts(explanation: &Explanation) -> Vec<String> {
     texts
 }
 
-/// A TXT record without its owner, a text in each of its strings.
+/// A TXT record without its owner, a text in each of its strings, or in several.
 fn record(texts: &[String]) -> Vec<u8> {
     let mut rdata = Vec::new();
     for text in texts {
-        let mut end = text.len().min(STRING_MAX);
-        while !text.is_char_boundary(end) {
-            end -= 1;
+        let mut rest = &**text;
+        while !rest.is_empty() {
+            let mut end = rest.len().min(STRING_MAX);
+            while !rest.is_char_boundary(end) {
+                end -= 1;
+            }
+            let (string, after) = rest.split_at(end);
+            rdata.push(end as u8);
+            rdata.extend_from_slice(string.as_bytes());
+            rest = after;
         }
-        rdata.push(end as u8);
-        rdata.extend_from_slice(text.as_bytes().get(..end).unwrap_or_default());
     }
     let mut record = Vec::with_capacity(10 + rdata.len());
     record.extend_from_slice(&rtype::TXT.to_be_bytes());

@@ -110,7 +110,10 @@ enum Kind {
 pub enum ParseError {
     #[error("the label left of `addr` is no address")]
     BadAddress,
-    #[error("the part right of the kind label is no datacenter and no pairs of words")]
+    #[error(
+        "what follows the kind of name is neither a datacenter nor pairs such as dc1.dc, each word \
+         once, in which the only namespace and the only partition are called default"
+    )]
     BadScope,
     #[error("the part left of `addr` is more than one label")]
     BadSubject,
