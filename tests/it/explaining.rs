@@ -10,7 +10,7 @@ use crate::support::dns::{ask, ask_tcp, zone_text};
 use crate::support::fake_consul::{FakeConsul, Reply};
 use crate::support::program::Program;
 use crate::support::server::Server;
-use crate::support::stage::{self, SERVICES, health, instances, list};
+use crate::support::stage::{self, SERVICES, health, instances};
 use crate::support::wait::eventually;
 
 /// What `/v1/explain` says.
