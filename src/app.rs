@@ -19,11 +19,12 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinError;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -36,7 +37,7 @@ use crate::app::reload::Reloader;
 use crate::board::Board;
 use crate::catalog::{Change, Rules};
 use crate::clock::{self, Clock};
-use crate::config::Config;
+use crate::config::{Config, ShutdownConfig};
 use crate::consul;
 use crate::demand::{Demand, Demands, Served};
 use crate::dns;
@@ -195,9 +196,10 @@ impl App {
             (explainer(&config, &front), Arc::new(move || reloader.reload())),
             hosts,
         );
+        let operator = operator.until(stop.clone());
         let operator = operator.serve(admin, config.admin.clone(), parts_cancel.clone());
         let mut serving = parts.spawn(operator);
-        let grace = config.shutdown_grace;
+        let ShutdownConfig { grace, lameduck } = config.shutdown;
         let client = origin.client();
         // Answers must be there before the first question is.
         let warm = warming::start(&config, &origin, &front, &mut publisher);
@@ -215,12 +217,14 @@ impl App {
         // No part ends by itself. Without the source answers would grow old unnoticed, so
         // whoever started us is to start us again.
         let ended = tokio::select! {
-            () = stop.cancelled() => Ok(()),
+            () = last_answers(&stop, lameduck) => Ok(()),
             ended = &mut filling => Err(broken("the source of the catalogue", ended.err())),
             ended = &mut forwarding => Err(broken("the forwarder", ended.err())),
             ended = &mut keeping => Err(broken("the keeper of the snapshot file", ended.err())),
             ended = &mut serving => Err(broken("the admin port", ended.err())),
         };
+        // Where a part has ended, nobody else has said so yet.
+        stop.cancel();
         info!(?grace, "stopping");
         client.iter().for_each(consul::Client::hold_no_more);
         let stopped = async {
@@ -239,6 +243,15 @@ impl App {
         }
         info!("stopped");
         ended
+    }
+}
+
+/// Until `stop`, and for the lameduck from then on, which whoever asks `/ready` has to go elsewhere.
+async fn last_answers(stop: &CancellationToken, lameduck: Duration) {
+    stop.cancelled().await;
+    if !lameduck.is_zero() {
+        info!(?lameduck, "not ready any more, answering still");
+        sleep(lameduck).await;
     }
 }
 

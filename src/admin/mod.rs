@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   GET /health    200 while the process runs
-//!   GET /ready     200 once nothing is pending, and from then on; else 503 and what is, by line.
+//!   GET /ready     200 once nothing is pending, until a stop; else 503 and what is, by line.
 //!                  A second line says that nothing was heard yet, and a file has it all; with
 //!                  ?verbose more say what there is, and what Consul does not show
 //!   GET /metrics   Prometheus' text format
@@ -50,6 +50,7 @@ pub struct Admin {
     clock: Clock,
     explain: Explain,
     reload: Reload,
+    stopping: CancellationToken,
     hosts: Arc<Cell<Vec<String>>>,
 }
 
@@ -70,7 +71,13 @@ impl Admin {
         (explain, reload): (Explain, Reload),
         hosts: Arc<Cell<Vec<String>>>,
     ) -> Self {
-        Self { store, metrics, board, clock, explain, reload, hosts }
+        let stopping = CancellationToken::new();
+        Self { store, metrics, board, clock, explain, reload, stopping, hosts }
+    }
+
+    /// From when `stopping` is cancelled on, the program is not ready any more.
+    pub fn until(self, stopping: CancellationToken) -> Self {
+        Self { stopping, ..self }
     }
 
     /// Serves until cancelled, then lets the requests end that are being answered.
@@ -109,6 +116,9 @@ async fn health() -> &'static str {
 async fn ready(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
     let mut lines = admin.store.pending.load().0.clone();
     let snapshot = admin.store.snapshot.load();
+    if admin.stopping.is_cancelled() {
+        lines = vec!["stopping".to_owned()];
+    }
     let status = match lines.is_empty() {
         true => StatusCode::OK,
         false => StatusCode::SERVICE_UNAVAILABLE,

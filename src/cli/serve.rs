@@ -1,6 +1,7 @@
 //! `fingerpost serve`: reads the configuration, binds, runs until a signal.
 
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -41,12 +42,13 @@ pub fn run(config: Option<&Path>, env: Vec<(String, String)>, flags: Flags) -> u
     status(start(config, origin, |app| app.reloader().set_sources(sources)))
 }
 
-/// Runs the app on a runtime of its own; `listening` is told once every socket is open.
+/// Runs the app on a runtime of its own; `listening` is told once every socket is open. Returns the
+/// exit status.
 ///
 /// # Errors
 ///
 /// Fails when a socket or a part cannot be opened.
-pub fn start(config: Config, origin: Origin, listening: impl FnOnce(&App)) -> anyhow::Result<()> {
+pub fn start(config: Config, origin: Origin, listening: impl FnOnce(&App)) -> anyhow::Result<u8> {
     make_room(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
@@ -69,23 +71,7 @@ pub fn start(config: Config, origin: Origin, listening: impl FnOnce(&App)) -> an
         }
         listening(&app);
 
-        let stop = CancellationToken::new();
-        let (mut terminate, mut interrupt) =
-            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        let mut hang_up = signal(SignalKind::hangup())?;
-        let reloader = app.reloader();
-        let running = app.run(stop.clone());
-        tokio::pin!(running);
-        loop {
-            tokio::select! {
-                ended = &mut running => return ended,
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-                _ = hang_up.recv() => reload(Arc::clone(&reloader)).await,
-            }
-        }
-        stop.cancel();
-        running.await
+        until_signals(app).await
     });
     // What is still busy after the grace is not waited for.
     runtime.shutdown_background();
@@ -96,6 +82,33 @@ pub fn start(config: Config, origin: Origin, listening: impl FnOnce(&App)) -> an
 async fn reload(reloader: Arc<Reloader>) {
     // It reads files.
     spawn_blocking(move || reloader.reload()).await.ok();
+}
+
+/// Runs the app until a first signal stops it, or a second one ends it where it is. Returns the exit
+/// status.
+async fn until_signals(app: App) -> anyhow::Result<u8> {
+    let stop = CancellationToken::new();
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let reloader = app.reloader();
+    let mut running = pin!(app.run(stop.clone()));
+    loop {
+        let name = tokio::select! {
+            ended = &mut running => return ended.map(|()| 0),
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+            _ = hang_up.recv() => {
+                reload(Arc::clone(&reloader)).await;
+                continue;
+            }
+        };
+        if stop.is_cancelled() {
+            warn!(signal = name, "told to end a second time, all that is in flight is dropped");
+            return Ok(if name == "SIGINT" { EX_INTERRUPTED } else { EX_TERMINATED });
+        }
+        stop.cancel();
+    }
 }
 
 /// Sees to it that there are descriptors for as many connections as are configured.
@@ -117,9 +130,9 @@ fn make_room(config: &Config) {
 }
 
 /// The exit status of an app that has ended.
-pub fn status(ended: anyhow::Result<()>) -> u8 {
+pub fn status(ended: anyhow::Result<u8>) -> u8 {
     match ended {
-        Ok(()) => 0,
+        Ok(status) => status,
         Err(error) => {
             error!("{error:#}");
             EX_FAILURE
@@ -143,3 +156,7 @@ const EX_CONFIG: u8 = 78;
 const DESCRIPTORS_BESIDE: u64 = 600;
 
 const EX_FAILURE: u8 = 1;
+
+// As a shell has it for a program that a signal has ended: 128 and the signal's number.
+const EX_INTERRUPTED: u8 = 130;
+const EX_TERMINATED: u8 = 143;

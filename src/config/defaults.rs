@@ -20,6 +20,7 @@ use crate::config::LogFormat;
 use crate::config::LogLevel;
 use crate::config::MetricsConfig;
 use crate::config::RecursionConfig;
+use crate::config::ShutdownConfig;
 use crate::config::SnapshotConfig;
 use crate::config::SoaConfig;
 use crate::config::Strategy;
@@ -41,8 +42,14 @@ impl Default for Config {
             snapshot: SnapshotConfig::default(),
             log: LogConfig { level: LogLevel::Info, format: LogFormat::Text },
             metrics: MetricsConfig { services_max: 1000, health_series_max: 10_000 },
-            shutdown_grace: Duration::from_secs(5),
+            shutdown: ShutdownConfig::default(),
         }
+    }
+}
+
+impl Default for ShutdownConfig {
+    fn default() -> Self {
+        Self { grace: Duration::from_secs(5), lameduck: Duration::ZERO }
     }
 }
 

@@ -365,7 +365,17 @@ static KEYS: &[Key] = &[
         Kind::Duration {
             min: Duration::from_secs(0),
             max: Duration::from_secs(3600),
-            put: |config, value| config.shutdown_grace = value,
+            put: |config, value| config.shutdown.grace = value,
+        },
+    ),
+    Key::new(
+        "shutdown.lameduck",
+        r#""0s""#,
+        "How long queries are still answered while `/ready` says 503, before the shutdown begins.",
+        Kind::Duration {
+            min: Duration::from_secs(0),
+            max: Duration::from_secs(300),
+            put: |config, value| config.shutdown.lameduck = value,
         },
     ),
 ];

@@ -73,8 +73,8 @@ pub struct Config {
     pub log: LogConfig,
     /// How many series the catalogue may cause.
     pub metrics: MetricsConfig,
-    /// How long a shutdown may take before what is still in flight is dropped.
-    pub shutdown_grace: Duration,
+    /// How the program ends.
+    pub shutdown: ShutdownConfig,
 }
 
 /// `[dns]`: the sockets and their limits.
@@ -381,6 +381,15 @@ pub struct MetricsConfig {
     pub services_max: usize,
     /// Series of `fingerpost_service_health` at most.
     pub health_series_max: usize,
+}
+
+/// `[shutdown]`: on SIGTERM and SIGINT.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ShutdownConfig {
+    /// How long it may take before what is still in flight is dropped.
+    pub grace: Duration,
+    /// How long answers go on before it begins, while the program says that it is not ready.
+    pub lameduck: Duration,
 }
 
 /// A value that must not be shown: its `Debug` is `Secret(…)`.

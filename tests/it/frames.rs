@@ -107,7 +107,7 @@ async fn serve(adjust: impl FnOnce(&mut Config)) -> (FakeConsul, Server) {
     let consul = stage::consul(&["a", "b", "c", "d", "slow"]).await;
     let mut config = stage::config(&consul);
     (config.consul.connections_max, config.consul.connections_spare) = (8, 2);
-    (config.shutdown_grace, config.cache.patience) = (LONG, Duration::from_millis(300));
+    (config.shutdown.grace, config.cache.patience) = (LONG, Duration::from_millis(300));
     adjust(&mut config);
     let server = stage::serve(config).await;
     consul.script(&health("slow"), Reply::hang());

@@ -51,6 +51,7 @@ mod secrets;
 mod sharing;
 mod small_print;
 mod stale;
+mod stopping;
 mod streams;
 mod tls;
 mod unlisted;

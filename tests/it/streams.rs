@@ -277,7 +277,7 @@ async fn a_client_that_never_reads_makes_room_for_its_next() {
 async fn a_client_that_never_reads_does_not_hold_up_a_shutdown() {
     let server = demo(|config| {
         config.dns.connections.idle = Duration::from_secs(600);
-        config.shutdown_grace = Duration::from_secs(600);
+        config.shutdown.grace = Duration::from_secs(600);
     });
     let server = server.await;
     let mut deaf = Tcp::connect(server.dns()).await;
