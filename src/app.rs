@@ -13,6 +13,7 @@
 pub mod cookies;
 pub mod listening;
 pub mod reload;
+pub mod reporting;
 pub mod warming;
 
 use std::io;
@@ -29,11 +30,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use crate::admin::{Admin, Explain};
+use crate::admin::{Admin, Explain, Reload};
 use crate::answer::chaos::Chaos;
 use crate::answer::{Policy, Recursion, Soa, Transport};
 use crate::app::listening::{Addresses, Listening};
 use crate::app::reload::Reloader;
+use crate::app::reporting::{Reporting, Subject};
 use crate::board::Board;
 use crate::catalog::{Change, Rules};
 use crate::clock::{self, Clock};
@@ -52,6 +54,7 @@ use crate::name::Zone;
 use crate::publisher::Publisher;
 use crate::publisher::told;
 use crate::store::{Cell, Store};
+use crate::supervisor::Supervisor;
 
 /// Where the catalogue comes from.
 #[derive(Debug)]
@@ -91,6 +94,7 @@ pub struct App {
     publisher: Publisher,
     reloader: Arc<Reloader>,
     hosts: Arc<Cell<Vec<String>>>,
+    supervisor: Option<Supervisor>,
 }
 
 impl App {
@@ -127,13 +131,29 @@ impl App {
             Arc::clone(&hosts),
         );
         let publisher = Publisher::new(store, metrics, rules, lanes, config.metrics.services_max);
-        let reloader = Arc::new(reloader);
-        Ok(Self { config, origin, listening, admin, front, served, publisher, reloader, hosts })
+        let (reloader, supervisor) = (Arc::new(reloader), None);
+        Ok(Self {
+            config,
+            origin,
+            listening,
+            admin,
+            front,
+            served,
+            publisher,
+            reloader,
+            hosts,
+            supervisor,
+        })
     }
 
     /// Has the configuration read again, from the sources that it is told.
     pub fn reloader(&self) -> Arc<Reloader> {
         Arc::clone(&self.reloader)
+    }
+
+    /// Tells `supervisor` from now on, if there is one.
+    pub fn report_to(&mut self, supervisor: Option<Supervisor>) {
+        self.supervisor = supervisor;
     }
 
     /// The addresses that DNS is answered on, with the ports that the system chose.
@@ -179,8 +199,11 @@ impl App {
     ///
     /// Fails when a part cannot be started, or ends before `stop`.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        let Self { config, origin, listening, admin, front, served, mut publisher, .. } = self;
-        let (reloader, hosts) = (self.reloader, self.hosts);
+        let task = format!("{} from {}", self.domain(), self.source());
+        let (reloader, hosts) = (Arc::clone(&self.reloader), Arc::clone(&self.hosts));
+        let Self {
+            config, origin, listening, admin, front, served, mut publisher, supervisor, ..
+        } = self;
         // The source and the admin port outlive the listeners: queries may still wait for the
         // one, and a shutdown may be watched at the other.
         let parts = TaskTracker::new();
@@ -188,18 +211,19 @@ impl App {
         admin.set_nonblocking(true)?;
         let admin = tokio::net::TcpListener::from_std(admin)?;
         let board = Arc::new(Board::default());
-        let operator = Admin::new(
-            Arc::clone(&front.store),
-            front.metrics.clone(),
-            Arc::clone(&board),
-            front.clock,
-            (explainer(&config, &front), Arc::new(move || reloader.reload())),
-            hosts,
-        );
-        let operator = operator.until(stop.clone());
+        let reload: Reload = Arc::new(move || reloader.reload());
+        let operator = operator(&config, &front, &board, reload, hosts).until(stop.clone());
         let operator = operator.serve(admin, config.admin.clone(), parts_cancel.clone());
         let mut serving = parts.spawn(operator);
         let ShutdownConfig { grace, lameduck } = config.shutdown;
+        let subject = Subject {
+            task,
+            store: Arc::clone(&front.store),
+            stop: stop.clone(),
+            listening: front.cancel.clone(),
+            longest: lameduck + grace,
+        };
+        let reporting = Reporting::new(supervisor, subject);
         let client = origin.client();
         // Answers must be there before the first question is.
         let warm = warming::start(&config, &origin, &front, &mut publisher);
@@ -209,6 +233,8 @@ impl App {
         let source =
             Source { origin, publisher, demands: served.source, board, clock: front.clock };
         let workers = listening.start(&config.dns, &front)?;
+        reporting.ready();
+        parts.spawn(reporting.clone().watch(workers.pulses(), parts_cancel.clone()));
         let forwarding = forward(&config, &front.metrics, served.forwarder, parts_cancel.clone());
         let mut forwarding = parts.spawn(forwarding);
         let filling = source.run(config, front.metrics.clone(), parts_cancel.clone());
@@ -217,7 +243,7 @@ impl App {
         // No part ends by itself. Without the source answers would grow old unnoticed, so
         // whoever started us is to start us again.
         let ended = tokio::select! {
-            () = last_answers(&stop, lameduck) => Ok(()),
+            () = last_answers(&stop, lameduck, &reporting) => Ok(()),
             ended = &mut filling => Err(broken("the source of the catalogue", ended.err())),
             ended = &mut forwarding => Err(broken("the forwarder", ended.err())),
             ended = &mut keeping => Err(broken("the keeper of the snapshot file", ended.err())),
@@ -231,7 +257,7 @@ impl App {
             // Written while the listeners finish, as these may take all of the grace.
             warm_cancel.cancel();
             front.cancel.cancel();
-            listening::join(workers).await;
+            workers.join().await;
             front.tasks.close();
             front.tasks.wait().await;
             parts_cancel.cancel();
@@ -247,12 +273,26 @@ impl App {
 }
 
 /// Until `stop`, and for the lameduck from then on, which whoever asks `/ready` has to go elsewhere.
-async fn last_answers(stop: &CancellationToken, lameduck: Duration) {
+async fn last_answers(stop: &CancellationToken, lameduck: Duration, reporting: &Reporting) {
     stop.cancelled().await;
+    reporting.stopping();
     if !lameduck.is_zero() {
         info!(?lameduck, "not ready any more, answering still");
         sleep(lameduck).await;
     }
+}
+
+/// What the operator's port shows.
+fn operator(
+    config: &Config,
+    front: &Front,
+    board: &Arc<Board>,
+    reload: Reload,
+    hosts: Arc<Cell<Vec<String>>>,
+) -> Admin {
+    let (store, metrics) = (Arc::clone(&front.store), front.metrics.clone());
+    let ask = (explainer(config, front), reload);
+    Admin::new(store, metrics, Arc::clone(board), front.clock, ask, hosts)
 }
 
 /// Explains what `front` would answer over UDP.

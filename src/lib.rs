@@ -15,7 +15,7 @@
 //! 8  app                                  binds, wires, runs, drains; nothing else knows all parts
 //! 7  admin consul dns file forward warm   the shells: sockets, HTTP, files; none knows another
 //! 6  publisher                            a source's changes -> the snapshot that is answered from
-//! 5  metrics telemetry                    what is counted, what is logged
+//! 5  metrics supervisor telemetry         what is counted, what is told, what is logged
 //! 4  board clock config demand pem store  what shells share: time, settings, wishes, the snapshot
 //! 3  build explain stamp                  version; why an answer is so; files that are read again
 //! 2  answer nearest                       question + snapshot -> reply; the word that was meant
@@ -83,6 +83,7 @@ pub mod pem;
 pub mod publisher;
 pub mod stamp;
 pub mod store;
+pub mod supervisor;
 pub mod telemetry;
 pub mod warm;
 pub mod wire;

@@ -25,6 +25,7 @@ use crate::dns::accept::{self, Door, Speech};
 use crate::dns::datagram::Datagrams;
 use crate::dns::hall::Hall;
 use crate::dns::places::Places;
+use crate::dns::pulse::{Pulse, Pulses};
 use crate::dns::quic::endpoint::{self, Dialect, Entrance};
 use crate::dns::{Certificate, Front, udp};
 
@@ -126,7 +127,7 @@ impl Listening {
     /// # Errors
     ///
     /// Fails when the system has no more threads, or does not take a socket.
-    pub fn start(self, config: &DnsConfig, front: &Front) -> anyhow::Result<Vec<JoinHandle<()>>> {
+    pub fn start(self, config: &DnsConfig, front: &Front) -> anyhow::Result<Workers> {
         let metrics = &front.metrics.dns;
         let places = Places::new(&config.connections, metrics.connections.clone(), front.clock);
         let threads = self.plain.iter().map(|plain| plain.udp.len()).sum();
@@ -137,15 +138,16 @@ impl Listening {
             places,
         };
         let door = |speech| Door { hall: hall.clone(), speech };
-        let mut workers = Vec::with_capacity(threads);
+        let mut workers = Workers::default();
         for plain in self.plain {
             let tcp = tokio::net::TcpListener::from_std(plain.tcp)?;
             front.tasks.spawn(door(Speech::Plain).serve(tcp));
             for socket in plain.udp {
-                let lane = workers.len();
+                let lane = workers.threads.len();
                 let worker = udp::Worker::new(socket, front.clone(), lane, Handle::current());
                 let thread = thread::Builder::new().name(format!("udp-{lane}"));
-                workers.push(thread.spawn(move || worker.run())?);
+                workers.pulses.push(worker.pulse());
+                workers.threads.push(thread.spawn(move || worker.run())?);
             }
         }
         if let Some(certificate) = self.certificate {
@@ -227,13 +229,27 @@ pub fn workers(config: &DnsConfig) -> usize {
     }
 }
 
-/// Waits for threads without holding up the tasks.
-pub async fn join(workers: Vec<JoinHandle<()>>) {
-    let joined = tokio::task::spawn_blocking(move || {
-        workers.into_iter().map(JoinHandle::join).filter(Result::is_err).count()
-    });
-    if !matches!(joined.await, Ok(0)) {
-        error!("a UDP thread had panicked");
+/// The UDP threads, by their numbers.
+#[derive(Debug, Default)]
+pub struct Workers {
+    threads: Vec<JoinHandle<()>>,
+    pulses: Vec<Pulse>,
+}
+
+impl Workers {
+    /// Their signs of life.
+    pub fn pulses(&self) -> Pulses {
+        Pulses::new(self.pulses.iter().cloned())
+    }
+
+    /// Waits for them without holding up the tasks.
+    pub async fn join(self) {
+        let joined = tokio::task::spawn_blocking(move || {
+            self.threads.into_iter().map(JoinHandle::join).filter(Result::is_err).count()
+        });
+        if !matches!(joined.await, Ok(0)) {
+            error!("a UDP thread had panicked");
+        }
     }
 }
 

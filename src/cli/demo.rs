@@ -41,7 +41,7 @@ pub fn run(env: Vec<(String, String)>, flags: Flags) -> u8 {
 }
 
 /// What to try, with the addresses that were bound.
-fn print_hints(app: &App) {
+fn print_hints(app: &mut App) {
     let (Ok(addresses), Ok(admin)) = (app.addresses(), app.admin_address()) else { return };
     let Some(dns) = addresses.dns.first() else { return };
     let (ip, port, zone) = (dns.ip(), dns.port(), app.domain());

@@ -16,11 +16,12 @@ use crate::build;
 use crate::cli::files;
 use crate::config::{Config, Flags, Loaded, Sources};
 use crate::dns::descriptors;
+use crate::supervisor::Supervisor;
 use crate::telemetry;
 
 /// Serves until SIGTERM or SIGINT; returns the exit status.
 pub fn run(config: Option<&Path>, env: Vec<(String, String)>, flags: Flags) -> u8 {
-    let mut sources = Sources { file: None, env, flags };
+    let mut sources = Sources { file: None, env: env.clone(), flags };
     if let Some(path) = config {
         match std::fs::read_to_string(path) {
             Ok(text) => sources.file = Some((path.to_owned(), text)),
@@ -32,6 +33,7 @@ pub fn run(config: Option<&Path>, env: Vec<(String, String)>, flags: Flags) -> u
         Err(errors) => return refuse(&errors.to_string()),
     };
     telemetry::start(config.log);
+    let supervisor = supervisor(&env);
     for remark in remarks {
         warn!("{remark}");
     }
@@ -39,7 +41,11 @@ pub fn run(config: Option<&Path>, env: Vec<(String, String)>, flags: Flags) -> u
         Ok(origin) => origin,
         Err(mistakes) => return refuse(&mistakes.join("\n")),
     };
-    status(start(config, origin, |app| app.reloader().set_sources(sources)))
+    let started = start(config, origin, |app| {
+        app.reloader().set_sources(sources);
+        app.report_to(supervisor);
+    });
+    status(started)
 }
 
 /// Runs the app on a runtime of its own; `listening` is told once every socket is open. Returns the
@@ -48,11 +54,15 @@ pub fn run(config: Option<&Path>, env: Vec<(String, String)>, flags: Flags) -> u
 /// # Errors
 ///
 /// Fails when a socket or a part cannot be opened.
-pub fn start(config: Config, origin: Origin, listening: impl FnOnce(&App)) -> anyhow::Result<u8> {
+pub fn start(
+    config: Config,
+    origin: Origin,
+    listening: impl FnOnce(&mut App),
+) -> anyhow::Result<u8> {
     make_room(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
-        let app = App::bind(config, origin)?;
+        let mut app = App::bind(config, origin)?;
         let Addresses { dns, tls, https, https3, quic } = app.addresses()?;
         let admin = app.admin_address()?;
         let (version, source) = (build::DESCRIPTION, app.source());
@@ -69,7 +79,7 @@ pub fn start(config: Config, origin: Origin, listening: impl FnOnce(&App)) -> an
         if !quic.is_empty() {
             info!(?quic, "listening over QUIC");
         }
-        listening(&app);
+        listening(&mut app);
 
         until_signals(app).await
     });
@@ -109,6 +119,14 @@ async fn until_signals(app: App) -> anyhow::Result<u8> {
         }
         stop.cancel();
     }
+}
+
+/// Who is told how we do. That it cannot be told is no reason not to serve.
+fn supervisor(env: &[(String, String)]) -> Option<Supervisor> {
+    Supervisor::find(env).unwrap_or_else(|error| {
+        warn!("{:#}, it is told nothing", anyhow::Error::from(error));
+        None
+    })
 }
 
 /// Sees to it that there are descriptors for as many connections as are configured.

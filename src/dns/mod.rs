@@ -15,6 +15,7 @@ pub mod hall;
 pub mod https;
 pub mod https3;
 pub mod places;
+pub mod pulse;
 pub mod quic;
 pub mod stream;
 pub mod udp;

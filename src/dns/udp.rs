@@ -19,6 +19,7 @@ use crate::answer::{Draft, Transport};
 use crate::dns::batch::Batch;
 use crate::dns::datagram::{Datagrams, Route};
 use crate::dns::front::{Begun, Front, Peer, Waiting};
+use crate::dns::pulse::Pulse;
 use crate::metrics::Tally;
 
 /// Opens a socket on `address` that others of ours may share.
@@ -37,13 +38,19 @@ pub struct Worker {
     front: Front,
     tally: Tally,
     runtime: Handle,
+    pulse: Pulse,
 }
 
 impl Worker {
     /// Serves `socket`, counting in `lane`. Queries that wait do so on `runtime`.
     pub fn new(socket: Datagrams, front: Front, lane: usize, runtime: Handle) -> Self {
         let tally = front.tally(lane);
-        Self { socket: Arc::new(socket), front, tally, runtime }
+        Self { socket: Arc::new(socket), front, tally, runtime, pulse: Pulse::default() }
+    }
+
+    /// Its sign of life.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// Answers until the front is cancelled, and then what is still queued.
@@ -53,6 +60,7 @@ impl Worker {
         // Set once we are to stop: until when what is queued is still answered.
         let mut drain_until = None;
         loop {
+            self.pulse.beat();
             if drain_until.is_none() && self.front.cancel.is_cancelled() {
                 drain_until = Some(Instant::now() + DRAIN_MAX);
                 if let Err(error) = self.socket.stop_waiting() {

@@ -53,6 +53,7 @@ mod small_print;
 mod stale;
 mod stopping;
 mod streams;
+mod supervised;
 mod tls;
 mod unlisted;
 mod verifying;
