@@ -11,6 +11,7 @@
 //! ```
 
 pub mod cookies;
+pub mod handing;
 pub mod listening;
 pub mod reload;
 pub mod reporting;
@@ -45,6 +46,7 @@ use crate::demand::{Demand, Demands, Served};
 use crate::dns;
 use crate::dns::accept;
 use crate::dns::front::Peer;
+use crate::dns::handed::{Handed, Role};
 use crate::dns::{Front, Limit, Limits};
 use crate::file;
 use crate::forward;
@@ -104,18 +106,30 @@ impl App {
     ///
     /// Fails when an address cannot be listened on; the error names it.
     pub fn bind(config: Config, origin: Origin) -> anyhow::Result<Self> {
-        let listening = Listening::bind(&config.dns)?;
+        Self::open(config, origin, Handed::default())
+    }
+
+    /// The same, with the sockets that were `handed` over where they are.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`App::bind`] does, and when something is handed over that nobody takes.
+    pub fn open(config: Config, origin: Origin, mut handed: Handed) -> anyhow::Result<Self> {
+        let listening = Listening::bind(&config.dns, &mut handed)?;
         refuse_loops(&config.recursion.recursors, &listening.addresses()?.dns)?;
         let admin = config.admin.listen;
-        let admin = accept::bind(admin)
+        let admin = handed
+            .take_tcp(Role::Admin, admin)
+            .map_or_else(|| accept::bind(admin), accept::adopt)
             .with_context(|| format!("cannot listen on {admin} for the admin port"))?;
+        handed.check_taken()?;
 
         let zone = Zone::new(&config.domain)?;
         let clock = Clock::start();
         let cookies = cookies::make(&config.dns, clock)?;
         let store = Arc::new(Store::new(Policy { cookies, ..policy(&config)? }));
         // One lane for each UDP thread, and one that all tasks share.
-        let lanes = config.dns.listen.len() * listening::workers(&config.dns) + 1;
+        let lanes = listening.threads() + 1;
         let metrics = Metrics::register(&store, clock, lanes, config.metrics.health_series_max)?;
         let (demands, served) =
             Demands::new(config.dns.waiting_max, 3 * config.recursion.waiting_max);
@@ -208,7 +222,6 @@ impl App {
         // one, and a shutdown may be watched at the other.
         let parts = TaskTracker::new();
         let parts_cancel = CancellationToken::new();
-        admin.set_nonblocking(true)?;
         let admin = tokio::net::TcpListener::from_std(admin)?;
         let board = Arc::new(Board::default());
         let reload: Reload = Arc::new(move || reloader.reload());

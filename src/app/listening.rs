@@ -1,4 +1,4 @@
-//! Every socket of DNS: bound before anything is promised, then served.
+//! Every socket of DNS: bound before anything is promised, or handed over bound, then served.
 //!
 //! ```text
 //!   dns.listen     UDP: a thread for each core, a socket each      TCP: a task
@@ -24,6 +24,7 @@ use crate::config::DnsConfig;
 use crate::dns::accept::{self, Door, Speech};
 use crate::dns::datagram::Datagrams;
 use crate::dns::hall::Hall;
+use crate::dns::handed::{Handed, Role};
 use crate::dns::places::Places;
 use crate::dns::pulse::{Pulse, Pulses};
 use crate::dns::quic::endpoint::{self, Dialect, Entrance};
@@ -75,29 +76,39 @@ pub fn certificate(config: &DnsConfig) -> anyhow::Result<Option<Arc<Certificate>
 }
 
 impl Listening {
-    /// Opens every socket that `config` names, and reads the certificate.
+    /// Opens every socket that `config` names, but for those that were `handed` over, and reads the
+    /// certificate.
     ///
     /// # Errors
     ///
     /// Fails when an address cannot be listened on, or the certificate cannot be read; the error
     /// names it.
-    pub fn bind(config: &DnsConfig) -> anyhow::Result<Self> {
+    pub fn bind(config: &DnsConfig, handed: &mut Handed) -> anyhow::Result<Self> {
         let certificate = certificate(config)?;
         let workers = workers(config);
-        let plain = config.listen.iter().map(|address| Plain::bind(*address, workers));
-        let tls = config.tls_listen.iter().map(|address| tcp(*address, "TLS"));
-        let https = config.https_listen.iter().map(|address| tcp(*address, "HTTPS"));
+        let mut plain = Vec::with_capacity(config.listen.len());
+        for address in &config.listen {
+            plain.push(Plain::open(*address, workers, handed)?);
+        }
+        let mut tcp = |role, listen: &[SocketAddr], carrier| {
+            let sockets = listen.iter().map(|address| tcp(role, *address, carrier, handed));
+            sockets.collect::<Result<_, _>>()
+        };
+        let tls = tcp(Role::Tls, &config.tls_listen, "TLS")?;
+        let https = tcp(Role::Https, &config.https_listen, "HTTPS")?;
         let http = Dialect::Http3 { path: config.https_path.as_str().into() };
-        let http = config.https3_listen.iter().map(|address| (address, http.clone()));
-        let doq = config.quic_listen.iter().map(|address| (address, Dialect::Doq));
-        let quic = http.chain(doq).map(|(address, dialect)| quic(*address, dialect));
-        Ok(Self {
-            plain: plain.collect::<Result<_, _>>()?,
-            tls: tls.collect::<Result<_, _>>()?,
-            https: https.collect::<Result<_, _>>()?,
-            quic: quic.collect::<Result<_, _>>()?,
-            certificate,
-        })
+        let http = config.https3_listen.iter().map(|address| (Role::Https3, address, http.clone()));
+        let doq = config.quic_listen.iter().map(|address| (Role::Quic, address, Dialect::Doq));
+        let quic = http
+            .chain(doq)
+            .map(|(role, address, dialect)| quic(role, *address, dialect, handed))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { plain, tls, https, quic, certificate })
+    }
+
+    /// How many UDP threads there will be.
+    pub fn threads(&self) -> usize {
+        self.plain.iter().map(|plain| plain.udp.len()).sum()
     }
 
     /// Where that is.
@@ -130,7 +141,7 @@ impl Listening {
     pub fn start(self, config: &DnsConfig, front: &Front) -> anyhow::Result<Workers> {
         let metrics = &front.metrics.dns;
         let places = Places::new(&config.connections, metrics.connections.clone(), front.clock);
-        let threads = self.plain.iter().map(|plain| plain.udp.len()).sum();
+        let threads = self.threads();
         let hall = Hall {
             front: front.clone(),
             tally: front.tally(threads),
@@ -178,13 +189,30 @@ impl Listening {
 }
 
 impl Plain {
+    /// Where one was handed over, so was the other: the threads share what there is of UDP.
+    fn open(address: SocketAddr, workers: usize, handed: &mut Handed) -> anyhow::Result<Self> {
+        let Some(tcp) = handed.take_tcp(Role::Dns, address) else {
+            return Self::bind(address, workers);
+        };
+        let tcp = accept::adopt(tcp)?;
+        let sockets = handed.take_udp(Role::Dns, address).into_iter().map(udp::adopt);
+        let mut udp = sockets.collect::<io::Result<Vec<_>>>()?;
+        for at in udp.len()..workers {
+            // Each of them in turn, if there are several.
+            let shared = udp.get(at % udp.len().max(1)).map(Datagrams::share).transpose()?;
+            udp.extend(shared);
+        }
+        Ok(Self { tcp, udp })
+    }
+
     /// TCP comes first and shares its port with nobody, so a second program is refused before it
     /// could take queries from the first by way of `SO_REUSEPORT`.
     fn bind(address: SocketAddr, workers: usize) -> anyhow::Result<Self> {
         let mut attempts = if address.port() == 0 { PORT_ATTEMPTS } else { 1 };
         loop {
             attempts -= 1;
-            let tcp = tcp(address, "TCP")?;
+            let tcp = accept::bind(address)
+                .with_context(|| format!("cannot listen on {address} over TCP"))?;
             let shared = tcp.local_addr()?;
             let udp = (0..workers).map(|_| udp::bind(shared)).collect::<io::Result<Vec<_>>>();
             match udp {
@@ -211,13 +239,30 @@ fn spread(sockets: &[Datagrams], address: SocketAddr) {
     }
 }
 
-fn tcp(address: SocketAddr, carrier: &str) -> anyhow::Result<TcpListener> {
-    accept::bind(address).with_context(|| format!("cannot listen on {address} over {carrier}"))
+fn tcp(
+    role: Role,
+    address: SocketAddr,
+    carrier: &str,
+    handed: &mut Handed,
+) -> anyhow::Result<TcpListener> {
+    let socket = match handed.take_tcp(role, address) {
+        Some(socket) => accept::adopt(socket),
+        None => accept::bind(address),
+    };
+    socket.with_context(|| format!("cannot listen on {address} over {carrier}"))
 }
 
-fn quic(address: SocketAddr, dialect: Dialect) -> anyhow::Result<(UdpSocket, Dialect)> {
-    let socket = endpoint::bind(address)
-        .with_context(|| format!("cannot listen on {address} over {dialect}"))?;
+fn quic(
+    role: Role,
+    address: SocketAddr,
+    dialect: Dialect,
+    handed: &mut Handed,
+) -> anyhow::Result<(UdpSocket, Dialect)> {
+    let socket = match handed.take_udp(role, address).into_iter().next() {
+        Some(socket) => socket.set_nonblocking(true).map(|()| socket),
+        None => endpoint::bind(address),
+    };
+    let socket = socket.with_context(|| format!("cannot listen on {address} over {dialect}"))?;
     Ok((socket, dialect))
 }
 

@@ -8,6 +8,7 @@ use crate::app::{App, Origin};
 use crate::cli::files;
 use crate::cli::serve;
 use crate::config::{Config, Flags, Loaded, Sources};
+use crate::dns::handed::Handed;
 use crate::file;
 use crate::telemetry;
 
@@ -37,7 +38,12 @@ pub fn run(env: Vec<(String, String)>, flags: Flags) -> u8 {
             return EX_FAILURE;
         }
     };
-    serve::status(serve::start(config, Origin::Fixed(catalog.changes()), print_hints))
+    serve::status(serve::start(
+        config,
+        Origin::Fixed(catalog.changes()),
+        Handed::default(),
+        print_hints,
+    ))
 }
 
 /// What to try, with the addresses that were bound.

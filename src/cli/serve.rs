@@ -9,6 +9,7 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::app::handing;
 use crate::app::listening::Addresses;
 use crate::app::reload::Reloader;
 use crate::app::{App, Origin};
@@ -16,6 +17,7 @@ use crate::build;
 use crate::cli::files;
 use crate::config::{Config, Flags, Loaded, Sources};
 use crate::dns::descriptors;
+use crate::dns::handed::Handed;
 use crate::supervisor::Supervisor;
 use crate::telemetry;
 
@@ -28,11 +30,19 @@ pub fn run(config: Option<&Path>, env: Vec<(String, String)>, flags: Flags) -> u
             Err(error) => return refuse(&format!("{}: {error}", path.display())),
         }
     }
-    let Loaded { config, remarks } = match Config::load(sources.clone()) {
+    let Loaded { mut config, remarks } = match Config::load(sources.clone()) {
         Ok(loaded) => loaded,
         Err(errors) => return refuse(&errors.to_string()),
     };
     telemetry::start(config.log);
+    // Before there are threads, as it asks for that.
+    let handed = match Handed::from_systemd(&env) {
+        Ok(handed) => handed,
+        Err(error) => return refuse(&format!("{:#}", anyhow::Error::from(error))),
+    };
+    if let Err(error) = handing::listen_on(&mut config, &handed) {
+        return refuse(&format!("{error:#}"));
+    }
     let supervisor = supervisor(&env);
     for remark in remarks {
         warn!("{remark}");
@@ -41,7 +51,7 @@ pub fn run(config: Option<&Path>, env: Vec<(String, String)>, flags: Flags) -> u
         Ok(origin) => origin,
         Err(mistakes) => return refuse(&mistakes.join("\n")),
     };
-    let started = start(config, origin, |app| {
+    let started = start(config, origin, handed, |app| {
         app.reloader().set_sources(sources);
         app.report_to(supervisor);
     });
@@ -57,12 +67,13 @@ pub fn run(config: Option<&Path>, env: Vec<(String, String)>, flags: Flags) -> u
 pub fn start(
     config: Config,
     origin: Origin,
+    handed: Handed,
     listening: impl FnOnce(&mut App),
 ) -> anyhow::Result<u8> {
     make_room(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
-        let mut app = App::bind(config, origin)?;
+        let mut app = App::open(config, origin, handed)?;
         let Addresses { dns, tls, https, https3, quic } = app.addresses()?;
         let admin = app.admin_address()?;
         let (version, source) = (build::DESCRIPTION, app.source());

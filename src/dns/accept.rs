@@ -45,6 +45,16 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
+/// Makes use of a listener that others have opened.
+///
+/// # Errors
+///
+/// Fails when the system refuses it.
+pub fn adopt(listener: std::net::TcpListener) -> io::Result<std::net::TcpListener> {
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
 /// What is spoken on the connections of a listener.
 #[derive(Clone, Debug)]
 pub enum Speech {

@@ -72,7 +72,7 @@ impl Batch {
             [IoSliceMut::new(room)]
         });
         let fd = socket.as_raw_fd();
-        let received = recvmmsg(fd, receiving, &mut slices, MsgFlags::MSG_WAITFORONE, None)?;
+        let received = recvmmsg(fd, receiving, &mut slices, socket.waiting(), None)?;
         arrived.extend(received.map(|message| Arrival::of(&message, socket.address())));
         Ok(arrived.len())
     }

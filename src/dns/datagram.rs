@@ -8,6 +8,7 @@
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::libc;
@@ -21,6 +22,7 @@ pub struct Datagrams {
     /// What it is bound to; `None` for a wildcard.
     address: Option<IpAddr>,
     unspecified: IpAddr,
+    is_stopping: AtomicBool,
 }
 
 /// Where a datagram came from, and where it went to.
@@ -47,20 +49,43 @@ impl Datagrams {
             socket.set_only_v6(true)?;
         }
         socket.set_reuse_port(true)?;
-        let is_wildcard = address.ip().is_unspecified();
-        if is_wildcard && address.is_ipv4() {
-            setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
-        } else if is_wildcard {
-            setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
-        }
+        prepare(&socket, address, pause)?;
         socket.bind(&address.into())?;
-        socket.set_read_timeout(Some(pause))?;
+        Ok(Self::of(socket.into(), address))
+    }
+
+    /// Makes use of a socket that is bound already, perhaps together with others.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the system refuses it.
+    pub fn adopt(socket: UdpSocket, pause: Duration) -> io::Result<Self> {
+        let address = socket.local_addr()?;
+        socket.set_nonblocking(false)?;
+        let socket = Socket::from(socket);
+        prepare(&socket, address, pause)?;
+        Ok(Self::of(socket.into(), address))
+    }
+
+    fn of(socket: UdpSocket, address: SocketAddr) -> Self {
         let unspecified = match address {
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
-        let bound = (!is_wildcard).then_some(address.ip());
-        Ok(Self { socket: socket.into(), address: bound, unspecified })
+        let bound = Some(address.ip()).filter(|ip| !ip.is_unspecified());
+        Self { socket, address: bound, unspecified, is_stopping: AtomicBool::new(false) }
+    }
+
+    /// The same socket once more: who has it takes of the one queue what the others have not. A reply
+    /// may leave by any.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the system has no more descriptors.
+    pub fn share(&self) -> io::Result<Self> {
+        let (address, unspecified) = (self.address, self.unspecified);
+        let socket = self.socket.try_clone()?;
+        Ok(Self { socket, address, unspecified, is_stopping: AtomicBool::new(false) })
     }
 
     /// Has the system spread what comes over this socket and the others on its address, `count` of
@@ -85,13 +110,18 @@ impl Datagrams {
         Ok(())
     }
 
-    /// From now on a receive ends at once if nothing is queued.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the system refuses it.
-    pub fn stop_waiting(&self) -> io::Result<()> {
-        self.socket.set_nonblocking(true)
+    /// From now on a receive ends at once if nothing is queued. It is not said to the system: others
+    /// who have the socket too would wait no more.
+    pub fn stop_waiting(&self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// How a receive is to wait: for one datagram, or for none.
+    pub fn waiting(&self) -> MsgFlags {
+        match self.is_stopping.load(Ordering::Relaxed) {
+            true => MsgFlags::MSG_DONTWAIT,
+            false => MsgFlags::MSG_WAITFORONE,
+        }
     }
 
     /// What it is bound to; `None` for a wildcard.
@@ -140,6 +170,17 @@ impl AsRawFd for Datagrams {
     fn as_raw_fd(&self) -> RawFd {
         self.socket.as_raw_fd()
     }
+}
+
+/// Has the system tell the address asked where `address` does not, and end a receive after `pause`.
+fn prepare(socket: &Socket, address: SocketAddr, pause: Duration) -> io::Result<()> {
+    let is_wildcard = address.ip().is_unspecified();
+    if is_wildcard && address.is_ipv4() {
+        setsockopt(socket, sockopt::Ipv4PacketInfo, &true)?;
+    } else if is_wildcard {
+        setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+    }
+    socket.set_read_timeout(Some(pause))
 }
 
 /// Says that a datagram leaves from `ip`. Interface 0: which way is the routing table's business.
@@ -238,9 +279,50 @@ mod tests {
     }
 
     #[test]
+    fn one_who_stops_leaves_the_socket_to_those_who_share_it() {
+        let first = Datagrams::bind("127.0.0.1:0".parse().unwrap(), PATIENCE).unwrap();
+        let second = first.share().unwrap();
+        first.stop_waiting();
+        let error = Batch::new(&first).receive(&first).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        let address = first.local_addr().unwrap();
+        drop(first);
+        let (asking, asked) = std::sync::mpsc::channel();
+        let waiting = std::thread::spawn(move || {
+            asking.send(()).unwrap();
+            Batch::new(&second).receive(&second)
+        });
+        asked.recv().unwrap();
+        UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"query", address).unwrap();
+        assert_eq!(waiting.join().unwrap().unwrap(), 1);
+    }
+
+    #[test]
+    fn a_socket_that_others_have_bound_is_used_as_our_own() {
+        // As somebody may have left it, who waited for nothing.
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let server = Datagrams::adopt(socket, PATIENCE).unwrap();
+        assert_eq!(server.waiting(), MsgFlags::MSG_WAITFORONE);
+        let client = UdpSocket::bind("127.0.0.9:0").unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.connect(("127.0.0.9", port)).unwrap();
+        let asking = std::thread::spawn(move || {
+            client.send(b"query").unwrap();
+            client.recv(&mut [0; 8]).unwrap()
+        });
+        let mut batch = Batch::new(&server);
+        assert_eq!(batch.receive(&server).unwrap(), 1);
+        let (_, route) = batch.query(0).unwrap();
+        server.send(b"reply", route).unwrap();
+        assert_eq!(asking.join().unwrap(), 5);
+    }
+
+    #[test]
     fn a_quiet_socket_can_be_stopped() {
         let server = Datagrams::bind("0.0.0.0:0".parse().unwrap(), PATIENCE).unwrap();
-        server.stop_waiting().unwrap();
+        server.stop_waiting();
         let error = Batch::new(&server).receive(&server).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
     }

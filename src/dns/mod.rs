@@ -12,6 +12,7 @@ pub mod descriptors;
 pub mod exchange;
 pub mod front;
 pub mod hall;
+pub mod handed;
 pub mod https;
 pub mod https3;
 pub mod places;

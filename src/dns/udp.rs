@@ -1,19 +1,20 @@
 //! The UDP loop: one thread for each core and address, each with a socket of its own.
 //!
-//! The kernel spreads clients over the sockets (`SO_REUSEPORT`). A thread takes what is queued,
+//! The kernel spreads clients over the sockets (`SO_REUSEPORT`); of one that was handed over, the
+//! threads have copies. A thread takes what is queued,
 //! answers it from memory and sends all replies; a query that has to wait is copied out to a task,
 //! so the thread goes on.
 //!
 //! **Hot.** The buffers are the loop's; per query there is no lock and no allocation.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use crate::answer::{Draft, Transport};
 use crate::dns::batch::Batch;
@@ -29,6 +30,15 @@ use crate::metrics::Tally;
 /// Fails when the system refuses it: the operator's to mend.
 pub fn bind(address: SocketAddr) -> io::Result<Datagrams> {
     Datagrams::bind(address, STOP_CHECK)
+}
+
+/// Makes use of a socket that is bound already.
+///
+/// # Errors
+///
+/// Fails when the system refuses it.
+pub fn adopt(socket: UdpSocket) -> io::Result<Datagrams> {
+    Datagrams::adopt(socket, STOP_CHECK)
 }
 
 /// One worker.
@@ -63,10 +73,7 @@ impl Worker {
             self.pulse.beat();
             if drain_until.is_none() && self.front.cancel.is_cancelled() {
                 drain_until = Some(Instant::now() + DRAIN_MAX);
-                if let Err(error) = self.socket.stop_waiting() {
-                    warn!(%error, "cannot drain a UDP socket");
-                    return;
-                }
+                self.socket.stop_waiting();
             }
             match batch.receive(&self.socket) {
                 Ok(count) => self.answer(&mut batch, count, &mut draft),

@@ -8,6 +8,7 @@
 mod support;
 
 mod access;
+mod activated;
 mod behind;
 mod chaos;
 mod checking;

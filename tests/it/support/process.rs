@@ -20,7 +20,12 @@ pub struct Process {
 impl Process {
     /// Runs `command`, with nothing to read from its standard input.
     pub fn spawn(command: &mut Command) -> Self {
-        let child = command.stdin(Stdio::null()).spawn().unwrap();
+        Self::spawn_as_it_is(command.stdin(Stdio::null()))
+    }
+
+    /// Runs `command` with the standard input that it says.
+    pub fn spawn_as_it_is(command: &mut Command) -> Self {
+        let child = command.spawn().unwrap();
         let leash = leash(child.id());
         Self { child, leash, end: None }
     }

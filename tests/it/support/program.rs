@@ -5,7 +5,8 @@
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
-use std::process::Command;
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
@@ -31,6 +32,31 @@ impl Program {
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", BINARY]);
         Self::run(shell, args, env)
+    }
+
+    /// The same with the `sockets` as descriptors 3, 4 and 5, of these `names`, as systemd hands them
+    /// over; three at most, since they come by way of a shell's standard files.
+    pub fn start_with(
+        sockets: Vec<OwnedFd>,
+        names: &str,
+        args: &[&str],
+        env: &[(&str, &str)],
+    ) -> Self {
+        let (count, mut sockets) = (sockets.len(), sockets.into_iter().map(Stdio::from));
+        let mut shell = Command::new("/bin/sh");
+        let script = "exec 3<&0 4<&1 5<&2 0<&- >\"$STDOUT\" 2>\"$STDERR\"; unset STDOUT STDERR; \
+                      export LISTEN_PID=$$; exec \"$0\" \"$@\"";
+        shell.args(["-c", script, BINARY]).args(args).env_clear().envs(env.iter().copied());
+        shell.env("LISTEN_FDS", count.to_string()).env("LISTEN_FDNAMES", names);
+        let folder = tempfile::tempdir().unwrap();
+        shell.env("STDOUT", folder.path().join(STDOUT)).env("STDERR", folder.path().join(STDERR));
+        let mut next = || sockets.next().unwrap_or_else(Stdio::null);
+        shell.stdin(next()).stdout(next()).stderr(next());
+        // There before it is looked at.
+        for name in [STDOUT, STDERR] {
+            File::create(folder.path().join(name)).unwrap();
+        }
+        Self { process: Process::spawn_as_it_is(&mut shell), folder }
     }
 
     fn run(mut command: Command, args: &[&str], env: &[(&str, &str)]) -> Self {
