@@ -56,6 +56,7 @@ mod stopping;
 mod streams;
 mod supervised;
 mod tls;
+mod units;
 mod unlisted;
 mod verifying;
 mod warm;
