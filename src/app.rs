@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use crate::admin::{Admin, Explain, Reload};
+use crate::admin::{self, Admin, Explain};
 use crate::answer::chaos::Chaos;
 use crate::answer::{Policy, Recursion, Soa, Transport};
 use crate::app::listening::{Addresses, Listening};
@@ -216,18 +216,36 @@ impl App {
         let task = format!("{} from {}", self.domain(), self.source());
         let (reloader, hosts) = (Arc::clone(&self.reloader), Arc::clone(&self.hosts));
         let Self {
-            config, origin, listening, admin, front, served, mut publisher, supervisor, ..
+            config,
+            origin,
+            listening,
+            admin: port,
+            front,
+            served,
+            mut publisher,
+            supervisor,
+            ..
         } = self;
         // The source and the admin port outlive the listeners: queries may still wait for the
         // one, and a shutdown may be watched at the other.
         let parts = TaskTracker::new();
         let parts_cancel = CancellationToken::new();
-        let admin = tokio::net::TcpListener::from_std(admin)?;
+        port.set_nonblocking(true)?;
+        let port = tokio::net::TcpListener::from_std(port)?;
         let board = Arc::new(Board::default());
-        let reload: Reload = Arc::new(move || reloader.reload());
-        let operator = operator(&config, &front, &board, reload, hosts).until(stop.clone());
-        let operator = operator.serve(admin, config.admin.clone(), parts_cancel.clone());
-        let mut serving = parts.spawn(operator);
+        let shown = admin::Parts {
+            store: Arc::clone(&front.store),
+            metrics: front.metrics.clone(),
+            board: Arc::clone(&board),
+            news: publisher.news(),
+            clock: front.clock,
+            explain: explainer(&config, &front),
+            reload: Arc::new(move || reloader.reload()),
+            hosts,
+            stopping: stop.clone(),
+        };
+        let operator = Admin::new(shown, &config.admin, parts_cancel.clone());
+        let mut serving = parts.spawn(operator.serve(port, config.admin.clone()));
         let ShutdownConfig { grace, lameduck } = config.shutdown;
         let subject = Subject {
             task,
@@ -293,19 +311,6 @@ async fn last_answers(stop: &CancellationToken, lameduck: Duration, reporting: &
         info!(?lameduck, "not ready any more, answering still");
         sleep(lameduck).await;
     }
-}
-
-/// What the operator's port shows.
-fn operator(
-    config: &Config,
-    front: &Front,
-    board: &Arc<Board>,
-    reload: Reload,
-    hosts: Arc<Cell<Vec<String>>>,
-) -> Admin {
-    let (store, metrics) = (Arc::clone(&front.store), front.metrics.clone());
-    let ask = (explainer(config, front), reload);
-    Admin::new(store, metrics, Arc::clone(board), front.clock, ask, hosts)
 }
 
 /// Explains what `front` would answer over UDP.

@@ -16,7 +16,7 @@
 //! 7  admin consul dns file forward warm   the shells: sockets, HTTP, files; none knows another
 //! 6  publisher                            a source's changes -> the snapshot that is answered from
 //! 5  metrics supervisor telemetry         what is counted, what is told, what is logged
-//! 4  board clock config demand pem store  what shells share: time, settings, wishes, the snapshot
+//! 4  board clock config demand news pem store  what shells share: time, settings, wishes, changes
 //! 3  build explain stamp                  version; why an answer is so; files that are read again
 //! 2  answer nearest                       question + snapshot -> reply; the word that was meant
 //! 1  catalog                              changes -> snapshot, its records encoded
@@ -45,6 +45,7 @@
 //!             --> api --> catalog::Change
 //!  publisher  Builder::apply: records are encoded, what did not change is shared
 //!  store      one pointer is replaced; the next query sees it
+//!  news       what is different goes to who looks on at the admin port, if anybody does
 //!  warm       what changed is written to a file, every few seconds; the next start publishes it
 //! ```
 //!
@@ -79,6 +80,7 @@ pub mod forward;
 pub mod metrics;
 pub mod name;
 pub mod nearest;
+pub mod news;
 pub mod pem;
 pub mod publisher;
 pub mod stamp;

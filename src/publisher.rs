@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::catalog::model::Health;
 use crate::catalog::{Builder, Change, Rules, Snapshot};
 use crate::metrics::Metrics;
+use crate::news::News;
 use crate::store::{Pending, Store};
 
 /// Builds snapshots and publishes them.
@@ -22,6 +23,7 @@ pub struct Publisher {
     store: Arc<Store>,
     metrics: Metrics,
     rules: watch::Receiver<Rules>,
+    news: News,
 }
 
 impl Publisher {
@@ -35,7 +37,7 @@ impl Publisher {
     ) -> Self {
         let first = rules.borrow().clone();
         let builder = Builder::new(first, lanes, labels_max, Arc::clone(&metrics.other));
-        Self { builder, store, metrics, rules }
+        Self { builder, store, metrics, rules, news: News::new() }
     }
 
     /// Where other rules are told; whoever owns this waits for them, see [`told`].
@@ -51,6 +53,11 @@ impl Publisher {
             self.store.snapshot.publish(self.builder.snapshot());
             self.metrics.consul.publications.inc();
         }
+    }
+
+    /// Where it tells what each publication changed.
+    pub fn news(&self) -> News {
+        self.news.clone()
     }
 
     /// Takes `changes` in and publishes them as one. False if nothing is different for them.
@@ -69,9 +76,10 @@ impl Publisher {
         self.builder.stamp(unix_secs());
         self.store.snapshot.publish(self.builder.snapshot());
         self.metrics.consul.publications.inc();
+        let after = self.store.snapshot.load();
+        self.news.tell(&before, &after);
         if lists_changed {
-            let now = labels(&self.store.snapshot.load());
-            for gone in labels(&before).difference(&now) {
+            for gone in labels(&before).difference(&labels(&after)) {
                 self.metrics.consul.forget(gone);
             }
         }

@@ -6,9 +6,12 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequestParts, Path, Query, State};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -16,6 +19,7 @@ use crate::admin::Admin;
 use crate::board::{Standing, Watch, What};
 use crate::catalog::model::{Address, Health, Instance, Node, Weights};
 use crate::catalog::{Datacenter, Form, Found, List, Service, Snapshot};
+use crate::news::{HEALTHS, Healths, healths};
 
 /// Which datacenter is asked about.
 #[derive(Debug, Default, Deserialize)]
@@ -36,6 +40,21 @@ impl Problem {
     /// A reply that says it.
     pub(in crate::admin) fn reply(status: StatusCode, error: String) -> Response {
         (status, Json(Self { error })).into_response()
+    }
+}
+
+/// What is asked for in a URL; what cannot be read is a [`Problem`] like any other.
+#[derive(Debug)]
+pub(in crate::admin) struct Params<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        match Query::from_request_parts(parts, state).await {
+            Ok(Query(params)) => Ok(Self(params)),
+            Err(error) => Err(Problem::reply(StatusCode::BAD_REQUEST, error.body_text())),
+        }
     }
 }
 
@@ -172,8 +191,8 @@ impl WatchJson {
 }
 
 pub(in crate::admin) async fn datacenters(State(admin): State<Admin>) -> Response {
-    let snapshot = admin.store.snapshot.load();
-    let now_ms = admin.clock.signed_ms();
+    let snapshot = admin.parts.store.snapshot.load();
+    let now_ms = admin.parts.clock.signed_ms();
     let local = local_name(&snapshot);
     let all = snapshot.datacenters().map(|datacenter| DatacenterJson {
         name: datacenter.name.to_string(),
@@ -188,11 +207,11 @@ pub(in crate::admin) async fn datacenters(State(admin): State<Admin>) -> Respons
 
 pub(in crate::admin) async fn services(
     State(admin): State<Admin>,
-    Query(place): Query<Where>,
+    Params(place): Params<Where>,
 ) -> Response {
-    let snapshot = admin.store.snapshot.load();
+    let snapshot = admin.parts.store.snapshot.load();
     let (datacenters, now_ms) = match within(&snapshot, &place) {
-        Ok(datacenters) => (datacenters, admin.clock.signed_ms()),
+        Ok(datacenters) => (datacenters, admin.parts.clock.signed_ms()),
         Err(problem) => return *problem,
     };
     let mut all = Vec::new();
@@ -205,10 +224,14 @@ pub(in crate::admin) async fn services(
 
 pub(in crate::admin) async fn service(
     State(admin): State<Admin>,
-    Path(name): Path<String>,
-    Query(place): Query<Where>,
+    name: Result<Path<String>, PathRejection>,
+    Params(place): Params<Where>,
 ) -> Response {
-    let snapshot = admin.store.snapshot.load();
+    let name = match name {
+        Ok(Path(name)) => name,
+        Err(error) => return Problem::reply(StatusCode::BAD_REQUEST, error.body_text()),
+    };
+    let snapshot = admin.parts.store.snapshot.load();
     let scope = place.datacenter.as_deref().map(str::to_ascii_lowercase);
     let datacenter = match snapshot.datacenter(scope.as_deref().map(str::as_bytes)) {
         Found::Here(datacenter) => datacenter,
@@ -219,7 +242,7 @@ pub(in crate::admin) async fn service(
         Found::Here(service) => {
             let instances = service.rrsets.as_ref().map(|_| service.instances.iter());
             let instances = instances.map(|all| all.map(instance_json).collect());
-            let service = service_json(datacenter, service, admin.clock.signed_ms());
+            let service = service_json(datacenter, service, admin.parts.clock.signed_ms());
             Json(OneServiceJson { service, instances }).into_response()
         }
         Found::Missing => {
@@ -232,9 +255,9 @@ pub(in crate::admin) async fn service(
 
 pub(in crate::admin) async fn nodes(
     State(admin): State<Admin>,
-    Query(place): Query<Where>,
+    Params(place): Params<Where>,
 ) -> Response {
-    let snapshot = admin.store.snapshot.load();
+    let snapshot = admin.parts.store.snapshot.load();
     let datacenters = match within(&snapshot, &place) {
         Ok(datacenters) => datacenters,
         Err(problem) => return *problem,
@@ -248,7 +271,7 @@ pub(in crate::admin) async fn nodes(
 }
 
 pub(in crate::admin) async fn watches(State(admin): State<Admin>) -> Response {
-    let all = admin.board.all().into_iter();
+    let all = admin.parts.board.all().into_iter();
     Json(all.map(|(watch, standing)| WatchJson::new(watch, standing)).collect::<Vec<_>>())
         .into_response()
 }
@@ -293,14 +316,13 @@ fn service_json(datacenter: &Datacenter, service: &Service, now_ms: i64) -> Serv
         tags: service.listed_tags().map(str::to_owned).collect(),
         held: service.held.in_words(now),
         old_secs: old_secs(old_since.or_else(|| datacenter.old_since(List::Services)), now_ms),
-        health: service.rrsets.as_ref().map(|_| {
-            let mut counts = BTreeMap::from(HEALTHS.map(|health| (health.as_str(), 0)));
-            for instance in service.instances.iter() {
-                *counts.entry(instance.health.as_str()).or_default() += 1;
-            }
-            counts
-        }),
+        health: healths(service).map(health_counts),
     }
+}
+
+/// Each health with its count.
+pub(in crate::admin) fn health_counts(counts: Healths) -> BTreeMap<&'static str, usize> {
+    HEALTHS.into_iter().map(Health::as_str).zip(counts).collect()
 }
 
 fn instance_json(instance: &Instance) -> InstanceJson {
@@ -347,5 +369,3 @@ pub(in crate::admin) fn form(word: &str) -> Form {
     let all = Form::UNLISTED.into_iter().find(|form| form.as_str() == word);
     all.unwrap_or(Form::Service)
 }
-
-const HEALTHS: [Health; 4] = [Health::Passing, Health::Warning, Health::Unknown, Health::Critical];

@@ -10,15 +10,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use hickory_proto::rr::RecordType;
 use serde::{Deserialize, Serialize};
 
 use crate::admin::Admin;
-use crate::admin::api::{Problem, WatchJson, form, local_name};
+use crate::admin::api::{Params, Problem, WatchJson, form, local_name};
 use crate::board::{Watch, What};
 use crate::explain::Explanation;
 use crate::explain::words::{parse_name, shown};
@@ -60,12 +59,8 @@ struct Explained {
 
 pub(in crate::admin) async fn explain(
     State(admin): State<Admin>,
-    asking: Result<Query<Asking>, QueryRejection>,
+    Params(asking): Params<Asking>,
 ) -> Response {
-    let asking = match asking {
-        Ok(Query(asking)) => asking,
-        Err(error) => return Problem::reply(StatusCode::BAD_REQUEST, error.body_text()),
-    };
     let (query, client) = match read(&asking) {
         Ok(read) => read,
         Err(error) => return Problem::reply(StatusCode::BAD_REQUEST, error),
@@ -78,7 +73,7 @@ pub(in crate::admin) async fn explain(
             return Problem::reply(StatusCode::BAD_REQUEST, error);
         }
     };
-    let Some(explanation) = (admin.explain)(query, client).await else {
+    let Some(explanation) = (admin.parts.explain)(query, client).await else {
         let error = format!("name: {:?} cannot be asked", asking.name);
         return Problem::reply(StatusCode::BAD_REQUEST, error);
     };
@@ -119,7 +114,7 @@ fn read(asking: &Asking) -> Result<(Vec<u8>, IpAddr), String> {
 
 fn add_watches(admin: &Admin, mut explanation: Explanation) -> Explained {
     let mut wanted = Vec::new();
-    let snapshot = admin.store.snapshot.load();
+    let snapshot = admin.parts.store.snapshot.load();
     let datacenter = match &explanation.subject {
         Some(subject) => Some(subject.datacenter.clone()),
         None => explanation.is_ours.then(|| local_name(&snapshot)).flatten(),
@@ -139,7 +134,7 @@ fn add_watches(admin: &Admin, mut explanation: Explanation) -> Explained {
     let mut is_filtered = false;
     for (datacenter, what) in wanted {
         let watch = Watch { datacenter, what };
-        if let Some(standing) = admin.board.find(&watch) {
+        if let Some(standing) = admin.parts.board.find(&watch) {
             is_filtered |= standing.is_filtered;
             watches.push(WatchJson::new(watch, standing));
         }
@@ -151,7 +146,7 @@ fn add_watches(admin: &Admin, mut explanation: Explanation) -> Explained {
     } else if is_of_names && is_denied && !watches.is_empty() {
         explanation.hints.push(MAY_HIDE.to_owned());
     }
-    let pending = admin.store.pending.load().0.clone();
+    let pending = admin.parts.store.pending.load().0.clone();
     let mut text = explanation.to_string();
     for watch in &watches {
         writeln!(text, "watch       {}", shown(&watch.text())).ok();

@@ -24,7 +24,7 @@ pub(in crate::admin) async fn check(
     match host {
         // No browser leaves it out.
         None => next.run(request).await,
-        Some(host) if is_ours(host, &admin.hosts.load()) => next.run(request).await,
+        Some(host) if is_ours(host, &admin.parts.hosts.load()) => next.run(request).await,
         Some(host) => {
             let error = format!(
                 "this port is not asked as {host:?}: use its address, or add the name to admin.hosts"

@@ -6,11 +6,14 @@
 //!                  A second line says that nothing was heard yet, and a file has it all; with
 //!                  ?verbose more say what there is, and what Consul does not show
 //!   GET /metrics   Prometheus' text format
-//!   GET /v1/...    what is in memory, how the watches stand, and why an answer is what it is
+//!   GET /v1/...    what is in memory, how the watches stand, why an answer is what it is, and what
+//!                  changes, as it changes
 //! ```
-//! It reads the store, the board and the metrics, and knows neither Consul nor the listeners.
+//! It reads the store, the board, the news and the metrics, and knows neither Consul nor the
+//! listeners.
 
 mod api;
+mod events;
 mod explaining;
 mod hosts;
 mod reloading;
@@ -21,12 +24,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{RawQuery, State};
+use axum::extract::{Query, RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
@@ -36,66 +40,70 @@ use crate::catalog::Found;
 use crate::clock::Clock;
 use crate::config::AdminConfig;
 use crate::metrics::Metrics;
+use crate::news::News;
 use crate::store::{Cell, Store};
 
 pub use explaining::{Explain, Explaining};
 pub use reloading::{Reload, Reloaded};
 
-/// What the routes read.
+/// What is shown.
 #[derive(Clone)]
-pub struct Admin {
-    store: Arc<Store>,
-    metrics: Metrics,
-    board: Arc<Board>,
-    clock: Clock,
-    explain: Explain,
-    reload: Reload,
-    stopping: CancellationToken,
-    hosts: Arc<Cell<Vec<String>>>,
+pub struct Parts {
+    /// What is answered from.
+    pub store: Arc<Store>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// How the watches stand.
+    pub board: Arc<Board>,
+    /// What changes.
+    pub news: News,
+    /// By which ages are told.
+    pub clock: Clock,
+    /// Says why an answer is what it is.
+    pub explain: Explain,
+    /// Has the configuration read again.
+    pub reload: Reload,
+    /// Names that the port may be asked under.
+    pub hosts: Arc<Cell<Vec<String>>>,
+    /// From when it is cancelled on, the program is not ready any more.
+    pub stopping: CancellationToken,
 }
 
-impl fmt::Debug for Admin {
+impl fmt::Debug for Parts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Admin").finish_non_exhaustive()
+        f.debug_struct("Parts").finish_non_exhaustive()
     }
+}
+
+/// What the routes read.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    parts: Parts,
+    /// A permit for each stream of events that may be opened.
+    listeners: Arc<Semaphore>,
+    /// Ends the streams of events.
+    cancel: CancellationToken,
 }
 
 impl Admin {
-    /// Shows `store`, `board` and `metrics`, by the program's clock, and what `explain` says; has the
-    /// configuration read again by `reload`. `hosts` are the names that it may be asked under.
-    pub fn new(
-        store: Arc<Store>,
-        metrics: Metrics,
-        board: Arc<Board>,
-        clock: Clock,
-        (explain, reload): (Explain, Reload),
-        hosts: Arc<Cell<Vec<String>>>,
-    ) -> Self {
-        let stopping = CancellationToken::new();
-        Self { store, metrics, board, clock, explain, reload, stopping, hosts }
-    }
-
-    /// From when `stopping` is cancelled on, the program is not ready any more.
-    pub fn until(self, stopping: CancellationToken) -> Self {
-        Self { stopping, ..self }
+    /// Shows `parts`, within the limits of `config`, until `cancel`.
+    pub fn new(parts: Parts, config: &AdminConfig, cancel: CancellationToken) -> Self {
+        let listeners = Arc::new(Semaphore::new(config.events_max));
+        Self { parts, listeners, cancel }
     }
 
     /// Serves until cancelled, then lets the requests end that are being answered.
     ///
     /// The listener is bound already; of `config` the limits are kept to.
-    pub async fn serve(
-        self,
-        listener: TcpListener,
-        config: AdminConfig,
-        cancel: CancellationToken,
-    ) {
-        let counts = self.metrics.admin.clone();
+    pub async fn serve(self, listener: TcpListener, config: AdminConfig) {
+        let (counts, cancel) = (self.parts.metrics.admin.clone(), self.cancel.clone());
         let for_machines = Router::new()
             .route("/health", get(health))
             .route("/ready", get(ready))
             .route("/metrics", get(metrics));
         let for_people = Router::new()
             .route("/v1/datacenters", get(api::datacenters))
+            .route("/v1/events", get(events::events))
             .route("/v1/explain", get(explaining::explain))
             .route("/v1/nodes", get(api::nodes))
             .route("/v1/services", get(api::services))
@@ -114,9 +122,9 @@ async fn health() -> &'static str {
 }
 
 async fn ready(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
-    let mut lines = admin.store.pending.load().0.clone();
-    let snapshot = admin.store.snapshot.load();
-    if admin.stopping.is_cancelled() {
+    let mut lines = admin.parts.store.pending.load().0.clone();
+    let snapshot = admin.parts.store.snapshot.load();
+    if admin.parts.stopping.is_cancelled() {
         lines = vec!["stopping".to_owned()];
     }
     let status = match lines.is_empty() {
@@ -130,14 +138,23 @@ async fn ready(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Respons
         }
     }
     if query.is_some_and(|query| query.split('&').any(|word| word == "verbose")) {
-        lines.extend(verbose::lines(&snapshot, &admin.metrics, admin.clock.signed_ms()));
+        lines.extend(verbose::lines(
+            &snapshot,
+            &admin.parts.metrics,
+            admin.parts.clock.signed_ms(),
+        ));
     }
     lines.push(String::new());
     (status, lines.join("\n")).into_response()
 }
 
-async fn metrics(State(admin): State<Admin>) -> Response {
-    match admin.metrics.encode() {
+/// With `?name[]=` those of these names only, as Prometheus' own libraries have it.
+async fn metrics(
+    State(admin): State<Admin>,
+    Query(wanted): Query<Vec<(String, String)>>,
+) -> Response {
+    let names = wanted.into_iter().filter(|(key, _)| key == "name[]").map(|(_, name)| name);
+    match admin.parts.metrics.encode(&names.collect()) {
         Ok(text) => ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
         Err(error) => {
             error!(%error, "cannot encode the metrics");

@@ -34,7 +34,7 @@ pub(in crate::admin) async fn reload(State(admin): State<Admin>, headers: Header
         let error = format!("this request wants a header {HEADER}, of any value");
         return Problem::reply(StatusCode::FORBIDDEN, error);
     }
-    let reload = Arc::clone(&admin.reload);
+    let reload = Arc::clone(&admin.parts.reload);
     match spawn_blocking(move || reload()).await {
         Ok(Ok(reloaded)) => Json(reloaded).into_response(),
         Ok(Err(mistakes)) => Problem::reply(StatusCode::UNPROCESSABLE_ENTITY, mistakes),

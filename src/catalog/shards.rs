@@ -29,6 +29,9 @@ pub struct Shards<T> {
     len: usize,
 }
 
+/// Is told of a value that changed: as it was, then as it is; `None` where there was none, or is none.
+pub type Tell<'a, T> = dyn FnMut(Option<&Arc<T>>, Option<&Arc<T>>) + 'a;
+
 type Branch<T> = [Leaf<T>; FAN_OUT];
 type Leaf<T> = Arc<[(u64, Arc<T>)]>;
 
@@ -74,6 +77,31 @@ impl<T: Keyed> Shards<T> {
             .iter()
             .flat_map(|branch| branch.iter())
             .flat_map(|leaf| leaf.iter().map(|(_, value)| value))
+    }
+
+    /// Tells each value that another one is in the place of, or that `before` or this one lacks:
+    /// first as it was, then as it is. What both share is passed over unseen.
+    pub fn changes_since(&self, before: &Self, tell: &mut Tell<'_, T>) {
+        let branches = before.branches.iter().zip(self.branches.iter());
+        let leaves = branches
+            .filter(|(old, new)| !Arc::ptr_eq(old, new))
+            .flat_map(|(old, new)| old.iter().zip(new.iter()))
+            .filter(|(old, new)| !Arc::ptr_eq(old, new));
+        for (old, new) in leaves {
+            for (hash, value) in new.iter() {
+                let is_it = |(at, old): &&(u64, Arc<T>)| at == hash && old.key() == value.key();
+                let was = old.iter().find(is_it).map(|(_, old)| old);
+                if was.is_none_or(|was| !Arc::ptr_eq(was, value)) {
+                    tell(was, Some(value));
+                }
+            }
+            for (hash, gone) in old.iter() {
+                let is_it = |(at, new): &(u64, Arc<T>)| at == hash && new.key() == gone.key();
+                if !new.iter().any(is_it) {
+                    tell(Some(gone), None);
+                }
+            }
+        }
     }
 
     /// How many values there are.
@@ -167,6 +195,26 @@ mod tests {
             .filter(|(a, b)| !std::ptr::addr_eq(**a, *b))
             .count();
         assert_eq!(copied, 1);
+    }
+
+    #[test]
+    fn changes_are_told_and_what_is_shared_is_not() {
+        let mut map = Shards::default();
+        for number in 0..10_000 {
+            map.insert(Arc::new(format!("name-{number}")));
+        }
+        let before = map.clone();
+        map.insert(Arc::new("new".to_owned()));
+        map.insert(Arc::new("name-7".to_owned()));
+        map.remove(b"name-9");
+        let mut told = Vec::new();
+        let text =
+            |value: Option<&Arc<String>>| value.map_or_else(|| "-".to_owned(), |it| it.to_string());
+        map.changes_since(&before, &mut |old, new| told.push((text(old), text(new))));
+        told.sort();
+        let expected = [("-", "new"), ("name-7", "name-7"), ("name-9", "-")];
+        assert_eq!(told, expected.map(|(old, new)| (old.to_owned(), new.to_owned())));
+        map.changes_since(&map.clone(), &mut |_, _| panic!("nothing changed"));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::catalog::queries::Queries;
 use crate::catalog::reverse::{self, Owned, Owner, Pointer};
 use crate::catalog::rrsets::RRsets;
 use crate::catalog::selection::Rules;
-use crate::catalog::shards::{Keyed, Shards};
+use crate::catalog::shards::{Keyed, Shards, Tell};
 use crate::catalog::usage::Usage;
 
 /// Everything that was last heard.
@@ -277,6 +277,17 @@ impl Datacenter {
         self.nodes.iter().flat_map(Shards::iter).map(|record| &record.node)
     }
 
+    /// Tells each service that is not as in `before`, of which `None` has none: as it was, then as it
+    /// is. What both share is passed over unseen.
+    pub fn changed_services(&self, before: Option<&Self>, tell: &mut Tell<'_, Service>) {
+        changes(before.and_then(|it| it.services.as_ref()), self.services.as_ref(), tell);
+    }
+
+    /// The same of its nodes.
+    pub fn changed_nodes(&self, before: Option<&Self>, tell: &mut Tell<'_, NodeRecord>) {
+        changes(before.and_then(|it| it.nodes.as_ref()), self.nodes.as_ref(), tell);
+    }
+
     /// Since when this list may be old, in milliseconds of the program's clock, which may be before
     /// its start; `None` where it is not.
     pub fn old_since(&self, list: List) -> Option<i64> {
@@ -384,6 +395,16 @@ impl Keyed for Counted {
     fn key(&self) -> &[u8] {
         &self.key
     }
+}
+
+/// Tells what is different in `after`; `None` has nothing.
+fn changes<T: Keyed>(
+    before: Option<&Shards<T>>,
+    after: Option<&Shards<T>>,
+    tell: &mut Tell<'_, T>,
+) {
+    let none = Shards::default();
+    after.unwrap_or(&none).changes_since(before.unwrap_or(&none), tell);
 }
 
 fn contains(names: &BTreeSet<String>, key: &[u8]) -> bool {

@@ -142,6 +142,7 @@ impl Default for AdminConfig {
             listen: loopback(8654),
             hosts: Vec::new(),
             connections_max: 64,
+            events_max: 16,
             idle: Duration::from_secs(10),
         }
     }

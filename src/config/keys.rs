@@ -70,7 +70,7 @@ static KEYS: &[Key] = &[
     Key::new(
         "admin.listen",
         r#""127.0.0.1:8654""#,
-        "Where health, readiness and metrics are served over HTTP. Port 0 lets the system choose.",
+        "Where health, readiness, metrics and the status page are served over HTTP. Port 0 lets the system choose.",
         Kind::Socket(|config, value| config.admin.listen = value),
     ),
     Key::new(
@@ -92,6 +92,17 @@ static KEYS: &[Key] = &[
             min: 1,
             max: 1_000_000,
             put: |config, value| config.admin.connections_max = value,
+        },
+    ),
+    Key::new(
+        "admin.events_max",
+        "16",
+        "Streams of `/v1/events` open at once; one more is answered with 503. Each status page in a \
+         browser has one, and does without where it gets none.",
+        Kind::Whole {
+            min: 0,
+            max: 1_000_000,
+            put: |config, value| config.admin.events_max = value,
         },
     ),
     Key::new(

@@ -221,6 +221,8 @@ pub struct AdminConfig {
     pub hosts: Vec<String>,
     /// HTTP connections open at once. At least 1.
     pub connections_max: usize,
+    /// Of these, streams of events. 0 is none.
+    pub events_max: usize,
     /// How long a connection may stay without a complete request, or without reading a reply.
     pub idle: Duration,
 }

@@ -17,6 +17,7 @@ pub mod guard;
 pub mod reload;
 pub mod snapshot;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -163,13 +164,15 @@ impl Metrics {
         })
     }
 
-    /// All metrics in Prometheus' text format.
+    /// All metrics in Prometheus' text format; with `names`, those only.
     ///
     /// # Errors
     ///
     /// Fails on a metric that the format does not allow, which is a bug in this folder.
-    pub fn encode(&self) -> Result<String, prometheus::Error> {
-        TextEncoder::new().encode_to_string(&self.registry.gather())
+    pub fn encode(&self, names: &BTreeSet<String>) -> Result<String, prometheus::Error> {
+        let mut families = self.registry.gather();
+        families.retain(|family| names.is_empty() || names.contains(family.name()));
+        TextEncoder::new().encode_to_string(&families)
     }
 
     /// All families, for the test that lints them.

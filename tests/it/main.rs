@@ -18,6 +18,7 @@ mod clients;
 mod connections;
 mod costs;
 mod differential;
+mod events;
 mod explaining;
 mod fairness;
 mod faults;
