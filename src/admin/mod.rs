@@ -8,6 +8,7 @@
 //!   GET /metrics   Prometheus' text format
 //!   GET /v1/...    what is in memory, how the watches stand, why an answer is what it is, and what
 //!                  changes, as it changes
+//!   GET /          all of this as a page for people
 //! ```
 //! It reads the store, the board, the news and the metrics, and knows neither Consul nor the
 //! listeners.
@@ -16,6 +17,7 @@ mod api;
 mod events;
 mod explaining;
 mod hosts;
+mod page;
 mod reloading;
 mod serving;
 mod verbose;
@@ -34,12 +36,14 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
+use crate::admin::page::Page;
 use crate::admin::serving::Serving;
 use crate::board::Board;
 use crate::catalog::Found;
 use crate::clock::Clock;
 use crate::config::AdminConfig;
 use crate::metrics::Metrics;
+use crate::name::Zone;
 use crate::news::News;
 use crate::store::{Cell, Store};
 
@@ -83,13 +87,16 @@ pub struct Admin {
     listeners: Arc<Semaphore>,
     /// Ends the streams of events.
     cancel: CancellationToken,
+    page: Arc<Page>,
 }
 
 impl Admin {
     /// Shows `parts`, within the limits of `config`, until `cancel`.
     pub fn new(parts: Parts, config: &AdminConfig, cancel: CancellationToken) -> Self {
         let listeners = Arc::new(Semaphore::new(config.events_max));
-        Self { parts, listeners, cancel }
+        let policy = parts.store.policy.load();
+        let page = Arc::new(Page::new(policy.zones.first().map_or("", Zone::as_str)));
+        Self { parts, listeners, cancel, page }
     }
 
     /// Serves until cancelled, then lets the requests end that are being answered.
@@ -102,6 +109,7 @@ impl Admin {
             .route("/ready", get(ready))
             .route("/metrics", get(metrics));
         let for_people = Router::new()
+            .route("/", get(page::page))
             .route("/v1/datacenters", get(api::datacenters))
             .route("/v1/events", get(events::events))
             .route("/v1/explain", get(explaining::explain))
