@@ -114,6 +114,7 @@ impl Admin {
             .route("/v1/events", get(events::events))
             .route("/v1/explain", get(explaining::explain))
             .route("/v1/nodes", get(api::nodes))
+            .route("/v1/openapi.json", get(openapi))
             .route("/v1/services", get(api::services))
             .route("/v1/services/{name}", get(api::service))
             .route("/v1/watches", get(api::watches))
@@ -170,6 +171,13 @@ async fn metrics(
         }
     }
 }
+
+async fn openapi() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], OPENAPI)
+}
+
+/// What all of this is, for programs.
+const OPENAPI: &str = include_str!("../../config/openapi.json");
 
 /// Prometheus' text exposition format.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";

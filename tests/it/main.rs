@@ -36,6 +36,7 @@ mod kept;
 mod large;
 mod living;
 mod manual;
+mod openapi;
 mod prometheus;
 mod properties;
 mod quic;

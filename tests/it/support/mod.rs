@@ -91,3 +91,13 @@ pub fn program(name: &str) -> Option<PathBuf> {
     }
     found
 }
+
+/// Schemathesis, which `FINGERPOST_TEST_SCHEMATHESIS` names; `None` when there is none, which has then
+/// been said.
+pub fn schemathesis() -> Option<PathBuf> {
+    let named = env::var_os("FINGERPOST_TEST_SCHEMATHESIS").filter(|named| !named.is_empty());
+    if named.is_none() {
+        skip("schemathesis (tests/run provides it)");
+    }
+    named.map(PathBuf::from)
+}
