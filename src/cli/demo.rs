@@ -60,7 +60,8 @@ fn print_hints(app: &mut App) {
          \x20 dig @{ip} -p {port} web.service.{zone} SRV\n\
          \x20 dig @{ip} -p {port} v1.web.service.{zone}\n\
          \n\
-         \x20 curl http://{admin}/metrics\n"
+         \x20 curl http://{admin}/metrics\n\
+         \x20 http://{admin}/ in a browser\n"
     )
     .ok();
 }

@@ -37,6 +37,7 @@ mod large;
 mod living;
 mod manual;
 mod openapi;
+mod page;
 mod prometheus;
 mod properties;
 mod quic;

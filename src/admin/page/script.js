@@ -89,7 +89,7 @@ function showState() {
   // A screen reader says it when it changes, and not each time it is looked at.
   if (at('state').dataset.text === text) return;
   at('state').dataset.text = text;
-  at('state').replaceChildren(...found.map(([kind, words]) => element('li', { class: kind }, words)));
+  at('state').replaceChildren(...found.map(([kind, words]) => element('p', { class: kind }, words)));
   document.title = found[0][0] === 'bad' ? '(!) fingerpost' : 'fingerpost';
 }
 
@@ -158,7 +158,9 @@ function put(service) {
   const old = service.old_secs === undefined ? (known ? known.isOld : false) : service.old_secs !== null;
   if (known === undefined) seen.sorted = null;
   const text = [name, datacenter, ...tags].join(' ').toLowerCase();
-  seen.services.set(key, { key, datacenter, name, tags, health, isOld: old, text });
+  const next = { key, datacenter, name, tags, health, isOld: old, text };
+  // One that is as it was keeps its row.
+  if (JSON.stringify(next) !== JSON.stringify(known)) seen.services.set(key, next);
 }
 
 function drop(datacenter, name) {
@@ -228,14 +230,15 @@ function showServices() {
     matching += 1;
     if (shown.length < SHOWN_MAX) shown.push(service);
   }
+  // The focus stays where it was, as far as that is there still.
+  const focused = document.activeElement.dataset.key;
   const rows = shown.map(rowOf);
   const body = at('services');
   const isSame = rows.length === body.rows.length && rows.every((row, index) => row === body.rows[index]);
-  // The focus stays where it was, as far as that is there still.
-  const focused = document.activeElement && document.activeElement.dataset.key;
   if (!isSame) body.replaceChildren(...rows);
-  if (focused && document.activeElement.dataset.key !== focused && seen.rows.has(focused)) {
-    seen.rows.get(focused).row.querySelector('button').focus({ preventScroll: true });
+  const again = focused && seen.rows.get(focused);
+  if (again && document.activeElement.dataset.key !== focused && again.row.isConnected) {
+    again.row.querySelector('button').focus({ preventScroll: true });
   }
   if (seen.rows.size > 2 * SHOWN_MAX) {
     const keys = new Set(shown.map((service) => service.key));

@@ -9,6 +9,7 @@
 #![allow(dead_code)]
 
 pub mod authority;
+pub mod browser;
 pub mod consul;
 pub mod dns;
 pub mod expectation;
