@@ -154,9 +154,14 @@ async fn without_a_place_for_it_it_asks_again_and_again() {
     let mut config = stage::config(&consul);
     config.admin.events_max = 0;
     let server = stage::serve(config).await;
-    browser.open(&url(&server), 1100, "light").await;
+    browser.open(&url(&server), 390, "light").await;
     browser.until_text("#services", "1 passing").await;
     browser.until_text("#live", "every 6 s").await;
+    // Where there is one datacenter, a phone's services have no column for it.
+    let row = browser.value("document.querySelector('#datacenters tr').innerText").await;
+    assert_eq!(row, "dc1 (local)\t1\t1\tup to date");
+    let row = browser.value("document.querySelector('#services tr').innerText").await;
+    assert_eq!(row, "web\t1 passing");
     consul.set(&stage::health("web"), 11, &json!([]));
     fill(&consul, 11, "new", "10.0.0.2");
     stage::list(&consul, 11, &["web", "new"]);

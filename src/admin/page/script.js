@@ -316,11 +316,11 @@ function showMetrics(text) {
     const short = (value) => (value < 10 ? value.toFixed(1) : numbers.format(Math.round(value)));
     at('rate').textContent = short(rate('asked', ''));
     const codes = [...now.replied.keys()].filter((code) => now.replied.get(code) > 0);
-    at('rcodes').textContent = codes.map((code) => `${code} ${short(Math.max(rate('replied', code), 0))}`).join(', ') || 'none yet';
+    at('rcodes').textContent = codes.map((code) => `${code} ${short(Math.max(rate('replied', code), 0))}`).join('\n') || 'none yet';
   }
   for (const [id, name] of [['duration', 'dns_request_duration_seconds'], ['propagation', 'propagation_seconds']]) {
     const [half, most] = [quantile(series, name, 0.5), quantile(series, name, 0.99)];
-    at(id).textContent = half === null ? 'none yet' : `p50 ${half}, p99 ${most}`;
+    at(id).textContent = half === null ? 'none yet' : `p50 ${half}\np99 ${most}`;
   }
   const build = series.find((it) => it.name === 'build_info');
   if (build) at('version').textContent = build.labels.version;
