@@ -15,6 +15,8 @@ pub mod handing;
 pub mod listening;
 pub mod reload;
 pub mod reporting;
+pub mod settings;
+pub mod source;
 pub mod warming;
 
 use std::io;
@@ -24,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinError;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -32,18 +34,18 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::admin::{self, Admin, Explain};
-use crate::answer::chaos::Chaos;
-use crate::answer::{Policy, Recursion, Soa, Transport};
-use crate::app::listening::{Addresses, Listening};
+use crate::answer::{Policy, Transport};
+use crate::app::listening::{Addresses, Listening, Workers};
 use crate::app::reload::Reloader;
 use crate::app::reporting::{Reporting, Subject};
+use crate::app::source::Source;
+
 use crate::board::Board;
-use crate::catalog::{Change, Rules};
-use crate::clock::{self, Clock};
+use crate::catalog::Change;
+use crate::clock::Clock;
 use crate::config::{Config, ShutdownConfig};
 use crate::consul;
 use crate::demand::{Demand, Demands, Served};
-use crate::dns;
 use crate::dns::accept;
 use crate::dns::front::Peer;
 use crate::dns::handed::{Handed, Role};
@@ -53,10 +55,12 @@ use crate::forward;
 use crate::forward::Forwarder;
 use crate::metrics::Metrics;
 use crate::name::Zone;
+use crate::news::News;
 use crate::publisher::Publisher;
-use crate::publisher::told;
 use crate::store::{Cell, Store};
 use crate::supervisor::Supervisor;
+
+pub use settings::{policy, rules};
 
 /// Where the catalogue comes from.
 #[derive(Debug)]
@@ -228,22 +232,12 @@ impl App {
         } = self;
         // The source and the admin port outlive the listeners: queries may still wait for the
         // one, and a shutdown may be watched at the other.
-        let parts = TaskTracker::new();
-        let parts_cancel = CancellationToken::new();
+        let (parts, parts_cancel) = (TaskTracker::new(), CancellationToken::new());
         port.set_nonblocking(true)?;
         let port = tokio::net::TcpListener::from_std(port)?;
         let board = Arc::new(Board::default());
-        let shown = admin::Parts {
-            store: Arc::clone(&front.store),
-            metrics: front.metrics.clone(),
-            board: Arc::clone(&board),
-            news: publisher.news(),
-            clock: front.clock,
-            explain: explainer(&config, &front),
-            reload: Arc::new(move || reloader.reload()),
-            hosts,
-            stopping: stop.clone(),
-        };
+        let own = (front.clone(), Arc::clone(&board), publisher.news());
+        let shown = shown(&config, own, (reloader, hosts), stop.clone());
         let operator = Admin::new(shown, &config.admin, parts_cancel.clone());
         let mut serving = parts.spawn(operator.serve(port, config.admin.clone()));
         let ShutdownConfig { grace, lameduck } = config.shutdown;
@@ -259,8 +253,8 @@ impl App {
         // Answers must be there before the first question is.
         let warm = warming::start(&config, &origin, &front, &mut publisher);
         let warm_cancel = CancellationToken::new();
-        let keeping = warming::keep(warm, Arc::clone(&front.store), warm_cancel.clone());
-        let mut keeping = parts.spawn(keeping);
+        let kept = Arc::clone(&front.store);
+        let mut keeping = parts.spawn(warming::keep(warm, kept, warm_cancel.clone()));
         let source =
             Source { origin, publisher, demands: served.source, board, clock: front.clock };
         let workers = listening.start(&config.dns, &front)?;
@@ -268,8 +262,8 @@ impl App {
         parts.spawn(reporting.clone().watch(workers.pulses(), parts_cancel.clone()));
         let forwarding = forward(&config, &front.metrics, served.forwarder, parts_cancel.clone());
         let mut forwarding = parts.spawn(forwarding);
-        let filling = source.run(config, front.metrics.clone(), parts_cancel.clone());
-        let mut filling = parts.spawn(filling);
+        let metrics = front.metrics.clone();
+        let mut filling = parts.spawn(source.run(config, metrics, parts_cancel.clone()));
 
         // No part ends by itself. Without the source answers would grow old unnoticed, so
         // whoever started us is to start us again.
@@ -284,22 +278,49 @@ impl App {
         stop.cancel();
         info!(?grace, "stopping");
         client.iter().for_each(consul::Client::hold_no_more);
-        let stopped = async {
-            // Written while the listeners finish, as these may take all of the grace.
-            warm_cancel.cancel();
-            front.cancel.cancel();
-            workers.join().await;
-            front.tasks.close();
-            front.tasks.wait().await;
-            parts_cancel.cancel();
-            parts.close();
-            parts.wait().await;
-        };
+        // Written while the listeners finish, as these may take all of the grace.
+        warm_cancel.cancel();
+        let stopped = finish(&front, workers, (&parts, &parts_cancel));
         if timeout(grace, stopped).await.is_err() {
             warn!(?grace, "not everything was finished within the grace, the rest is dropped");
         }
         info!("stopped");
         ended
+    }
+}
+
+/// Lets the listeners answer what they have, and then ends the other parts.
+async fn finish(
+    front: &Front,
+    workers: Workers,
+    (parts, cancel): (&TaskTracker, &CancellationToken),
+) {
+    front.cancel.cancel();
+    workers.join().await;
+    front.tasks.close();
+    front.tasks.wait().await;
+    cancel.cancel();
+    parts.close();
+    parts.wait().await;
+}
+
+/// What the admin port shows.
+fn shown(
+    config: &Config,
+    (front, board, news): (Front, Arc<Board>, News),
+    (reloader, hosts): (Arc<Reloader>, Arc<Cell<Vec<String>>>),
+    stopping: CancellationToken,
+) -> admin::Parts {
+    admin::Parts {
+        store: Arc::clone(&front.store),
+        metrics: front.metrics.clone(),
+        board,
+        news,
+        clock: front.clock,
+        explain: explainer(config, &front),
+        reload: Arc::new(move || reloader.reload()),
+        hosts,
+        stopping,
     }
 }
 
@@ -358,63 +379,6 @@ fn refuse_loops(recursors: &[SocketAddr], listeners: &[SocketAddr]) -> anyhow::R
     Ok(())
 }
 
-/// What fills the snapshots.
-struct Source {
-    origin: Origin,
-    publisher: Publisher,
-    demands: mpsc::Receiver<Demand>,
-    board: Arc<Board>,
-    clock: Clock,
-}
-
-impl Source {
-    async fn run(self, config: Config, metrics: Metrics, cancel: CancellationToken) {
-        let Self { origin, mut publisher, demands, board, clock } = self;
-        match origin {
-            Origin::Consul(client) => {
-                let parts = consul::Parts { client, publisher, demands, metrics, board, clock };
-                consul::run(parts, &config.consul, &config.cache, config.guard, cancel).await;
-            }
-            Origin::File { catalog, path } => {
-                publish_all(&mut publisher, catalog.changes());
-                let publisher = Arc::new(Mutex::new(publisher));
-                let renewing = renew(Arc::clone(&publisher));
-                let publish = async move |changes: Vec<Change>| {
-                    publisher.lock().await.publish(changes);
-                };
-                tokio::select! {
-                    () = file::follow(path, catalog, cancel, publish) => (),
-                    () = renewing => (),
-                }
-            }
-            Origin::Fixed(changes) => {
-                publish_all(&mut publisher, changes);
-                let renewing = renew(Arc::new(Mutex::new(publisher)));
-                cancel.run_until_cancelled(renewing).await;
-            }
-        }
-    }
-}
-
-/// Makes all records anew whenever other rules are told.
-async fn renew(publisher: Arc<Mutex<Publisher>>) {
-    let mut rules = publisher.lock().await.rules();
-    loop {
-        told(&mut rules).await;
-        publisher.lock().await.renew();
-    }
-}
-
-/// A source that is read in one go is ready at once.
-fn publish_all(publisher: &mut Publisher, changes: Vec<Change>) {
-    publisher.publish(changes);
-    publisher.set_pending(Vec::new());
-    let snapshot = publisher.snapshot();
-    let services: usize = snapshot.datacenters().map(|dc| dc.service_count()).sum();
-    let nodes: usize = snapshot.datacenters().map(|dc| dc.node_count()).sum();
-    info!(services, nodes, "ready");
-}
-
 /// A part that ended before it was told to.
 fn broken(part: &str, panic: Option<JoinError>) -> anyhow::Error {
     match panic {
@@ -435,64 +399,6 @@ fn limits(config: &Config) -> Limits {
         },
     }
 }
-
-/// What decides an answer besides the catalogue.
-///
-/// # Errors
-///
-/// Fails on a zone that is none, which the configuration rules out.
-pub fn policy(config: &Config) -> anyhow::Result<Policy> {
-    let (dns, answers, soa) = (&config.dns, &config.answers, config.answers.soa);
-    let zones = |names: &[String]| names.iter().map(|name| Zone::new(name)).collect();
-    let names: Vec<_> = [&config.domain].into_iter().chain(&config.alt_domain).cloned().collect();
-    let zones_served: Result<Vec<Zone>, _> = zones(&names);
-    let identity = || dns.identity.clone().unwrap_or_else(dns::host_name);
-    let version = concat!("fingerpost ", env!("CARGO_PKG_VERSION"));
-    let chaos = || Chaos { version: version.to_owned(), identity: identity() };
-    Ok(Policy {
-        zones: zones_served?,
-        reverse_zones: zones(&dns.reverse_zones)?,
-        name_servers: zones(&dns.name_servers)?,
-        chaos: dns.chaos.then(chaos),
-        client_subnet: dns.client_subnet,
-        // Made where there are sockets to answer at.
-        cookies: None,
-        nsid: dns.nsid.then(|| identity().into_bytes().into()),
-        idle: dns.connections.idle,
-        any: dns.any,
-        why: dns.why.clone(),
-        udp_payload_max: dns.udp_payload_max,
-        udp_answer_limit: answers.udp_answer_limit.min(UDP_ANSWER_MAX),
-        a_record_limit: answers.a_record_limit,
-        node_ttl_secs: answers.node_ttl_secs,
-        max_stale_ms: clock::millis(answers.max_stale),
-        soa: Soa {
-            refresh_secs: soa.refresh_secs,
-            retry_secs: soa.retry_secs,
-            expire_secs: soa.expire_secs,
-            min_ttl_secs: soa.min_ttl_secs,
-        },
-        advertise: dns.advertise.clone(),
-        recursion: Recursion {
-            enabled: !config.recursion.recursors.is_empty(),
-            allow: config.recursion.allow.clone(),
-        },
-    })
-}
-
-/// How the catalogue is made into records.
-pub fn rules(config: &Config, zone: Zone) -> Rules {
-    Rules {
-        zone,
-        only_passing: config.answers.only_passing,
-        translate_wan_addrs: config.translate_wan_addrs,
-        node_ttl_secs: config.answers.node_ttl_secs,
-        service_ttl_secs: config.answers.service_ttl_secs.clone(),
-    }
-}
-
-/// Consul: `udp_answer_limit` counts up to 8.
-const UDP_ANSWER_MAX: usize = 8;
 
 #[cfg(test)]
 mod tests {
