@@ -218,26 +218,17 @@ impl App {
     /// Fails when a part cannot be started, or ends before `stop`.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let task = format!("{} from {}", self.domain(), self.source());
-        let (reloader, hosts) = (Arc::clone(&self.reloader), Arc::clone(&self.hosts));
-        let Self {
-            config,
-            origin,
-            listening,
-            admin: port,
-            front,
-            served,
-            mut publisher,
-            supervisor,
-            ..
-        } = self;
+        let own = (Arc::clone(&self.reloader), Arc::clone(&self.hosts));
+        let Self { config, origin, listening, admin: port, front, served, .. } = self;
+        let (mut publisher, supervisor) = (self.publisher, self.supervisor);
         // The source and the admin port outlive the listeners: queries may still wait for the
         // one, and a shutdown may be watched at the other.
         let (parts, parts_cancel) = (TaskTracker::new(), CancellationToken::new());
         port.set_nonblocking(true)?;
         let port = tokio::net::TcpListener::from_std(port)?;
         let board = Arc::new(Board::default());
-        let own = (front.clone(), Arc::clone(&board), publisher.news());
-        let shown = shown(&config, own, (reloader, hosts), stop.clone());
+        let seen = (front.clone(), Arc::clone(&board), publisher.news());
+        let shown = shown(&config, seen, own, stop.clone());
         let operator = Admin::new(shown, &config.admin, parts_cancel.clone());
         let mut serving = parts.spawn(operator.serve(port, config.admin.clone()));
         let ShutdownConfig { grace, lameduck } = config.shutdown;
