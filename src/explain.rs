@@ -268,7 +268,7 @@ impl<'s> Case<'s, '_> {
         Some(Place {
             datacenter: datacenter.name.to_string(),
             is_local: local.is_some_and(|local| local.name == datacenter.name),
-            kind: meant.subject.as_str(),
+            kind: meant.form.map_or(meant.subject.as_str(), noun),
             form: meant.form.map_or("", Form::as_str),
             name: meant.name.clone()?,
             is_there,
@@ -283,7 +283,7 @@ impl<'s> Case<'s, '_> {
         let rules = self.snapshot.rules.as_deref()?;
         let from = match (&self.trace.finding, meant.service) {
             _ if self.trace.is_stale => {
-                "the answer is old: its TTLs are held to 1 s to 30 s (RFC 8767)".to_owned()
+                "RFC 8767: of an old answer TTLs are 1 s to 30 s".to_owned()
             }
             _ if reply.answers.is_empty() => "dns_config.soa.min_ttl".to_owned(),
             (Finding::Apex, _) if self.qtype == rtype::SOA => "dns_config.soa.min_ttl".to_owned(),
@@ -298,11 +298,12 @@ impl<'s> Case<'s, '_> {
                     (Some(_), _) => "the prepared query's own TTL".to_owned(),
                     (None, Some((key, _))) => format!("dns_config.service_ttl, key {key:?}"),
                     (None, None) => {
-                        "Consul's default: dns_config.service_ttl has no key for it".to_owned()
+                        "dns_config.service_ttl, which has no key for it: Consul's default"
+                            .to_owned()
                     }
                 }
             }
-            _ => "dns_config.node_ttl".to_owned(),
+            _ => "dns_config.node_ttl (0 where it is not set)".to_owned(),
         };
         Some(Ttl { secs, from })
     }

@@ -120,7 +120,7 @@ fn add_watches(admin: &Admin, mut explanation: Explanation) -> Explained {
         None => explanation.is_ours.then(|| local_name(&snapshot)).flatten(),
     };
     if let Some(datacenter) = datacenter {
-        if let Some(subject) = explanation.subject.as_ref().filter(|it| it.kind == "service") {
+        if let Some(subject) = explanation.subject.as_ref().filter(|it| !it.form.is_empty()) {
             let (form, service) = (form(subject.form), subject.name.to_ascii_lowercase());
             wanted.push((datacenter.clone(), What::Instances { form, service }));
         }
@@ -139,11 +139,13 @@ fn add_watches(admin: &Admin, mut explanation: Explanation) -> Explained {
             watches.push(WatchJson::new(watch, standing));
         }
     }
-    let is_of_names = explanation.subject.as_ref().is_some_and(|it| NAMED.contains(&it.kind));
+    let subject = explanation.subject.as_ref();
+    let is_of_names = subject.is_some_and(|it| NAMED.contains(&it.kind));
+    let is_there = subject.is_some_and(|it| it.is_there);
     let is_denied = explanation.reply.as_ref().is_some_and(|reply| reply.rcode == "NXDOMAIN");
     if is_of_names && is_filtered {
         explanation.hints.push(HIDES.to_owned());
-    } else if is_of_names && is_denied && !watches.is_empty() {
+    } else if is_of_names && is_denied && !is_there && !watches.is_empty() {
         explanation.hints.push(MAY_HIDE.to_owned());
     }
     let pending = admin.parts.store.pending.load().0.clone();

@@ -48,7 +48,7 @@ use crate::news::News;
 use crate::store::{Cell, Store};
 
 pub use explaining::{Explain, Explaining};
-pub use reloading::{Reload, Reloaded};
+pub use reloading::{Refused, Reload, Reloaded};
 
 /// What is shown.
 #[derive(Clone)]

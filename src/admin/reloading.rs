@@ -10,13 +10,25 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use thiserror::Error;
 use tokio::task::spawn_blocking;
 
 use crate::admin::Admin;
 use crate::admin::api::Problem;
 
-/// Reads the configuration again, and says what came of it: a line for each mistake.
-pub type Reload = Arc<dyn Fn() -> Result<Reloaded, String> + Send + Sync>;
+/// Reads the configuration again, and says what came of it.
+pub type Reload = Arc<dyn Fn() -> Result<Reloaded, Refused> + Send + Sync>;
+
+/// Why a configuration was not taken; all is as it was.
+#[derive(Clone, Debug, Error)]
+pub enum Refused {
+    /// A line for each.
+    #[error("{0}")]
+    Mistakes(String),
+    /// The program was started without one.
+    #[error("there is no configuration file to read again: `serve --config FILE` has one")]
+    NoFile,
+}
 
 /// What came of a configuration that was taken.
 #[derive(Clone, Debug, Serialize)]
@@ -37,7 +49,13 @@ pub(in crate::admin) async fn reload(State(admin): State<Admin>, headers: Header
     let reload = Arc::clone(&admin.parts.reload);
     match spawn_blocking(move || reload()).await {
         Ok(Ok(reloaded)) => Json(reloaded).into_response(),
-        Ok(Err(mistakes)) => Problem::reply(StatusCode::UNPROCESSABLE_ENTITY, mistakes),
+        Ok(Err(refused)) => {
+            let status = match refused {
+                Refused::Mistakes(_) => StatusCode::UNPROCESSABLE_ENTITY,
+                Refused::NoFile => StatusCode::CONFLICT,
+            };
+            Problem::reply(status, refused.to_string())
+        }
         Err(_) => {
             let error = "the configuration could not be read again".to_owned();
             Problem::reply(StatusCode::INTERNAL_SERVER_ERROR, error)

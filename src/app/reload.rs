@@ -14,13 +14,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use crate::admin::Reloaded;
+use crate::admin::{Refused, Reloaded};
 use crate::answer::Policy;
 use crate::app::{cookies, policy, rules};
 use crate::catalog::Rules;
 use crate::clock::Clock;
 use crate::config::live::{self, Renewed};
-use crate::config::{Config, Sources};
+use crate::config::{Config, ConfigErrors, Sources};
 use crate::metrics::Metrics;
 use crate::name::Zone;
 use crate::store::{Cell, Store};
@@ -74,8 +74,8 @@ impl Reloader {
     ///
     /// # Errors
     ///
-    /// Fails with a line for each mistake of the file; then all is as it was.
-    pub fn reload(&self) -> Result<Reloaded, String> {
+    /// Fails on a file that has mistakes, or that there is not; then all is as it was.
+    pub fn reload(&self) -> Result<Reloaded, Refused> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let reloaded = self.apply(&mut state);
         self.metrics.reload.count(reloaded.is_ok());
@@ -87,8 +87,8 @@ impl Reloader {
                     warn!(?waiting, "these keys wait for a restart");
                 }
             }
-            Err(mistakes) => {
-                for mistake in mistakes.lines() {
+            Err(refused) => {
+                for mistake in refused.to_string().lines() {
                     error!("{mistake}");
                 }
                 error!("the configuration is refused, the old one goes on");
@@ -97,19 +97,21 @@ impl Reloader {
         reloaded
     }
 
-    fn apply(&self, state: &mut State) -> Result<Reloaded, String> {
+    fn apply(&self, state: &mut State) -> Result<Reloaded, Refused> {
         let State { started: Some(started), last: Some(last) } = &*state else {
-            return Err(NO_FILE.to_owned());
+            return Err(Refused::NoFile);
         };
-        let Some((path, _)) = &started.file else { return Err(NO_FILE.to_owned()) };
+        let Some((path, _)) = &started.file else { return Err(Refused::NoFile) };
         let path: PathBuf = path.clone();
         let text = std::fs::read_to_string(&path);
-        let text = text.map_err(|error| format!("{}: {error}", path.display()))?;
+        let text =
+            text.map_err(|error| Refused::Mistakes(format!("{}: {error}", path.display())))?;
         let new = Sources { file: Some((path, text)), ..started.clone() };
-        let renewed = live::renew(started, &new).map_err(|errors| errors.to_string())?;
-        let changed = live::renew(last, &new).map_err(|errors| errors.to_string())?.changed;
+        let renewed = live::renew(started, &new).map_err(mistakes)?;
+        let changed = live::renew(last, &new).map_err(mistakes)?.changed;
         let Renewed { config, waiting, remarks, .. } = renewed;
-        self.put(&config, &changed).map_err(|error| format!("{error:#}"))?;
+        let put = self.put(&config, &changed);
+        put.map_err(|error| Refused::Mistakes(format!("{error:#}")))?;
         state.last = Some(new);
         let remarks = remarks.iter().map(ToString::to_string).collect();
         let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
@@ -139,4 +141,6 @@ impl Reloader {
     }
 }
 
-const NO_FILE: &str = "there is no configuration file to read again: start with --config";
+fn mistakes(errors: ConfigErrors) -> Refused {
+    Refused::Mistakes(errors.to_string())
+}

@@ -99,7 +99,12 @@ async fn explain(terms: &Terms, admin: SocketAddr) -> anyhow::Result<(String, u8
     let url = format!("http://{admin}/v1/explain");
     let asked = client.get(url).query(&parameters).send().await;
     let asked = asked.map_err(reqwest::Error::without_url);
-    let reply = asked.with_context(|| format!("the admin port at {admin} cannot be asked"))?;
+    let reply = asked.with_context(|| {
+        format!(
+            "the admin port at {admin} cannot be asked: does a server run, and is that where its \
+             admin.listen is? --admin or --config says where"
+        )
+    })?;
     let status = reply.status();
     let json = reply.text().await.map_err(reqwest::Error::without_url)?;
     if !status.is_success() {

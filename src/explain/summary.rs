@@ -60,7 +60,11 @@ impl Sentences<'_, '_> {
         }
         let is_alias = reply.answers.len() == 1 && reply.answers[0].contains(" IN CNAME ");
         if is_alias && self.case.qtype != crate::wire::rtype::CNAME {
-            hints.push("It is an alias, and of where it leads no such record is known.".to_owned());
+            let target = reply.answers[0].rsplit(' ').next().unwrap_or_default();
+            hints.push(format!(
+                "It is an alias of {target}, of which no such record is known here: with `recursors` \
+                 it is looked up."
+            ));
         }
         (format!("{}: {why}.", reply.rcode), hints)
     }

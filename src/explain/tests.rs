@@ -240,7 +240,7 @@ fn where_ttls_come_from() {
     let here = snapshot(false, &THREE);
     for (name, qtype, expected) in [
         ("web.service.consul", rtype::A, "7 dns_config.service_ttl, key \"w*\""),
-        ("n1.node.consul", rtype::A, "0 dns_config.node_ttl"),
+        ("n1.node.consul", rtype::A, "0 dns_config.node_ttl (0 where it is not set)"),
         ("consul", rtype::SOA, "0 dns_config.soa.min_ttl"),
         ("wbe.service.consul", rtype::A, "0 dns_config.soa.min_ttl"),
     ] {

@@ -32,6 +32,11 @@ impl Display for Explanation {
                 f,
                 "reply       {rcode} {flags}, {bytes} bytes; answer {answers}, authority {authority}, additional {additional}"
             )?;
+            let more = reply.as_ref().map_or(&[][..], |reply| &reply.answers);
+            more.iter().take(RECORDS_MAX).try_for_each(|line| writeln!(f, "            {line}"))?;
+            if more.len() > RECORDS_MAX {
+                writeln!(f, "            and {} more", more.len() - RECORDS_MAX)?;
+            }
             if let Some(error) = error {
                 writeln!(f, "            extended error {}: {}", error.code, error.text)?;
             }
@@ -42,6 +47,9 @@ impl Display for Explanation {
         }
     }
 }
+
+/// Records that are shown.
+const RECORDS_MAX: usize = 20;
 
 fn write_instances(f: &mut Formatter<'_>, instances: &Instances) -> fmt::Result {
     let Instances { total, answered, cut, listed, left_off, .. } = instances;

@@ -10,7 +10,8 @@ use std::process::{Command, Output};
 use crate::support::program::Program;
 use crate::support::{on_path, skip};
 
-const SUBCOMMANDS: [&str; 7] = ["serve", "demo", "check", "verify", "import", "completions", "man"];
+const SUBCOMMANDS: [&str; 8] =
+    ["serve", "demo", "check", "explain", "verify", "import", "completions", "man"];
 
 const SHELLS: [&str; 3] = ["bash", "fish", "zsh"];
 

@@ -46,7 +46,7 @@ async fn it_shows_filters_and_explains() {
 
     browser.click("#services button").await;
     let summary = "NOERROR: 4 of 5 instances in the answer, 1 out: \
-                   1 × critical (the service's check \"web answers\").";
+                   1 critical (the service's check \"web answers\").";
     browser.until_text("#why", summary).await;
     browser.fill("#name", "wbe.service.consul").await;
     browser.press(&["Enter"]).await;

@@ -143,7 +143,7 @@ async fn who_may_have_it_read_again() {
     assert_eq!(client.get(&url).send().await.unwrap().status(), 405);
     let reply = client.post(&url).header("X-Fingerpost-Request", "1").send().await.unwrap();
     let told: Value = reply.json().await.unwrap();
-    let error = "there is no configuration file to read again: start with --config";
+    let error = "there is no configuration file to read again: `serve --config FILE` has one";
     assert_eq!(told, json!({ "error": error }));
     // Nor is a program without one ended by the signal.
     demo.signal("HUP");
