@@ -17,6 +17,7 @@ pub mod reload;
 pub mod reporting;
 pub mod settings;
 pub mod source;
+pub mod tapping;
 pub mod warming;
 
 use std::io;
@@ -47,9 +48,9 @@ use crate::config::{Config, ShutdownConfig};
 use crate::consul;
 use crate::demand::{Demand, Demands, Served};
 use crate::dns::accept;
-use crate::dns::front::Peer;
 use crate::dns::handed::{Handed, Role};
-use crate::dns::{Front, Limit, Limits};
+use crate::dns::peer::Peer;
+use crate::dns::{Front, Limit, Limits, Parts};
 use crate::file;
 use crate::forward;
 use crate::forward::Forwarder;
@@ -59,6 +60,7 @@ use crate::news::News;
 use crate::publisher::Publisher;
 use crate::store::{Cell, Store};
 use crate::supervisor::Supervisor;
+use crate::tap::Tap;
 
 pub use settings::{policy, rules};
 
@@ -138,7 +140,10 @@ impl App {
         let (demands, served) =
             Demands::new(config.dns.waiting_max, 3 * config.recursion.waiting_max);
         let limits = limits(&config);
-        let front = Front::new(Arc::clone(&store), metrics.clone(), clock, demands, limits);
+        let tap = Arc::new(Tap::new(&config.log, &config.dnstap, metrics.tap.clone()));
+        let (seen, counted) = (Arc::clone(&store), metrics.clone());
+        let parts = Parts { store: seen, metrics: counted, clock, demands, tap: Arc::clone(&tap) };
+        let front = Front::new(parts, limits);
         let (tell_rules, rules) = watch::channel(rules(&config, zone));
         let hosts = Arc::new(Cell::new(config.admin.hosts.clone()));
         let reloader = Reloader::new(
@@ -146,7 +151,7 @@ impl App {
             metrics.clone(),
             clock,
             tell_rules,
-            Arc::clone(&hosts),
+            (Arc::clone(&hosts), tap),
         );
         let publisher = Publisher::new(store, metrics, rules, lanes, config.metrics.services_max);
         let (reloader, supervisor) = (Arc::new(reloader), None);
@@ -249,6 +254,7 @@ impl App {
         let source =
             Source { origin, publisher, demands: served.source, board, clock: front.clock };
         let workers = listening.start(&config.dns, &front)?;
+        tapping::start(&config.dnstap, &front, &parts, &parts_cancel);
         reporting.ready();
         parts.spawn(reporting.clone().watch(workers.pulses(), parts_cancel.clone()));
         let forwarding = forward(&config, &front.metrics, served.forwarder, parts_cancel.clone());
@@ -332,7 +338,7 @@ fn explainer(config: &Config, front: &Front) -> Explain {
     let local = config.dns.listen.first().map(SocketAddr::ip).filter(|ip| !ip.is_unspecified());
     Arc::new(move |query, client| {
         let front = front.clone();
-        let peer = Peer { transport: Transport::Udp, client, local };
+        let peer = Peer { transport: Transport::Udp, client, client_port: 0, local, local_port: 0 };
         Box::pin(async move { front.explain(&query, &peer).await })
     })
 }

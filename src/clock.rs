@@ -40,6 +40,12 @@ impl Clock {
         i64::try_from(since.as_millis()).unwrap_or(i64::MAX).saturating_sub(self.signed_ms())
     }
 
+    /// When `time` was, since the start of 1970, by the clock that people read as it is set now.
+    pub fn since_1970(time: Instant) -> Duration {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        now.saturating_sub(time.elapsed())
+    }
+
     /// Milliseconds until `later` from now.
     pub fn after_ms(self, later: Duration) -> u64 {
         self.now_ms().saturating_add(millis(later))

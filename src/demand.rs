@@ -14,6 +14,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::answer::Want;
 use crate::catalog::Form;
+use crate::wire::CLASS_IN;
+use crate::wire::record::TAIL_HEAD;
 
 /// Something to be fetched, with the names written out.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -81,6 +83,20 @@ pub struct HostRecord {
     pub ttl_secs: u32,
     /// Without compression, so that it means the same in any message.
     pub rdata: Vec<u8>,
+}
+
+impl HostRecord {
+    /// It as on the wire, without its owner.
+    pub fn tail(&self) -> Box<[u8]> {
+        let len = u16::try_from(self.rdata.len()).unwrap_or_default();
+        let mut tail = Vec::with_capacity(TAIL_HEAD + self.rdata.len());
+        tail.extend_from_slice(&self.rtype.to_be_bytes());
+        tail.extend_from_slice(&CLASS_IN.to_be_bytes());
+        tail.extend_from_slice(&self.ttl_secs.to_be_bytes());
+        tail.extend_from_slice(&len.to_be_bytes());
+        tail.extend_from_slice(&self.rdata);
+        tail.into()
+    }
 }
 
 /// One question's wish.

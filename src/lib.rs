@@ -13,8 +13,8 @@
 //! 10  main lib                            arguments, exit codes; this map
 //! 9  cli                                  the subcommands, one of them serve
 //! 8  app                                  binds, wires, runs, drains; nothing else knows all parts
-//! 7  admin consul dns file forward warm   the shells: sockets, HTTP, files; none knows another
-//! 6  publisher                            a source's changes -> the snapshot that is answered from
+//! 7  admin consul dns dnstap file forward querylog warm   the shells; none knows another
+//! 6  publisher tap                        changes -> the snapshot; queries -> who is told of them
 //! 5  metrics supervisor telemetry         what is counted, what is told, what is logged
 //! 4  board clock config demand news pem store  what shells share: time, settings, wishes, changes
 //! 3  build explain stamp                  version; why an answer is so; files that are read again
@@ -27,6 +27,7 @@
 //!
 //! ```text
 //!  dns    bytes in --> answer::respond --> bytes out, unchanged; the outcome is counted
+//!  tap      and told, where there is a query log or a collector of dnstap
 //!  wire     Query      header, question, EDNS         refused: FORMERR, NOTIMP, BADVERS, silence
 //!  name     Lookup     subject and datacenter         a name in no zone of ours: foreign
 //!  answer   Finding    what the catalogue has, whatever the type
@@ -74,6 +75,7 @@ pub mod config;
 pub mod consul;
 pub mod demand;
 pub mod dns;
+pub mod dnstap;
 pub mod explain;
 pub mod file;
 pub mod forward;
@@ -83,9 +85,11 @@ pub mod nearest;
 pub mod news;
 pub mod pem;
 pub mod publisher;
+pub mod querylog;
 pub mod stamp;
 pub mod store;
 pub mod supervisor;
+pub mod tap;
 pub mod telemetry;
 pub mod warm;
 pub mod wire;

@@ -11,6 +11,9 @@ use tracing_subscriber::{EnvFilter, fmt, reload};
 
 use crate::config::{LogConfig, LogFormat, LogLevel};
 
+/// The target of the query log's lines, which are written at level info.
+pub const QUERIES: &str = "fingerpost::queries";
+
 /// Starts logging for the whole process. Later calls change nothing.
 ///
 /// A panic becomes a log line too: it is caught where it happens, and must not pass unseen.
@@ -54,9 +57,10 @@ fn filter(level: LogLevel) -> EnvFilter {
     // What comes from outside must not fill the log: hickory and quinn warn of each stray datagram,
     // h2 of each answer to a ping that was not asked for.
     let outside = if level == "trace" { "debug" } else { "error" };
+    // Which queries have a line is said by a key of its own.
     let filter = format!(
         "{library},h2={outside},hickory_net={outside},hickory_proto={outside},quinn={outside},\
-         quinn_proto={outside},fingerpost={level}"
+         quinn_proto={outside},fingerpost={level},{QUERIES}=info"
     );
     EnvFilter::new(filter)
 }

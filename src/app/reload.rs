@@ -4,7 +4,7 @@
 //!   the file again --> config::live --> mistakes: nothing changes
 //!                                   \-> policy   one pointer, the next query sees it
 //!                                    -> rules    the source makes all records anew
-//!                                    -> names of the admin port, level of the log
+//!                                    -> names of the admin port, level of the log, which queries are logged
 //! ```
 //! No socket is touched and no query is lost. What waits for a restart is named.
 
@@ -24,6 +24,7 @@ use crate::config::{Config, ConfigErrors, Sources};
 use crate::metrics::Metrics;
 use crate::name::Zone;
 use crate::store::{Cell, Store};
+use crate::tap::Tap;
 use crate::telemetry;
 
 /// Reads the configuration again, and uses it.
@@ -35,6 +36,7 @@ pub struct Reloader {
     clock: Clock,
     rules: watch::Sender<Rules>,
     hosts: Arc<Cell<Vec<String>>>,
+    tap: Arc<Tap>,
 }
 
 /// What is in use.
@@ -52,16 +54,16 @@ impl std::fmt::Debug for State {
 }
 
 impl Reloader {
-    /// Changes what is in `store`, and tells the source by `rules` and the admin port by `hosts`.
+    /// Changes what is in `store`, and tells the source by `rules`, the admin port and the query log.
     pub fn new(
         store: Arc<Store>,
         metrics: Metrics,
         clock: Clock,
         rules: watch::Sender<Rules>,
-        hosts: Arc<Cell<Vec<String>>>,
+        (hosts, tap): (Arc<Cell<Vec<String>>>, Arc<Tap>),
     ) -> Self {
         let state = Mutex::new(State { started: None, last: None });
-        Self { state, store, metrics, clock, rules, hosts }
+        Self { state, store, metrics, clock, rules, hosts, tap }
     }
 
     /// Says what the program was started with.
@@ -137,6 +139,7 @@ impl Reloader {
         });
         self.hosts.publish(config.admin.hosts.clone());
         telemetry::set_level(config.log.level);
+        self.tap.set_log(&config.log);
         Ok(())
     }
 }

@@ -14,11 +14,13 @@ use crate::config::ConnectionsConfig;
 use crate::config::ConsulAddress;
 use crate::config::ConsulConfig;
 use crate::config::DnsConfig;
+use crate::config::DnstapConfig;
 use crate::config::GuardConfig;
 use crate::config::LogConfig;
 use crate::config::LogFormat;
 use crate::config::LogLevel;
 use crate::config::MetricsConfig;
+use crate::config::Queries;
 use crate::config::RecursionConfig;
 use crate::config::ShutdownConfig;
 use crate::config::SnapshotConfig;
@@ -40,7 +42,8 @@ impl Default for Config {
             guard: GuardConfig::default(),
             catalog_file: None,
             snapshot: SnapshotConfig::default(),
-            log: LogConfig { level: LogLevel::Info, format: LogFormat::Text },
+            log: LogConfig::default(),
+            dnstap: DnstapConfig::default(),
             metrics: MetricsConfig { services_max: 1000, health_series_max: 10_000 },
             shutdown: ShutdownConfig::default(),
         }
@@ -205,6 +208,25 @@ impl Default for GuardConfig {
             hold: Duration::from_secs(60),
             min_nodes: 0,
         }
+    }
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            level: LogLevel::Info,
+            format: LogFormat::Text,
+            queries: Queries::Off,
+            queries_sample: 100,
+            queries_per_second: 1000,
+        }
+    }
+}
+
+impl Default for DnstapConfig {
+    fn default() -> Self {
+        // As many wait in CoreDNS.
+        Self { socket: None, address: None, identity: None, queue: 10_000 }
     }
 }
 

@@ -5,8 +5,6 @@
 
 use std::time::Duration;
 
-use crate::config::LogFormat;
-use crate::config::LogLevel;
 use crate::config::key::Effect;
 use crate::config::key::Key;
 use crate::config::key::Kind;
@@ -14,13 +12,14 @@ use crate::config::keys_answers;
 use crate::config::keys_connections;
 use crate::config::keys_consul;
 use crate::config::keys_dns;
+use crate::config::keys_log;
 use crate::config::keys_recursion;
 use crate::config::reading;
 
 /// All keys, in the README's order.
 pub fn all() -> impl Iterator<Item = &'static Key> + Clone {
     let dns = keys_dns::KEYS.iter().chain(keys_connections::KEYS).chain(keys_answers::KEYS);
-    dns.chain(keys_recursion::KEYS).chain(keys_consul::KEYS).chain(KEYS)
+    dns.chain(keys_recursion::KEYS).chain(keys_consul::KEYS).chain(KEYS).chain(keys_log::KEYS)
 }
 
 /// The key called `name`, as in `dns.workers`.
@@ -329,27 +328,6 @@ static KEYS: &[Key] = &[
         },
     ),
     Key::new(
-        "log.level",
-        r#""info""#,
-        "What is logged.",
-        Kind::Choice(&[
-            ("error", |config| config.log.level = LogLevel::Error),
-            ("warn", |config| config.log.level = LogLevel::Warn),
-            ("info", |config| config.log.level = LogLevel::Info),
-            ("debug", |config| config.log.level = LogLevel::Debug),
-            ("trace", |config| config.log.level = LogLevel::Trace),
-        ]),
-    ),
-    Key::new(
-        "log.format",
-        r#""text""#,
-        "Lines for people, or an object a line for machines.",
-        Kind::Choice(&[
-            ("text", |config| config.log.format = LogFormat::Text),
-            ("json", |config| config.log.format = LogFormat::Json),
-        ]),
-    ),
-    Key::new(
         "metrics.services_max",
         "1000",
         "Services with series of their own; the rest are counted as `other`.",
@@ -445,7 +423,9 @@ mod tests {
             Kind::Socket(_) | Kind::Sockets(_) | Kind::SocketsOrNone(_) => {
                 ["[::1]:1".to_owned(), String::new()]
             }
-            Kind::Text { fits, .. } if !fits("other") => ["/other".to_owned(), String::new()],
+            Kind::Text { fits, .. } if !fits("other") => {
+                ["/other", "other:1"].map(|text| if fits(text) { text } else { "" }.to_owned())
+            }
             Kind::Ttl(_) => ["0s".to_owned(), "9s".to_owned()],
             Kind::Whole { min, max, .. } => [min.to_string(), max.to_string()],
             _ => ["other".to_owned(), String::new()],

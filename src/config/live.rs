@@ -78,7 +78,7 @@ pub fn is_live(name: &str) -> bool {
 }
 
 /// Beside those of `dns_config`.
-pub const LIVE: [&str; 16] = [
+pub const LIVE: [&str; 19] = [
     "admin.hosts",
     "dns.advertise",
     "dns.any",
@@ -93,6 +93,9 @@ pub const LIVE: [&str; 16] = [
     "dns.reverse_zones",
     "dns.why",
     "log.level",
+    "log.queries",
+    "log.queries_per_second",
+    "log.queries_sample",
     "recursion.allow",
     "translate_wan_addrs",
 ];

@@ -22,6 +22,7 @@ pub mod keys_answers;
 pub mod keys_connections;
 pub mod keys_consul;
 pub mod keys_dns;
+pub mod keys_log;
 pub mod keys_recursion;
 pub mod live;
 pub mod load;
@@ -71,6 +72,8 @@ pub struct Config {
     pub snapshot: SnapshotConfig,
     /// What is logged, and how.
     pub log: LogConfig,
+    /// Where queries and replies are sent, if anywhere.
+    pub dnstap: DnstapConfig,
     /// How many series the catalogue may cause.
     pub metrics: MetricsConfig,
     /// How the program ends.
@@ -350,6 +353,38 @@ pub struct LogConfig {
     pub level: LogLevel,
     /// The form of each line.
     pub format: LogFormat,
+    /// Which queries have a line.
+    pub queries: Queries,
+    /// Of how many queries one has a line, where some have. At least 1.
+    pub queries_sample: usize,
+    /// Lines of queries in a second at most. At least 1.
+    pub queries_per_second: usize,
+}
+
+/// Which queries have a line in the log.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Queries {
+    /// Each.
+    All,
+    /// Those answered with neither NOERROR nor NXDOMAIN.
+    Errors,
+    /// None.
+    Off,
+    /// One of so many.
+    Sampled,
+}
+
+/// `[dnstap]`: the collector of queries and replies.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DnstapConfig {
+    /// Its Unix socket. Not given together with `address`.
+    pub socket: Option<PathBuf>,
+    /// Where it is over TCP, as host and port.
+    pub address: Option<String>,
+    /// Who we say that we are; `None` is the machine's name.
+    pub identity: Option<String>,
+    /// Frames that may wait for it. At least 2.
+    pub queue: usize,
 }
 
 /// What is logged.

@@ -66,7 +66,18 @@ pub fn check(config: &Config, standing: &Standing<'_>) -> Vec<Mistake> {
     mistakes.extend(streams(config, standing));
     mistakes.extend(listeners(config, standing));
     mistakes.extend(recursors(config, standing));
+    mistakes.extend(collector(config, standing));
     mistakes
+}
+
+/// There is one collector.
+fn collector(config: &Config, standing: &Standing<'_>) -> Option<Mistake> {
+    let (socket, address) = ("dnstap.socket", "dnstap.address");
+    let are_both = config.dnstap.socket.is_some() && config.dnstap.address.is_some();
+    if !are_both || !standing.is_sound(&[socket, address]) {
+        return None;
+    }
+    standing.mistake(address, format!("must not be given together with {socket}"))
 }
 
 /// A certificate and its key come together.
@@ -290,6 +301,12 @@ mod tests {
                 "consul.streams_max = 10",
                 "f.toml:1: consul.streams_max = 10: \
                  must be at least 3 above consul.connections_spare, which is 8",
+            ),
+            ("dnstap.socket = \"s\"", "ok"),
+            (
+                "dnstap.socket = \"s\"\ndnstap.address = \"tap:6000\"",
+                "f.toml:2: dnstap.address = \"tap:6000\": \
+                 must not be given together with dnstap.socket",
             ),
             // a mistake of its own is told alone
             (

@@ -20,9 +20,9 @@ use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
 
 use crate::answer::Transport;
-use crate::dns::front::Peer;
 use crate::dns::hall::Hall;
 use crate::dns::https::{self, Resource};
+use crate::dns::peer::Peer;
 use crate::dns::places::Place;
 use crate::dns::stream;
 use crate::metrics::End;
@@ -120,8 +120,14 @@ impl Door {
             debug!(%error, "a connection ended before it began");
             return End::Failed;
         }
-        let local = stream.local_addr().ok().map(|address| address.ip());
-        let peer = Peer { transport: self.speech.transport(), client: client.ip(), local };
+        let local = stream.local_addr().ok();
+        let peer = Peer {
+            transport: self.speech.transport(),
+            client: client.ip(),
+            client_port: client.port(),
+            local: local.map(|address| address.ip()),
+            local_port: local.map_or(0, |address| address.port()),
+        };
         let Hall { front, tally, limits, .. } = &self.hall;
         let tls = match &self.speech {
             Speech::Plain => {

@@ -7,7 +7,6 @@
 //! ```
 //! **Invariant:** a query that waits holds up no other. A panic in an answer costs that answer.
 
-use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,11 +22,11 @@ use crate::answer::{self, Asked, Draft, HOSTS_MAX, Host, Outcome, Policy, Transp
 use crate::catalog::Snapshot;
 use crate::clock::Clock;
 use crate::demand::{Demands, HostRecord, Server, Supply};
+use crate::dns::peer::Peer;
 use crate::explain::{Explanation, explain, why};
 use crate::metrics::{Metrics, Tally};
 use crate::store::{Seen, Store};
-use crate::wire::CLASS_IN;
-use crate::wire::record::TAIL_HEAD;
+use crate::tap::Tap;
 
 /// What a listener answers from. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -42,6 +41,8 @@ pub struct Front {
     pub cancel: CancellationToken,
     /// The tasks that shutdown waits for.
     pub tasks: TaskTracker,
+    /// Who is told of queries.
+    pub tap: Arc<Tap>,
     demands: Demands,
     source: Bounds,
     forwarder: Bounds,
@@ -49,6 +50,21 @@ pub struct Front {
     curious: Arc<Semaphore>,
     /// One explanation at a time: it looks at all instances of a service.
     explaining: Arc<Semaphore>,
+}
+
+/// What a front is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The catalogue and the policy.
+    pub store: Arc<Store>,
+    /// All metrics.
+    pub metrics: Metrics,
+    /// The program's clock.
+    pub clock: Clock,
+    /// Where what is not in memory is asked for.
+    pub demands: Demands,
+    /// Who is told of queries.
+    pub tap: Arc<Tap>,
 }
 
 /// Places for those that wait for one of the servers of wishes.
@@ -102,34 +118,6 @@ struct Awaiting {
     host: Option<(Box<str>, u16)>,
 }
 
-/// Who is at the other end, and how it asks.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer {
-    /// How its queries come.
-    pub transport: Transport,
-    /// Its address.
-    pub client: IpAddr,
-    /// The address that it asks, where that is known.
-    pub local: Option<IpAddr>,
-}
-
-impl Peer {
-    /// What it asks with `query`, for the first time.
-    fn asked<'q>(&self, query: &'q [u8], now_ms: u64) -> Asked<'q> {
-        Asked {
-            bytes: query,
-            transport: self.transport,
-            client: self.client,
-            local: self.local,
-            seed: fastrand::u64(..),
-            now_ms,
-            turn: Turn::First,
-            near: None,
-            hosts: &[],
-        }
-    }
-}
-
 /// What queries that come together are answered from: looked up once for all of them.
 #[derive(Debug)]
 pub struct Moment {
@@ -161,20 +149,16 @@ pub enum Begun {
 }
 
 impl Front {
-    /// Answers from `store`, and asks `demands` for what is not there.
-    pub fn new(
-        store: Arc<Store>,
-        metrics: Metrics,
-        clock: Clock,
-        demands: Demands,
-        limits: Limits,
-    ) -> Self {
+    /// Answers from what `parts` hold, and asks there for what is not in memory.
+    pub fn new(parts: Parts, limits: Limits) -> Self {
+        let Parts { store, metrics, clock, demands, tap } = parts;
         Self {
             store,
             metrics,
             clock,
             cancel: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            tap,
             demands,
             source: Bounds::new(limits.source),
             forwarder: Bounds::new(limits.forwarder),
@@ -254,6 +238,9 @@ impl Front {
             outcome = answer::fail(&seen.policy, &asked, draft);
         }
         tally.count(peer.transport, &outcome, *now_ms);
+        if self.tap.is_open() {
+            peer.tell(&self.tap, (query, &draft.reply), &outcome, moment.since, false);
+        }
         Begun::Done
     }
 
@@ -267,14 +254,14 @@ impl Front {
         (since, now_ms): (Instant, u64),
     ) -> Draft {
         let asked = Asked { turn: Turn::Last, ..peer.asked(query, now_ms) };
-        self.finish(waiting, &Late { asked, since }, tally).await
+        self.finish(waiting, &Late { asked, peer, since }, tally).await
     }
 
     /// Explains what `query` is answered with, after all waiting that it would do. Nothing is counted
     /// as answered. `None` where it cannot be read.
     pub async fn explain(&self, query: &[u8], peer: &Peer) -> Option<Explanation> {
         let since = Instant::now();
-        let late = Late { asked: peer.asked(query, self.clock.ms_at(since)), since };
+        let late = Late { asked: peer.asked(query, self.clock.ms_at(since)), peer, since };
         let (mut hosts, mut turn) = (Vec::new(), Turn::Last);
         let wanted = {
             let Seen { snapshot, policy } = self.store.see();
@@ -312,10 +299,9 @@ impl Front {
 
     /// Answers a query that asks why.
     async fn tell_why(&self, rtype: u16, query: &Late<'_>, tally: &Tally) -> Draft {
-        let Asked { bytes, client, local, .. } = query.asked;
         // As over UDP, whatever it came by: what is asked about is what clients see.
-        let peer = Peer { transport: Transport::Udp, client, local };
-        let explanation = match why::question(bytes, rtype) {
+        let peer = Peer { transport: Transport::Udp, ..*query.peer };
+        let explanation = match why::question(query.asked.bytes, rtype) {
             Some(question) => self.explain(&question, &peer).await,
             None => None,
         };
@@ -323,8 +309,7 @@ impl Front {
         let policy = self.store.policy.load();
         let asked = self.turn(query, Turn::Last);
         let outcome = why::answer(&policy, &asked, explanation.as_ref(), &mut draft);
-        tally.count(asked.transport, &outcome, asked.now_ms);
-        tally.time(1, query.since.elapsed());
+        self.end(query, asked.now_ms, &outcome, &draft.reply, tally);
         draft
     }
 
@@ -370,9 +355,25 @@ impl Front {
             let asked = Asked { turn: Turn::Last, ..asked };
             outcome = self.respond(&snapshot, &policy, &asked, &mut draft);
         }
-        tally.count(asked.transport, &outcome, asked.now_ms);
-        tally.time(1, query.since.elapsed());
+        self.end(query, asked.now_ms, &outcome, &draft.reply, tally);
         draft
+    }
+
+    /// Counts a query that has waited, and tells of it.
+    fn end(
+        &self,
+        late: &Late<'_>,
+        now_ms: u64,
+        outcome: &Outcome<'_>,
+        reply: &[u8],
+        tally: &Tally,
+    ) {
+        let Late { asked, peer, since } = late;
+        tally.count(asked.transport, outcome, now_ms);
+        tally.time(1, since.elapsed());
+        if self.tap.is_open() {
+            peer.tell(&self.tap, (asked.bytes, reply), outcome, *since, true);
+        }
     }
 
     /// Waits for what is wanted, and for what is wanted then: a datacenter's lists come before the
@@ -389,7 +390,7 @@ impl Front {
             match (timeout(patience, answered).await, host) {
                 (Ok(Ok(Supply::Message(message))), _) => return Supplied::Message(message),
                 (Ok(Ok(Supply::Records { records, .. })), Some((name, rtype))) => {
-                    let records = records.iter().map(tail).collect();
+                    let records = records.iter().map(HostRecord::tail).collect();
                     hosts.push(Host { name, rtype, records });
                 }
                 (Ok(Ok(_)), _) => (),
@@ -465,18 +466,6 @@ fn host_of(want: &Want<'_>) -> Option<(Box<str>, u16)> {
     }
 }
 
-/// A record without its owner.
-fn tail(record: &HostRecord) -> Box<[u8]> {
-    let len = u16::try_from(record.rdata.len()).unwrap_or_default();
-    let mut tail = Vec::with_capacity(TAIL_HEAD + record.rdata.len());
-    tail.extend_from_slice(&record.rtype.to_be_bytes());
-    tail.extend_from_slice(&CLASS_IN.to_be_bytes());
-    tail.extend_from_slice(&record.ttl_secs.to_be_bytes());
-    tail.extend_from_slice(&len.to_be_bytes());
-    tail.extend_from_slice(&record.rdata);
-    tail.into()
-}
-
 impl Bounds {
     fn new(limit: Limit) -> Self {
         Self { places: Arc::new(Semaphore::new(limit.waiting_max)), patience: limit.patience }
@@ -488,6 +477,8 @@ impl Bounds {
 struct Late<'q> {
     /// The query as it was asked the first time.
     asked: Asked<'q>,
+    /// Who asked it.
+    peer: &'q Peer,
     /// When it came.
     since: Instant,
 }

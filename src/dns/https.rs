@@ -42,10 +42,11 @@ use tracing::debug;
 use crate::answer::Draft;
 use crate::config::ConnectionsConfig;
 use crate::dns::exchange::{self, Body, Carried};
-use crate::dns::front::{Begun, Front, Peer};
+use crate::dns::front::{Begun, Front};
 use crate::dns::https::carrier::Carrier;
 use crate::dns::https::frames::Frames;
 use crate::dns::https::traffic::{Open, Traffic};
+use crate::dns::peer::Peer;
 use crate::dns::places::Place;
 use crate::metrics::{End, Tally};
 

@@ -15,6 +15,7 @@ pub mod hall;
 pub mod handed;
 pub mod https;
 pub mod https3;
+pub mod peer;
 pub mod places;
 pub mod pulse;
 pub mod quic;
@@ -22,7 +23,7 @@ pub mod stream;
 pub mod udp;
 
 pub use certificate::Certificate;
-pub use front::{Front, Limit, Limits};
+pub use front::{Front, Limit, Limits, Parts};
 
 /// The name of this machine, as far as it is one; empty where the system does not tell.
 pub fn host_name() -> String {

@@ -24,7 +24,8 @@ use tracing::debug;
 
 use crate::answer::Draft;
 use crate::config::ConnectionsConfig;
-use crate::dns::front::{Begun, Front, Peer};
+use crate::dns::front::{Begun, Front};
+use crate::dns::peer::Peer;
 use crate::dns::places::Place;
 use crate::metrics::{End, Tally};
 

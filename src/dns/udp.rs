@@ -19,7 +19,8 @@ use tracing::debug;
 use crate::answer::{Draft, Transport};
 use crate::dns::batch::Batch;
 use crate::dns::datagram::{Datagrams, Route};
-use crate::dns::front::{Begun, Front, Peer, Waiting};
+use crate::dns::front::{Begun, Front, Waiting};
+use crate::dns::peer::Peer;
 use crate::dns::pulse::Pulse;
 use crate::metrics::Tally;
 
@@ -45,6 +46,8 @@ pub fn adopt(socket: UdpSocket) -> io::Result<Datagrams> {
 #[derive(Debug)]
 pub struct Worker {
     socket: Arc<Datagrams>,
+    /// Where it is bound.
+    port: u16,
     front: Front,
     tally: Tally,
     runtime: Handle,
@@ -55,7 +58,10 @@ impl Worker {
     /// Serves `socket`, counting in `lane`. Queries that wait do so on `runtime`.
     pub fn new(socket: Datagrams, front: Front, lane: usize, runtime: Handle) -> Self {
         let tally = front.tally(lane);
-        Self { socket: Arc::new(socket), front, tally, runtime, pulse: Pulse::default() }
+        // Only told, never needed.
+        let port = socket.local_addr().map_or(0, |address| address.port());
+        let socket = Arc::new(socket);
+        Self { socket, port, front, tally, runtime, pulse: Pulse::default() }
     }
 
     /// Its sign of life.
@@ -92,8 +98,13 @@ impl Worker {
         let (moment, mut replies) = (self.front.moment(Instant::now()), 0);
         for at in 0..count {
             let Some((query, route)) = batch.query(at) else { continue };
-            let (client, local) = (route.peer.ip(), route.local);
-            let peer = Peer { transport: Transport::Udp, client, local };
+            let peer = Peer {
+                transport: Transport::Udp,
+                client: route.peer.ip(),
+                client_port: route.peer.port(),
+                local: route.local,
+                local_port: self.port,
+            };
             match self.front.begin_at(&moment, query, &peer, &self.tally, draft) {
                 Begun::Done => {
                     replies += u64::from(!draft.reply.is_empty());

@@ -97,7 +97,8 @@ pub fn type_name(rtype: u16) -> String {
     }
 }
 
-fn rcode_name(rcode: u16) -> String {
+/// As in the IANA registry of response codes, as far as we send or forward them often.
+pub fn rcode_name(rcode: u16) -> String {
     let name = match rcode {
         0 => "NOERROR",
         1 => "FORMERR",

@@ -16,6 +16,7 @@ pub mod forward;
 pub mod guard;
 pub mod reload;
 pub mod snapshot;
+pub mod tap;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -41,6 +42,7 @@ pub use forward::{ForwardMetrics, RecursorMetrics};
 pub use guard::GuardMetrics;
 pub use reload::ReloadMetrics;
 pub use snapshot::SnapshotMetrics;
+pub use tap::TapMetrics;
 
 /// Handles to all metrics. Cheap to clone; clones share their values.
 #[derive(Clone, Debug)]
@@ -63,6 +65,8 @@ pub struct Metrics {
     pub reload: ReloadMetrics,
     /// What is kept on disk.
     pub snapshot: SnapshotMetrics,
+    /// What is told of queries.
+    pub tap: TapMetrics,
     /// Cache results of names without a service, and of services without a label of their own.
     pub other: Arc<Usage>,
     registry: Registry,
@@ -138,6 +142,7 @@ impl Metrics {
         let guard = GuardMetrics::register(&registry)?;
         let reload = ReloadMetrics::register(&registry, clock)?;
         let snapshot = SnapshotMetrics::register(&registry, clock)?;
+        let tap = TapMetrics::register(&registry)?;
         registry.register(Box::new(catalog::CatalogCollector::new(
             Arc::clone(store),
             Arc::clone(&other),
@@ -159,6 +164,7 @@ impl Metrics {
             guard,
             reload,
             snapshot,
+            tap,
             other,
             registry,
         })

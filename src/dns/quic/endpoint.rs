@@ -30,9 +30,9 @@ use tracing::{debug, error};
 
 use crate::answer::Transport;
 use crate::config::ConnectionsConfig;
-use crate::dns::front::Peer;
 use crate::dns::hall::Hall;
 use crate::dns::https3;
+use crate::dns::peer::Peer;
 use crate::dns::places::Place;
 use crate::dns::quic;
 use crate::dns::quic::streams::{LINGER, Streams};
@@ -110,6 +110,8 @@ impl Entrance {
     /// Accepts connections and serves each in a task, until the front is cancelled.
     pub async fn serve(self, endpoint: Endpoint) {
         let entrance = Arc::new(self);
+        // Only told, never needed.
+        let port = endpoint.local_addr().map_or(0, |address| address.port());
         let unproved = Arc::new(Semaphore::new(UNPROVED_MAX));
         let served = TaskTracker::new();
         let cancel = &entrance.hall.front.cancel;
@@ -120,7 +122,7 @@ impl Entrance {
             };
             let Some((incoming, pass)) = entrance.admit(incoming, &unproved) else { continue };
             let serving = Arc::clone(&entrance);
-            served.spawn(async move { serving.converse(incoming, pass).await });
+            served.spawn(async move { serving.converse(incoming, pass, port).await });
         }
         endpoint.set_server_config(None);
         served.close();
@@ -149,7 +151,7 @@ impl Entrance {
         }
     }
 
-    async fn converse(&self, incoming: Incoming, pass: Pass) {
+    async fn converse(&self, incoming: Incoming, pass: Pass, port: u16) {
         let address = incoming.remote_address();
         let transport = self.dialect.transport();
         let connection = match self.shake_hands(incoming, &pass).await {
@@ -171,7 +173,13 @@ impl Entrance {
             connection.close(self.dialect.excess(), b"no room");
             return;
         };
-        let peer = Peer { transport, client: address.ip(), local: connection.local_ip() };
+        let peer = Peer {
+            transport,
+            client: address.ip(),
+            client_port: address.port(),
+            local: connection.local_ip(),
+            local_port: port,
+        };
         let Hall { front, tally, limits, .. } = &self.hall;
         let streams = Streams::new(front, tally, peer, *limits, &place);
         let end = match &self.dialect {

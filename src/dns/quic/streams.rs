@@ -20,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::answer::Draft;
 use crate::config::ConnectionsConfig;
-use crate::dns::front::{Begun, Front, Peer};
+use crate::dns::front::{Begun, Front};
+use crate::dns::peer::Peer;
 use crate::dns::places::Place;
 use crate::metrics::{End, Tally};
 
