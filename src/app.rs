@@ -223,7 +223,8 @@ impl App {
     /// Fails when a part cannot be started, or ends before `stop`.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let task = format!("{} from {}", self.domain(), self.source());
-        let own = (Arc::clone(&self.reloader), Arc::clone(&self.hosts));
+        let reloader = Arc::clone(&self.reloader);
+        let own = (Arc::clone(&reloader), Arc::clone(&self.hosts));
         let Self { config, origin, listening, admin: port, front, served, .. } = self;
         let (mut publisher, supervisor) = (self.publisher, self.supervisor);
         // The source and the admin port outlive the listeners: queries may still wait for the
@@ -256,6 +257,7 @@ impl App {
         let workers = listening.start(&config.dns, &front)?;
         tapping::start(&config.dnstap, &front, &parts, &parts_cancel);
         reporting.ready();
+        reloader.report_to(reporting.clone());
         parts.spawn(reporting.clone().watch(workers.pulses(), parts_cancel.clone()));
         let forwarding = forward(&config, &front.metrics, served.forwarder, parts_cancel.clone());
         let mut forwarding = parts.spawn(forwarding);

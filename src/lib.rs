@@ -17,7 +17,7 @@
 //! 6  publisher tap                        changes -> the snapshot; queries -> who is told of them
 //! 5  metrics supervisor telemetry         what is counted, what is told, what is logged
 //! 4  board clock config demand news pem store  what shells share: time, settings, wishes, changes
-//! 3  build explain stamp                  version; why an answer is so; files that are read again
+//! 3  build explain machine stamp          version; why an answer is so; what the system says of us; files that are read again
 //! 2  answer nearest                       question + snapshot -> reply; the word that was meant
 //! 1  catalog                              changes -> snapshot, its records encoded
 //! 0  name wire                            what a name means; bytes of DNS
@@ -79,6 +79,7 @@ pub mod dnstap;
 pub mod explain;
 pub mod file;
 pub mod forward;
+pub mod machine;
 pub mod metrics;
 pub mod name;
 pub mod nearest;

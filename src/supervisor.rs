@@ -3,6 +3,7 @@
 //! ```text
 //!   READY=1       every socket is bound, and what is asked is answered
 //!   STATUS=...    a line for people, when it changes
+//!   RELOADING=1   the configuration is read again; READY=1 once it is in use or refused
 //!   WATCHDOG=1    twice in the time that the watchdog has, while everything moves
 //!   STOPPING=1    told to end, and how long that may take
 //! ```
@@ -15,12 +16,15 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use thiserror::Error;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
+
+use crate::machine;
 
 /// Where to say it.
 #[derive(Debug)]
@@ -29,6 +33,8 @@ pub struct Supervisor {
     address: SocketAddr,
     /// How long the watchdog waits for a sign of life; `None` is for ever.
     watchdog: Option<Duration>,
+    /// The line for people that was told last.
+    said: Mutex<String>,
 }
 
 /// What cannot be told to whom.
@@ -59,12 +65,34 @@ impl Supervisor {
         let is_ours = value("WATCHDOG_PID").is_none_or(|pid| pid == process::id().to_string());
         let watchdog = value("WATCHDOG_USEC").filter(|_| is_ours);
         let watchdog = watchdog.and_then(|micros| micros.parse().ok()).filter(|micros| *micros > 0);
-        Ok(Some(Self { socket, address, watchdog: watchdog.map(Duration::from_micros) }))
+        let watchdog = watchdog.map(Duration::from_micros);
+        Ok(Some(Self { socket, address, watchdog, said: Mutex::default() }))
     }
 
     /// Says that what is asked is answered, and how things stand.
     pub fn ready(&self, status: &str) {
+        self.is_new(status);
         self.say(&format!("READY=1\nSTATUS={status}"));
+    }
+
+    /// Notes that `status` is told, and returns whether another was told before.
+    fn is_new(&self, status: &str) -> bool {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = *said != status;
+        status.clone_into(&mut said);
+        is_new
+    }
+
+    /// Says that the configuration is read again, until [`Supervisor::ready`] is said.
+    pub fn reloading(&self) {
+        // By the time systemd tells this one from what an earlier reload left behind.
+        match machine::uptime() {
+            Ok(now) => {
+                let micros = now.as_micros();
+                self.say(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
+            }
+            Err(error) => warn!(%error, "no time to tell NOTIFY_SOCKET of a reload by"),
+        }
     }
 
     /// Says that we end, which may take `longest`.
@@ -85,7 +113,7 @@ impl Supervisor {
         let mut ticks = interval(half.map_or(STATUS_EVERY, |half| half.min(STATUS_EVERY)));
         // The watchdog wants a sign of life now and then, not several to make up for a pause.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut said, mut was_stuck) = (status(), false);
+        let mut was_stuck = false;
         while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
             let stuck = stuck();
             match &stuck {
@@ -100,9 +128,8 @@ impl Supervisor {
                 self.say("WATCHDOG=1");
             }
             let now = stuck.map_or_else(&status, |what| format!("{what} stands still"));
-            if said != now {
+            if self.is_new(&now) {
                 self.say(&format!("STATUS={now}"));
-                said = now;
             }
         }
     }
@@ -159,6 +186,9 @@ mod tests {
         let (socket, env) = listener(&[("WATCHDOG_USEC", "4000000")]);
         let supervisor = Supervisor::find(&env).unwrap().unwrap();
         let (services, stuck) = (Cell::new(1), Cell::new(false));
+        // What has changed between this and the first look is told too.
+        supervisor.ready("none yet");
+        heard(&socket);
         let cancel = CancellationToken::new();
         let watching = supervisor.watch(
             || format!("{} services", services.get()),
@@ -171,7 +201,7 @@ mod tests {
                 heard(&socket)
             };
             // At once, and after half of the time.
-            assert_eq!(pause().await, ["WATCHDOG=1", "WATCHDOG=1"]);
+            assert_eq!(pause().await, ["WATCHDOG=1", "STATUS=1 services", "WATCHDOG=1"]);
             services.set(2);
             assert_eq!(pause().await, ["WATCHDOG=1", "STATUS=2 services"]);
             stuck.set(true);
@@ -191,6 +221,8 @@ mod tests {
         for watchdog in [&[][..], &[("WATCHDOG_USEC", "4000000"), ("WATCHDOG_PID", &pid)]] {
             let (socket, env) = listener(watchdog);
             let supervisor = Supervisor::find(&env).unwrap().unwrap();
+            supervisor.ready("fine");
+            heard(&socket);
             let cancel = CancellationToken::new();
             let watching = supervisor.watch(|| "fine".to_owned(), || None, cancel.clone());
             let script = async {
@@ -211,6 +243,23 @@ mod tests {
         let expected =
             ["READY=1\nSTATUS=fine", "STOPPING=1\nSTATUS=stopping\nEXTEND_TIMEOUT_USEC=25000000"];
         assert_eq!(heard(&socket), expected);
+    }
+
+    #[test]
+    fn a_reload_says_when_it_began() {
+        let (socket, env) = listener(&[]);
+        let supervisor = Supervisor::find(&env).unwrap().unwrap();
+        let uptime = || {
+            let text = std::fs::read_to_string("/proc/uptime").unwrap();
+            text.split(' ').next().unwrap().parse::<f64>().unwrap()
+        };
+        let before = uptime();
+        supervisor.reloading();
+        let said = heard(&socket).remove(0);
+        let micros = said.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap();
+        let secs = micros.parse::<f64>().unwrap() / 1e6;
+        // The system tells hundredths; it does not sleep in between.
+        assert!((before - 0.01..=uptime() + 0.01).contains(&secs), "{before} {secs}");
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! Log lines: to standard error, as text or as JSON.
+//!
+//! A thread of its own writes them: who reads standard error may be slow, or stand still, and neither an
+//! answer nor a stop waits for that. What finds no room is lost and counted.
 
 use std::io::IsTerminal;
 use std::panic;
 use std::sync::OnceLock;
 
 use tracing::error;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, fmt, reload};
@@ -14,12 +18,25 @@ use crate::config::{LogConfig, LogFormat, LogLevel};
 /// The target of the query log's lines, which are written at level info.
 pub const QUERIES: &str = "fingerpost::queries";
 
+/// Has the lines written; dropped, it waits for those that are left, for a second at the longest.
+#[derive(Debug)]
+#[must_use = "what is logged is written as long as this is kept"]
+pub struct Log {
+    _writing: WorkerGuard,
+}
+
 /// Starts logging for the whole process. Later calls change nothing.
 ///
 /// A panic becomes a log line too: it is caught where it happens, and must not pass unseen.
-pub fn start(config: LogConfig) {
+pub fn start(config: LogConfig) -> Log {
+    let (writer, writing) = NonBlockingBuilder::default()
+        .buffered_lines_limit(LINES_MAX)
+        .lossy(true)
+        .thread_name("log")
+        .finish(std::io::stderr());
+    let lost = writer.error_counter();
     let (filter, handle) = reload::Layer::new(filter(config.level));
-    let lines = || fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let lines = || fmt::layer().with_writer(writer.clone()).with_target(false);
     let all = tracing_subscriber::registry().with(filter);
     // It fails when a subscriber is there already, as in tests with several servers.
     let started = match config.format {
@@ -28,9 +45,21 @@ pub fn start(config: LogConfig) {
     };
     if started.is_ok() {
         RELOAD.set(Box::new(move |filter| drop(handle.reload(filter)))).ok();
+        LOST.set(lost).ok();
     }
     panic::set_hook(Box::new(|panic| error!(%panic, "panicked")));
+    Log { _writing: writing }
 }
+
+/// How many lines were not written, because so many waited already.
+pub fn lost_lines() -> u64 {
+    LOST.get().map_or(0, |lost| lost.dropped_lines() as u64)
+}
+
+static LOST: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// Lines that may wait to be written: some megabytes.
+const LINES_MAX: usize = 10_000;
 
 /// Logs from now on what this level lets through. Nothing where [`start`] was not the first.
 pub fn set_level(level: LogLevel) {

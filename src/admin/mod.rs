@@ -46,6 +46,7 @@ use crate::metrics::Metrics;
 use crate::name::Zone;
 use crate::news::News;
 use crate::store::{Cell, Store};
+use crate::telemetry;
 
 pub use explaining::{Explain, Explaining};
 pub use reloading::{Refused, Reload, Reloaded};
@@ -99,6 +100,14 @@ impl Admin {
         Self { parts, listeners, cancel, page }
     }
 
+    /// What keeps the program from being ready; nothing, where it is.
+    fn pending(&self) -> Vec<String> {
+        match self.parts.stopping.is_cancelled() {
+            true => vec!["stopping".to_owned()],
+            false => self.parts.store.pending.load().0.clone(),
+        }
+    }
+
     /// Serves until cancelled, then lets the requests end that are being answered.
     ///
     /// The listener is bound already; of `config` the limits are kept to.
@@ -131,11 +140,8 @@ async fn health() -> &'static str {
 }
 
 async fn ready(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
-    let mut lines = admin.parts.store.pending.load().0.clone();
+    let mut lines = admin.pending();
     let snapshot = admin.parts.store.snapshot.load();
-    if admin.parts.stopping.is_cancelled() {
-        lines = vec!["stopping".to_owned()];
-    }
     let status = match lines.is_empty() {
         true => StatusCode::OK,
         false => StatusCode::SERVICE_UNAVAILABLE,
@@ -163,6 +169,9 @@ async fn metrics(
     Query(wanted): Query<Vec<(String, String)>>,
 ) -> Response {
     let names = wanted.into_iter().filter(|(key, _)| key == "name[]").map(|(_, name)| name);
+    let counts = &admin.parts.metrics.admin;
+    counts.ready.set(i64::from(admin.pending().is_empty()));
+    counts.set_log_lost(telemetry::lost_lines());
     match admin.parts.metrics.encode(&names.collect()) {
         Ok(text) => ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
         Err(error) => {

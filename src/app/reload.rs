@@ -9,13 +9,14 @@
 //! No socket is touched and no query is lost. What waits for a restart is named.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::admin::{Refused, Reloaded};
 use crate::answer::Policy;
+use crate::app::reporting::Reporting;
 use crate::app::{cookies, policy, rules};
 use crate::catalog::Rules;
 use crate::clock::Clock;
@@ -37,6 +38,8 @@ pub struct Reloader {
     rules: watch::Sender<Rules>,
     hosts: Arc<Cell<Vec<String>>>,
     tap: Arc<Tap>,
+    /// Who is told of it; from when the program is up.
+    reporting: OnceLock<Reporting>,
 }
 
 /// What is in use.
@@ -63,7 +66,13 @@ impl Reloader {
         (hosts, tap): (Arc<Cell<Vec<String>>>, Arc<Tap>),
     ) -> Self {
         let state = Mutex::new(State { started: None, last: None });
-        Self { state, store, metrics, clock, rules, hosts, tap }
+        Self { state, store, metrics, clock, rules, hosts, tap, reporting: OnceLock::new() }
+    }
+
+    /// Tells `reporting` of each time, from now on.
+    pub fn report_to(&self, reporting: Reporting) {
+        // Told once in a program's life.
+        self.reporting.set(reporting).ok();
     }
 
     /// Says what the program was started with.
@@ -79,23 +88,27 @@ impl Reloader {
     /// Fails on a file that has mistakes, or that there is not; then all is as it was.
     pub fn reload(&self) -> Result<Reloaded, Refused> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.reporting.get().into_iter().for_each(Reporting::reloading);
         let reloaded = self.apply(&mut state);
-        self.metrics.reload.count(reloaded.is_ok());
         match &reloaded {
             Ok(Reloaded { changed, waiting, remarks }) => {
+                self.metrics.reload.count(true);
                 remarks.iter().for_each(|remark| warn!("{remark}"));
                 info!(?changed, "the configuration was read again");
                 if !waiting.is_empty() {
                     warn!(?waiting, "these keys wait for a restart");
                 }
             }
-            Err(refused) => {
+            Err(refused @ Refused::NoFile) => warn!("{refused}"),
+            Err(refused @ Refused::Mistakes(_)) => {
+                self.metrics.reload.count(false);
                 for mistake in refused.to_string().lines() {
                     error!("{mistake}");
                 }
                 error!("the configuration is refused, the old one goes on");
             }
         }
+        self.reporting.get().into_iter().for_each(Reporting::ready);
         reloaded
     }
 

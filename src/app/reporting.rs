@@ -43,8 +43,19 @@ impl Reporting {
     /// What is asked is answered from now on. That Consul was heard is not said: a program that may
     /// not be up without it would be ended for an outage that it is to bridge.
     pub fn ready(&self) {
-        if let Self(Some(reporter)) = self {
+        if let Self(Some(reporter)) = self
+            && !reporter.subject.stop.is_cancelled()
+        {
             reporter.supervisor.ready(&reporter.subject.status());
+        }
+    }
+
+    /// The configuration is read again, until [`Reporting::ready`]. Nothing more once a stop is told.
+    pub fn reloading(&self) {
+        if let Self(Some(reporter)) = self
+            && !reporter.subject.stop.is_cancelled()
+        {
+            reporter.supervisor.reloading();
         }
     }
 

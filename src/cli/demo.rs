@@ -22,7 +22,7 @@ pub fn run(env: Vec<(String, String)>, flags: Flags) -> u8 {
             return EX_CONFIG;
         }
     };
-    telemetry::start(config.log);
+    let _log = telemetry::start(config.log);
     for remark in remarks {
         warn!("{remark}");
     }

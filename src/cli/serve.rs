@@ -34,7 +34,7 @@ pub fn run(config: Option<&Path>, env: Vec<(String, String)>, flags: Flags) -> u
         Ok(loaded) => loaded,
         Err(errors) => return refuse(&errors.to_string()),
     };
-    telemetry::start(config.log);
+    let _log = telemetry::start(config.log);
     // Before there are threads, as it asks for that.
     let handed = match Handed::from_systemd(&env) {
         Ok(handed) => handed,

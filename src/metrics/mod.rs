@@ -14,6 +14,7 @@ pub mod dns;
 pub mod family;
 pub mod forward;
 pub mod guard;
+pub mod process;
 pub mod reload;
 pub mod snapshot;
 pub mod tap;
@@ -154,6 +155,8 @@ impl Metrics {
         )?;
         info.with_label_values(&[build::VERSION, build::REVISION]).set(1);
         registry.register(Box::new(info))?;
+        // What the process takes, as the libraries of Prometheus name it.
+        registry.register(Box::new(process::ProcessCollector::new(clock)?))?;
         Ok(Self {
             admin,
             dns,

@@ -147,8 +147,12 @@ async fn who_may_have_it_read_again() {
     assert_eq!(told, json!({ "error": error }));
     // Nor is a program without one ended by the signal.
     demo.signal("HUP");
-    eventually("it says so", async || demo.stderr().contains(error)).await;
+    eventually("it says so", async || demo.stderr().matches(error).count() == 2).await;
     demo.ready().await;
+    // Nothing was read that could be refused, and no alert is due.
+    let url = format!("http://{}/metrics", demo.admin_address().await);
+    let metrics = reqwest::get(url).await.unwrap().text().await.unwrap();
+    assert_eq!(find(&metrics, "fingerpost_config_last_reload_successful"), Some(1.0));
 }
 
 /// Questions come all the while; none is lost, and each is answered by one of the two.

@@ -58,10 +58,13 @@ async fn a_lameduck_is_not_ready_and_answers_still() {
         let mut kept = Kept::connect(&demo).await;
         let mut tcp = dns::Tcp::connect(demo.dns_address().await).await;
         assert_eq!(kept.get("/ready").await, said("200", "ready\n"));
+        let metric = "/metrics?name%5B%5D=fingerpost_ready";
+        assert!(kept.get(metric).await.1.ends_with("\nfingerpost_ready 1\n"));
         demo.signal(signal);
         let stopping = async || kept.get("/ready").await == said("503", "stopping\n");
         eventually("a connection that is kept is told of the stop", stopping).await;
         assert_eq!(kept.get("/health").await, said("200", "ok\n"));
+        assert!(kept.get(metric).await.1.ends_with("\nfingerpost_ready 0\n"));
         let mut fresh = Kept::connect(&demo).await;
         assert_eq!(fresh.get("/ready").await, said("503", "stopping\n"));
 

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::support::dns;
 use crate::support::program::{ANY_PORT, Program};
-use crate::support::wait::eventually;
+use crate::support::wait::{eventually, within};
 
 /// One who started a program.
 struct Listener {
@@ -55,12 +55,15 @@ impl Listener {
 
     /// The next message that is no mere sign of life.
     async fn next_word(&self) -> String {
-        loop {
-            let message = self.next().await;
-            if message != "WATCHDOG=1" {
-                return message;
+        let next = async {
+            loop {
+                let message = self.next().await;
+                if message != "WATCHDOG=1" {
+                    return message;
+                }
             }
-        }
+        };
+        within("a word from the program", next).await
     }
 }
 
@@ -91,6 +94,34 @@ async fn a_start_its_life_and_its_end_are_told() {
         let stopping = "STOPPING=1\nSTATUS=stopping\nEXTEND_TIMEOUT_USEC=13000000";
         assert_eq!(listener.next_word().await, stopping);
         assert_eq!(program.status().await, Some(0), "{}", program.stderr());
+    }
+}
+
+/// As `Type=notify-reload` wants it.
+#[tokio::test]
+async fn a_reload_is_told_whatever_comes_of_it() {
+    let listener = Listener::new(true);
+    let folder = tempfile::tempdir().unwrap();
+    let (config, catalog) = (folder.path().join("f.toml"), folder.path().join("c.json"));
+    std::fs::write(&config, "[log]\nlevel = 'info'\n").unwrap();
+    std::fs::write(&catalog, r#"{"services": [{"name": "web", "port": 80}]}"#).unwrap();
+    let args =
+        ["serve", "--config", config.to_str().unwrap(), "--catalog", catalog.to_str().unwrap()];
+    let program = listener.start(&args, &[]);
+    program.ready().await;
+    for text in ["[log]\nlevel = 'warn'\n", "[log]\nlevel = 'loud'\n"] {
+        std::fs::write(&config, text).unwrap();
+        program.signal("HUP");
+        let began = loop {
+            let word = listener.next_word().await;
+            if let Some(began) = word.strip_prefix("RELOADING=1\nMONOTONIC_USEC=") {
+                break began.parse::<u64>().unwrap();
+            }
+        };
+        assert!(began > 0);
+        let done = listener.next_word().await;
+        let status = "READY=1\nSTATUS=answering for consul from catalogue file ";
+        assert!(done.starts_with(status), "{done}");
     }
 }
 
